@@ -1,0 +1,88 @@
+//! The one stream of events that the terminal, the journal and `--json` all read.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use climb_cache::{Cost, Digest};
+
+/// What a running task tells of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum TaskReport {
+    Progress { done: u64, total: u64, unit: String },
+    Total { name: String, value: f64 },
+    Warning { message: String },
+}
+
+/// An event and when it happened; a line of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// `stage` is a node's name (`embed`, `search[2].train`); `task` is a task's (`embed`,
+/// `search[2].train[5]`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    RunStarted {
+        run: String,
+        workflow: String,
+        /// The workflow file, absolute.
+        file: String,
+        /// Effective values after `--set`.
+        params: serde_json::Value,
+        pid: u32,
+        command: Vec<String>,
+        /// Node names in topological order.
+        stages: Vec<String>,
+    },
+    /// A node's inputs are known and it has become this many tasks.
+    StageExpanded { stage: String, kind: String, tasks: usize },
+    TaskCached { stage: String, task: String, key: Digest, cost: Cost },
+    TaskStarted { stage: String, task: String, key: Digest, attempt: u32, log: String },
+    TaskReported {
+        stage: String,
+        task: String,
+        #[serde(flatten)]
+        report: TaskReport,
+    },
+    TaskFinished { stage: String, task: String, key: Digest, cost: Cost },
+    /// One attempt failed. `retry_seconds`: when another one follows, after how long.
+    TaskFailed {
+        stage: String,
+        task: String,
+        error: String,
+        /// The last lines of its log.
+        tail: Vec<String>,
+        log: String,
+        retry_seconds: Option<f64>,
+    },
+    /// The task will not run: something it needs failed.
+    TaskSkipped { stage: String, task: String, because: String },
+    StageFinished { stage: String },
+    /// First Ctrl-C: nothing new starts.
+    Stopping { reason: String },
+    RunFinished { run: String, outcome: Outcome, summary: Summary },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Succeeded,
+    Failed,
+    Interrupted,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub tasks_run: usize,
+    pub tasks_cached: usize,
+    pub tasks_failed: usize,
+    pub tasks_skipped: usize,
+    pub wall_seconds: f64,
+    /// What the cached tasks cost when they ran.
+    pub saved_seconds: f64,
+}

@@ -1,0 +1,5 @@
+//! Workflow YAML -> typed workflow -> petgraph DAG -> plan -> schedule. Knows no ML.
+
+pub mod context;
+pub mod event;
+pub mod stage;

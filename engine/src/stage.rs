@@ -1,0 +1,330 @@
+//! The contract between the engine and a stage kind.
+//!
+//! A kind is a type implementing [`Stage`]; its parameters are one struct, from which the JSON
+//! Schema, the defaults, the canonical form in the task key and the documentation all come.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::context::TaskContext;
+
+/// The type of an artifact, e.g. `embeddings`. Two ports fit when their types are equal.
+pub type ArtifactType = &'static str;
+
+/// How many artifacts an input port takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    One,
+    /// May be left unwired; also what `previous.…` is in a first iteration.
+    Optional,
+    /// All the outputs of a fan-out (`all.…`), in item order. May be empty.
+    Many,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct InputPort {
+    pub name: &'static str,
+    pub ty: ArtifactType,
+    pub arity: Arity,
+    pub doc: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct OutputPort {
+    pub name: &'static str,
+    pub ty: ArtifactType,
+    /// `Some(t)`: the artifact is a folder whose files are a list of items of type `t`, in file
+    /// name order, over which `foreach` can map.
+    pub items: Option<ArtifactType>,
+    pub doc: &'static str,
+}
+
+/// Where a task's code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// On a thread of the engine's process: for cheap, safe stages.
+    Thread,
+    /// As `climb task` in a process of its own: a crash costs that task alone.
+    Process,
+}
+
+/// What a task occupies while it runs. Never part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Threads it uses; 0 means all that the run may use (`--jobs`).
+    pub cpus: usize,
+    pub memory_bytes: u64,
+    pub gpus: usize,
+}
+
+impl Default for Resources {
+    fn default() -> Resources {
+        Resources { cpus: 1, memory_bytes: 0, gpus: 0 }
+    }
+}
+
+/// A group of files from outside the cache that a stage reads: found before anything runs, and in
+/// the key by relative name and content, never by path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSpec {
+    /// The group's name in the key and in [`TaskContext::sources`], e.g. `files`.
+    pub group: &'static str,
+    /// The parameter it comes from, for error messages, e.g. `paths`.
+    pub param: &'static str,
+    /// Globs or plain paths, relative to the workflow file's folder. A folder means all below it.
+    pub patterns: Vec<String>,
+    /// Globs of files to leave out.
+    pub exclude: Vec<String>,
+}
+
+/// One file of a source group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Relative to the group's common root, `/`-separated; part of the key.
+    pub name: String,
+    pub path: PathBuf,
+    pub size: u64,
+    pub digest: climb_cache::Digest,
+}
+
+/// A problem with a parameter that its schema cannot express.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamProblem {
+    /// The field, dotted for nested ones: `heldout.fraction`.
+    pub field: String,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl ParamProblem {
+    pub fn new(field: &str, message: impl Into<String>) -> ParamProblem {
+        ParamProblem { field: field.to_string(), message: message.into(), help: None }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> ParamProblem {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// A stage kind's parameters (`with:`).
+///
+/// Use `#[serde(default, deny_unknown_fields)]`, document every field (the documentation becomes
+/// the schema's), and give ranges with `#[schemars(range(min = …))]`.
+pub trait Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// Checks between fields, and everything else a schema cannot say.
+    fn problems(&self) -> Vec<ParamProblem> {
+        Vec::new()
+    }
+}
+
+/// A stage kind. Implementations are stateless; all that changes an output is in `Params`, the
+/// inputs and the sources.
+pub trait Stage: Send + Sync + 'static {
+    /// The name used in `uses:`.
+    const KIND: &'static str;
+    /// Raised whenever the same ingredients would give other bytes than before.
+    const VERSION: u32;
+    /// One line on what it does, then the paper's section.
+    const DOC: &'static str;
+    type Params: Params;
+
+    fn inputs() -> Vec<InputPort>;
+    fn outputs() -> Vec<OutputPort>;
+
+    /// Fields of `Params` that are never in the key: paths, whose content is in it instead.
+    fn unkeyed() -> &'static [&'static str] {
+        &[]
+    }
+
+    fn isolation() -> Isolation {
+        Isolation::Thread
+    }
+
+    fn resources(_params: &Self::Params) -> Resources {
+        Resources::default()
+    }
+
+    fn sources(_params: &Self::Params) -> Vec<SourceSpec> {
+        Vec::new()
+    }
+
+    /// Looks at the sources before anything runs (a model folder lacking a file, say). Cheap:
+    /// headers and names, not contents.
+    fn check_sources(
+        _params: &Self::Params,
+        _sources: &BTreeMap<String, Vec<SourceFile>>,
+    ) -> Vec<ParamProblem> {
+        Vec::new()
+    }
+
+    /// Makes every output at `cx.output(port)`: a file or a folder. Deterministic: the same
+    /// ingredients give the same bytes for any thread count. An `Err` is shown to people: say what
+    /// was wrong, where, and what to do.
+    fn run(params: &Self::Params, cx: &TaskContext) -> anyhow::Result<()>;
+}
+
+/// An input port whose name is known only from the YAML (`command` stages).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    pub name: String,
+    /// `None`: any type fits.
+    pub ty: Option<String>,
+    pub arity: Arity,
+    pub doc: String,
+}
+
+/// An output port, likewise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub name: String,
+    pub ty: String,
+    pub items: Option<String>,
+    pub doc: String,
+}
+
+/// A stage kind without its `Params` type: what the engine holds.
+pub trait StageKind: Send + Sync {
+    fn kind(&self) -> &'static str;
+    fn version(&self) -> u32;
+    fn doc(&self) -> &'static str;
+    /// JSON Schema of `with:`.
+    fn schema(&self) -> Value;
+    /// Input ports. `wired` are the names under `needs:` (and `foreach:`).
+    fn inputs(&self, with: &Value, wired: &[String]) -> Vec<Input>;
+    fn outputs(&self, with: &Value) -> Vec<Output>;
+    /// `with:` with every default filled in; fails when it does not fit the schema.
+    fn complete(&self, with: &Value) -> Result<Value, String>;
+    /// Semantic problems of completed params.
+    fn problems(&self, params: &Value) -> Vec<ParamProblem>;
+    /// The part of completed params that is in the key.
+    fn keyed(&self, params: &Value) -> Value;
+    fn isolation(&self) -> Isolation;
+    fn resources(&self, params: &Value) -> Resources;
+    fn sources(&self, params: &Value) -> Vec<SourceSpec>;
+    fn check_sources(
+        &self,
+        params: &Value,
+        sources: &BTreeMap<String, Vec<SourceFile>>,
+    ) -> Vec<ParamProblem>;
+    fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()>;
+}
+
+/// Erases `S`'s types.
+struct Erased<S>(std::marker::PhantomData<fn() -> S>);
+
+/// The engine's view of a stage.
+pub fn erase<S: Stage>() -> Box<dyn StageKind> {
+    Box::new(Erased::<S>(std::marker::PhantomData))
+}
+
+fn parse<P: Params>(params: &Value) -> P {
+    P::deserialize(params).expect("params were completed before")
+}
+
+impl<S: Stage> StageKind for Erased<S> {
+    fn kind(&self) -> &'static str {
+        S::KIND
+    }
+
+    fn version(&self) -> u32 {
+        S::VERSION
+    }
+
+    fn doc(&self) -> &'static str {
+        S::DOC
+    }
+
+    fn schema(&self) -> Value {
+        schemars::schema_for!(S::Params).to_value()
+    }
+
+    fn inputs(&self, _with: &Value, _wired: &[String]) -> Vec<Input> {
+        S::inputs()
+            .into_iter()
+            .map(|p| Input {
+                name: p.name.into(),
+                ty: Some(p.ty.into()),
+                arity: p.arity,
+                doc: p.doc.into(),
+            })
+            .collect()
+    }
+
+    fn outputs(&self, _with: &Value) -> Vec<Output> {
+        S::outputs()
+            .into_iter()
+            .map(|p| Output {
+                name: p.name.into(),
+                ty: p.ty.into(),
+                items: p.items.map(Into::into),
+                doc: p.doc.into(),
+            })
+            .collect()
+    }
+
+    fn complete(&self, with: &Value) -> Result<Value, String> {
+        let params = S::Params::deserialize(with).map_err(|e| e.to_string())?;
+        serde_json::to_value(&params).map_err(|e| e.to_string())
+    }
+
+    fn problems(&self, params: &Value) -> Vec<ParamProblem> {
+        parse::<S::Params>(params).problems()
+    }
+
+    fn keyed(&self, params: &Value) -> Value {
+        let mut keyed = params.clone();
+        if let Value::Object(fields) = &mut keyed {
+            fields.retain(|name, _| !S::unkeyed().contains(&name.as_str()));
+        }
+        keyed
+    }
+
+    fn isolation(&self) -> Isolation {
+        S::isolation()
+    }
+
+    fn resources(&self, params: &Value) -> Resources {
+        S::resources(&parse(params))
+    }
+
+    fn sources(&self, params: &Value) -> Vec<SourceSpec> {
+        S::sources(&parse(params))
+    }
+
+    fn check_sources(
+        &self,
+        params: &Value,
+        sources: &BTreeMap<String, Vec<SourceFile>>,
+    ) -> Vec<ParamProblem> {
+        S::check_sources(&parse(params), sources)
+    }
+
+    fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()> {
+        S::run(&parse(params), cx)
+    }
+}
+
+/// All stage kinds by name.
+pub struct Registry {
+    kinds: BTreeMap<&'static str, Box<dyn StageKind>>,
+}
+
+impl Registry {
+    pub fn new(kinds: Vec<Box<dyn StageKind>>) -> Registry {
+        Registry { kinds: kinds.into_iter().map(|kind| (kind.kind(), kind)).collect() }
+    }
+
+    pub fn get(&self, kind: &str) -> Option<&dyn StageKind> {
+        self.kinds.get(kind).map(Box::as_ref)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.kinds.keys().copied()
+    }
+}

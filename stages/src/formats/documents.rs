@@ -1,0 +1,240 @@
+//! `documents`: shards in name order, each three files, so that memory is bounded by a shard:
+//!
+//! - `NNNNN.text`: UTF-8 of all its documents, one after another;
+//! - `NNNNN.offsets`: u64, documents + 1 of them: document i is `text[offsets[i]..offsets[i+1]]`;
+//! - `NNNNN.meta.jsonl`: one [`DocumentMeta`] a line.
+//!
+//! Documents that came as token ids (ClimbLab) have empty texts and two more files:
+//! `NNNNN.tokens` (u32) and `NNNNN.token_offsets` (u64, documents + 1).
+//! `report.json` is [`Report`].
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::flat::{Flat, FlatWriter};
+use super::{read_json, write_json};
+
+/// What is known of a document beside its text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DocumentMeta {
+    /// Where it came from: `serde-1.0.1/README.md`, `part-0.jsonl:17`, with `#2` for a later chunk.
+    pub source: String,
+    /// A cluster id the data brought along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<u32>,
+    /// Numeric scores the data brought along, by field name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, f64>,
+}
+
+/// What the corpus stage saw.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The name of this set: `train`, or the held-out set's.
+    pub name: String,
+    pub documents: u64,
+    pub bytes: u64,
+    /// Counts by reason, for people: `records`, `invalid_utf8`, `broken_json`, `empty`,
+    /// `duplicate`, `subsampled`, …
+    pub counts: BTreeMap<String, u64>,
+    /// Anything else worth keeping.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Value>,
+}
+
+struct Shard {
+    first: usize,
+    text: Flat<u8>,
+    offsets: Flat<u64>,
+    tokens: Option<(Flat<u32>, Flat<u64>)>,
+    meta: PathBuf,
+}
+
+/// All documents of a folder, memory-mapped.
+pub struct Documents {
+    shards: Vec<Shard>,
+    len: usize,
+    pub report: Report,
+}
+
+impl Documents {
+    pub fn open(folder: &Path) -> anyhow::Result<Documents> {
+        let report: Report = read_json(&folder.join("report.json"))?;
+        let (mut shards, mut len) = (Vec::new(), 0);
+        loop {
+            let file = |ending: &str| folder.join(format!("{:05}.{ending}", shards.len()));
+            if !file("text").exists() {
+                break;
+            }
+            let (text, offsets) = (Flat::open(&file("text"))?, Flat::open(&file("offsets"))?);
+            ensure!(
+                !offsets.is_empty() && offsets.last() == Some(&(text.len() as u64)),
+                "{} does not fit its text",
+                file("offsets").display()
+            );
+            let tokens = match file("tokens").exists() {
+                true => Some((Flat::open(&file("tokens"))?, Flat::open(&file("token_offsets"))?)),
+                false => None,
+            };
+            let meta = file("meta.jsonl");
+            let documents = offsets.len() - 1;
+            shards.push(Shard { first: len, text, offsets, tokens, meta });
+            len += documents;
+        }
+        Ok(Documents { shards, len, report })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn locate(&self, i: usize) -> (&Shard, usize) {
+        assert!(i < self.len, "document {i} of {}", self.len);
+        let shard = &self.shards[self.shards.partition_point(|s| s.first <= i) - 1];
+        (shard, i - shard.first)
+    }
+
+    /// The text of document `i`.
+    pub fn text(&self, i: usize) -> &str {
+        let (shard, i) = self.locate(i);
+        let bytes = &shard.text[shard.offsets[i] as usize..shard.offsets[i + 1] as usize];
+        // Documents are whole UTF-8 by construction; a damaged file was noticed by its digest.
+        std::str::from_utf8(bytes).unwrap_or("")
+    }
+
+    /// Token ids that document `i` came with.
+    pub fn tokens(&self, i: usize) -> Option<&[u32]> {
+        let (shard, i) = self.locate(i);
+        let (tokens, offsets) = shard.tokens.as_ref()?;
+        Some(&tokens[offsets[i] as usize..offsets[i + 1] as usize])
+    }
+
+    /// The metadata of every document, in order. Reads all of it: about 60 bytes a document.
+    pub fn meta(&self) -> anyhow::Result<Vec<DocumentMeta>> {
+        let mut all = Vec::with_capacity(self.len);
+        for shard in &self.shards {
+            let file = File::open(&shard.meta)
+                .with_context(|| format!("cannot open {}", shard.meta.display()))?;
+            for line in BufReader::new(file).lines() {
+                all.push(serde_json::from_str(&line?)?);
+            }
+        }
+        ensure!(all.len() == self.len, "{} documents, {} metadata lines", self.len, all.len());
+        Ok(all)
+    }
+}
+
+struct OpenShard {
+    text: FlatWriter<u8>,
+    offsets: FlatWriter<u64>,
+    meta: BufWriter<File>,
+    tokens: Option<(FlatWriter<u32>, FlatWriter<u64>)>,
+}
+
+/// Writes `documents`, starting a new shard every `shard_bytes` of text.
+pub struct DocumentsWriter {
+    folder: PathBuf,
+    shard_bytes: u64,
+    with_tokens: bool,
+    shards: usize,
+    open: Option<OpenShard>,
+    documents: u64,
+    bytes: u64,
+}
+
+impl DocumentsWriter {
+    /// `with_tokens`: every document is pushed with token ids.
+    pub fn create(folder: &Path, shard_bytes: u64, with_tokens: bool) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        Ok(DocumentsWriter {
+            folder: folder.to_path_buf(),
+            shard_bytes,
+            with_tokens,
+            shards: 0,
+            open: None,
+            documents: 0,
+            bytes: 0,
+        })
+    }
+
+    fn open_shard(&mut self) -> anyhow::Result<&mut OpenShard> {
+        if self.open.is_none() {
+            let file = |ending: &str| self.folder.join(format!("{:05}.{ending}", self.shards));
+            let mut offsets = FlatWriter::create(&file("offsets"))?;
+            offsets.push(&[0])?;
+            let tokens = if self.with_tokens {
+                let mut token_offsets = FlatWriter::create(&file("token_offsets"))?;
+                token_offsets.push(&[0])?;
+                Some((FlatWriter::create(&file("tokens"))?, token_offsets))
+            } else {
+                None
+            };
+            self.open = Some(OpenShard {
+                text: FlatWriter::create(&file("text"))?,
+                offsets,
+                meta: BufWriter::new(File::create(file("meta.jsonl"))?),
+                tokens,
+            });
+            self.shards += 1;
+        }
+        Ok(self.open.as_mut().expect("just opened"))
+    }
+
+    pub fn push(
+        &mut self,
+        text: &str,
+        tokens: Option<&[u32]>,
+        meta: &DocumentMeta,
+    ) -> anyhow::Result<()> {
+        let shard_bytes = self.shard_bytes;
+        let shard = self.open_shard()?;
+        shard.text.push(text.as_bytes())?;
+        let end = shard.text.len();
+        shard.offsets.push(&[end])?;
+        serde_json::to_writer(&mut shard.meta, meta)?;
+        shard.meta.write_all(b"\n")?;
+        let mut written = end;
+        if let Some((ids, offsets)) = &mut shard.tokens {
+            ids.push(tokens.context("a document without token ids among ones with")?)?;
+            offsets.push(&[ids.len()])?;
+            written += ids.len() * 4;
+        }
+        self.documents += 1;
+        self.bytes += text.len() as u64;
+        if written >= shard_bytes {
+            self.close_shard()?;
+        }
+        Ok(())
+    }
+
+    fn close_shard(&mut self) -> anyhow::Result<()> {
+        if let Some(mut shard) = self.open.take() {
+            shard.text.finish()?;
+            shard.offsets.finish()?;
+            shard.meta.flush()?;
+            if let Some((ids, offsets)) = shard.tokens {
+                ids.finish()?;
+                offsets.finish()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `report.json`; its `documents` and `bytes` are filled in here.
+    pub fn finish(mut self, mut report: Report) -> anyhow::Result<Report> {
+        self.close_shard()?;
+        (report.documents, report.bytes) = (self.documents, self.bytes);
+        write_json(&self.folder.join("report.json"), &report)?;
+        Ok(report)
+    }
+}

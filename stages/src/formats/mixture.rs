@@ -1,0 +1,107 @@
+//! Mixtures, their scores, and what was concluded from them. All JSON.
+
+use std::collections::BTreeMap;
+
+use anyhow::{bail, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Weights over the final clusters, in their order; sum 1.
+///
+/// A mixture file holds nothing that does not change training, so that the same mixture reached
+/// twice is the same task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mixture {
+    pub weights: Vec<f64>,
+    /// Overrides the trainer's seed: `confirm` trains one mixture with several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl Mixture {
+    /// Scales `weights` to sum 1, rounded to 1e-9 so that their JSON is the same everywhere.
+    pub fn normalised(weights: &[f64]) -> anyhow::Result<Mixture> {
+        if let Some(i) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
+            bail!("weight {i} of the mixture is {}: weights are finite and at least 0", weights[i]);
+        }
+        let sum: f64 = weights.iter().sum();
+        ensure!(sum > 0.0, "the mixture's weights sum to 0: at least one must be positive");
+        let weights = weights.iter().map(|w| (w / sum * 1e9).round() / 1e9).collect();
+        Ok(Mixture { weights, seed: None })
+    }
+}
+
+/// Which way a score is better.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Losses.
+    #[default]
+    LowerIsBetter,
+    /// Accuracies.
+    HigherIsBetter,
+}
+
+impl Direction {
+    pub fn better(self, a: f64, b: f64) -> bool {
+        match self {
+            Direction::LowerIsBetter => a < b,
+            Direction::HigherIsBetter => a > b,
+        }
+    }
+}
+
+/// A trained and evaluated proxy (`scored`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scored {
+    pub mixture: Mixture,
+    pub score: f64,
+    pub direction: Direction,
+    /// Every metric by name: `loss/readme`, `loss/cluster-3`, …
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// The search's answer (`selection`). It is also a valid [`Mixture`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Mean of the predictor's top candidates.
+    pub weights: Vec<f64>,
+    /// The predictor's score for it.
+    pub predicted: f64,
+    /// The best run that was really trained.
+    pub observed: Scored,
+    pub direction: Direction,
+    /// Proxy runs the search used.
+    pub runs: usize,
+    /// Spearman correlation of the scores that the predictor gave the last iteration's mixtures
+    /// before they were trained, with the scores they then got; `None` with one iteration.
+    pub last_iteration_spearman: Option<f64>,
+    /// Those pairs: (predicted, observed).
+    #[serde(default)]
+    pub last_iteration: Vec<(f64, f64)>,
+}
+
+/// Real training of the chosen mixture beside the baselines (`confirmation`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confirmation {
+    pub direction: Direction,
+    /// `chosen` first, then the baselines.
+    pub contenders: Vec<Contender>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contender {
+    /// `chosen`, `natural`, `uniform`.
+    pub name: String,
+    pub weights: Vec<f64>,
+    /// One a seed.
+    pub scores: Vec<f64>,
+    pub mean: f64,
+    /// Sample standard deviation over seeds; 0 with one seed.
+    pub spread: f64,
+    /// How much better `chosen` is than this one (positive is better, whatever the direction).
+    pub gain: f64,
+    /// The larger of the two spreads: what `gain` is to be compared with.
+    pub gain_spread: f64,
+}
