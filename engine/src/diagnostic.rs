@@ -1,0 +1,66 @@
+//! What is wrong with a workflow, and where. Rendering is the command line's business.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// A place in a workflow file. Lines and columns count from 1; columns count characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Span {
+    pub file: PathBuf,
+    pub line: usize,
+    pub column: usize,
+    /// Characters to underline.
+    pub len: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// What was wrong, e.g. `unknown stage kind \`kmean\``.
+    pub message: String,
+    /// `None` for problems outside the file (a bad `--set`, a file that cannot be read).
+    pub span: Option<Span>,
+    /// Shorter text beside the underline.
+    pub label: Option<String>,
+    /// What to do: `did you mean \`kmeans\`?`
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    pub fn error(message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            message: message.into(),
+            span: None,
+            label: None,
+            help: None,
+        }
+    }
+
+    pub fn warning(message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(message) }
+    }
+
+    pub fn at(mut self, span: Span) -> Diagnostic {
+        self.span = Some(span);
+        self
+    }
+
+    pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+}

@@ -1,0 +1,134 @@
+//! The typed, unrolled workflow: what loading a YAML file yields and what planning and scheduling
+//! walk. Every reference is resolved, every type checked, every parameter complete.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use petgraph::graph::DiGraph;
+use serde_json::Value;
+
+use crate::diagnostic::Span;
+use crate::stage::Resources;
+
+/// Index of a node in [`Graph::nodes`].
+pub type NodeId = usize;
+
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The workflow's `name:`.
+    pub name: String,
+    /// The workflow file; relative source paths are relative to its folder.
+    pub file: PathBuf,
+    /// Effective `params:` after `--set`.
+    pub params: Value,
+    /// In a topological order that follows the file's order where it is free to.
+    pub nodes: Vec<Node>,
+}
+
+/// A stage, or one iteration's instance of a stage in a `repeat` body.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// `embed`, or `search[2].train`: iterations count from 1.
+    pub name: String,
+    /// The name without its iteration: `search.train`.
+    pub stage: String,
+    pub kind: String,
+    /// Complete: defaults filled in, references replaced.
+    pub params: Value,
+    pub inputs: Vec<Wire>,
+    /// The fan-out this node's tasks follow; `None`: it is one task.
+    pub axis: Option<Axis>,
+    /// Overrides of what the kind asks for.
+    pub resources: ResourceOverrides,
+    pub retries: u32,
+    /// Wait before the first retry; doubles with each further one.
+    pub backoff: Duration,
+    pub timeout: Option<Duration>,
+    /// Where the stage's name stands in the file.
+    pub span: Span,
+    /// Where each `with:` field stands (dotted names), for problems found later with sources.
+    pub param_spans: Vec<(String, Span)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ResourceOverrides {
+    pub cpus: Option<usize>,
+    pub memory_bytes: Option<u64>,
+    pub gpus: Option<usize>,
+}
+
+impl ResourceOverrides {
+    pub fn apply(self, wanted: Resources) -> Resources {
+        Resources {
+            cpus: self.cpus.unwrap_or(wanted.cpus),
+            memory_bytes: self.memory_bytes.unwrap_or(wanted.memory_bytes),
+            gpus: self.gpus.unwrap_or(wanted.gpus),
+        }
+    }
+}
+
+/// The list a fan-out maps over. Nodes with the same `node` and `output` here are aligned: their
+/// i-th tasks belong to the same item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// The node whose output is the list.
+    pub node: NodeId,
+    /// Its list output.
+    pub output: String,
+}
+
+/// What feeds one input port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    pub port: String,
+    pub from: Vec<Source>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub node: NodeId,
+    pub output: String,
+    pub select: Select,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// The artifact of a node that is one task.
+    Whole,
+    /// `foreach` over a list artifact: task i gets its i-th item.
+    Item,
+    /// From a node on the same axis: task i gets the artifact of its task i.
+    Aligned,
+    /// `all.…`: the artifacts of all its tasks, in item order.
+    All,
+}
+
+impl Graph {
+    /// The node with this name (`search[2].train`).
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.nodes.iter().position(|node| node.name == name)
+    }
+
+    /// Edges from producer to consumer.
+    pub fn dag(&self) -> DiGraph<NodeId, ()> {
+        let mut dag = DiGraph::new();
+        let indices: Vec<_> = (0..self.nodes.len()).map(|id| dag.add_node(id)).collect();
+        for (id, node) in self.nodes.iter().enumerate() {
+            for needed in node.needs() {
+                dag.update_edge(indices[needed], indices[id], ());
+            }
+        }
+        dag
+    }
+}
+
+impl Node {
+    /// The nodes whose outputs this one reads, each once, in order.
+    pub fn needs(&self) -> Vec<NodeId> {
+        let wired = self.inputs.iter().flat_map(|wire| &wire.from).map(|source| source.node);
+        let mut needs: Vec<NodeId> = wired.chain(self.axis.as_ref().map(|a| a.node)).collect();
+        needs.sort_unstable();
+        needs.dedup();
+        needs
+    }
+}
