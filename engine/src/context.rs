@@ -31,6 +31,8 @@ pub struct TaskContext {
     /// Survives a kill of this task and is given to the next attempt at the same key; removed once
     /// the task is done. Write to it atomically (temp file, then rename).
     pub state_dir: PathBuf,
+    /// The workflow file's folder, where `command` stages run.
+    pub base_dir: PathBuf,
     /// Threads the task may use. Must not change a byte of the output.
     pub threads: usize,
     /// `cpu` or `cuda:N`.
@@ -42,11 +44,15 @@ pub struct TaskContext {
 impl TaskContext {
     /// The path of a port that takes one artifact. The engine has checked that it is wired.
     pub fn input(&self, port: &str) -> anyhow::Result<&Path> {
-        self.optional(port).ok_or_else(|| anyhow::anyhow!("input port `{port}` is not wired"))
+        self.optional(port)
+            .ok_or_else(|| anyhow::anyhow!("input port `{port}` is not wired"))
     }
 
     pub fn optional(&self, port: &str) -> Option<&Path> {
-        self.inputs.get(port).and_then(|all| all.first()).map(|a| a.path.as_path())
+        self.inputs
+            .get(port)
+            .and_then(|all| all.first())
+            .map(|a| a.path.as_path())
     }
 
     /// All artifacts of a `Many` port, in item order.
@@ -73,23 +79,36 @@ impl TaskContext {
 
     /// Progress in the stage's own unit (`documents`, `tokens`, …).
     pub fn progress(&self, done: u64, total: u64, unit: &str) {
-        (self.report)(TaskReport::Progress { done, total, unit: unit.to_string() });
+        (self.report)(TaskReport::Progress {
+            done,
+            total,
+            unit: unit.to_string(),
+        });
     }
 
     /// A total for the task's cost record (`tokens`, `flops`, …). Last one wins.
     pub fn total(&self, name: &str, value: f64) {
-        (self.report)(TaskReport::Total { name: name.to_string(), value });
+        (self.report)(TaskReport::Total {
+            name: name.to_string(),
+            value,
+        });
     }
 
     /// A warning people should see; the run goes on.
     pub fn warn(&self, message: impl Into<String>) {
-        (self.report)(TaskReport::Warning { message: message.into() });
+        (self.report)(TaskReport::Warning {
+            message: message.into(),
+        });
     }
 
     /// Fails with [`Cancelled`] once the run is being stopped. Long stages call it often, after
     /// saving what is worth saving.
     pub fn check_cancelled(&self) -> Result<(), Cancelled> {
-        if self.cancel.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
+        if self.cancel.load(Ordering::Relaxed) {
+            Err(Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// A context over folders under `root`, for stage tests.
@@ -102,6 +121,7 @@ impl TaskContext {
             sources: BTreeMap::new(),
             out_dir,
             state_dir,
+            base_dir: root.to_path_buf(),
             threads: 2,
             device: "cpu".into(),
             cancel: Arc::default(),
@@ -114,7 +134,10 @@ impl TaskContext {
         let path = path.into();
         let name = path.display().to_string();
         let digest = climb_cache::Digest::of(name.as_bytes());
-        self.inputs.entry(port.into()).or_default().push(InputArtifact { path, digest, name });
+        self.inputs
+            .entry(port.into())
+            .or_default()
+            .push(InputArtifact { path, digest, name });
         self
     }
 }

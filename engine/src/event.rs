@@ -36,20 +36,40 @@ pub enum Event {
         params: serde_json::Value,
         pid: u32,
         command: Vec<String>,
-        /// Node names in topological order.
-        stages: Vec<String>,
+        /// All nodes in topological order.
+        stages: Vec<StageOutlook>,
     },
     /// A node's inputs are known and it has become this many tasks.
-    StageExpanded { stage: String, kind: String, tasks: usize },
-    TaskCached { stage: String, task: String, key: Digest, cost: Cost },
-    TaskStarted { stage: String, task: String, key: Digest, attempt: u32, log: String },
+    StageExpanded {
+        stage: String,
+        kind: String,
+        tasks: usize,
+    },
+    TaskCached {
+        stage: String,
+        task: String,
+        key: Digest,
+        cost: Cost,
+    },
+    TaskStarted {
+        stage: String,
+        task: String,
+        key: Digest,
+        attempt: u32,
+        log: String,
+    },
     TaskReported {
         stage: String,
         task: String,
         #[serde(flatten)]
         report: TaskReport,
     },
-    TaskFinished { stage: String, task: String, key: Digest, cost: Cost },
+    TaskFinished {
+        stage: String,
+        task: String,
+        key: Digest,
+        cost: Cost,
+    },
     /// One attempt failed. `retry_seconds`: when another one follows, after how long.
     TaskFailed {
         stage: String,
@@ -61,11 +81,34 @@ pub enum Event {
         retry_seconds: Option<f64>,
     },
     /// The task will not run: something it needs failed.
-    TaskSkipped { stage: String, task: String, because: String },
-    StageFinished { stage: String },
+    TaskSkipped {
+        stage: String,
+        task: String,
+        because: String,
+    },
+    StageFinished {
+        stage: String,
+    },
     /// First Ctrl-C: nothing new starts.
-    Stopping { reason: String },
-    RunFinished { run: String, outcome: Outcome, summary: Summary },
+    Stopping {
+        reason: String,
+    },
+    RunFinished {
+        run: String,
+        outcome: Outcome,
+        summary: Summary,
+    },
+}
+
+/// What is known of a node before the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageOutlook {
+    pub name: String,
+    pub kind: String,
+    /// How many tasks it will be, where that can be told.
+    pub tasks: Option<usize>,
+    /// Mean seconds of earlier tasks of this stage, for one task.
+    pub expected_seconds: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

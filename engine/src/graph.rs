@@ -125,10 +125,22 @@ impl Graph {
 impl Node {
     /// The nodes whose outputs this one reads, each once, in order.
     pub fn needs(&self) -> Vec<NodeId> {
-        let wired = self.inputs.iter().flat_map(|wire| &wire.from).map(|source| source.node);
+        let wired = self
+            .inputs
+            .iter()
+            .flat_map(|wire| &wire.from)
+            .map(|source| source.node);
         let mut needs: Vec<NodeId> = wired.chain(self.axis.as_ref().map(|a| a.node)).collect();
         needs.sort_unstable();
         needs.dedup();
         needs
+    }
+
+    /// Whether task i of this node may go on as soon as task i of `other` is done.
+    pub fn is_aligned_with(&self, other: NodeId) -> bool {
+        let sources = self.inputs.iter().flat_map(|wire| &wire.from);
+        sources
+            .filter(|source| source.node == other)
+            .any(|s| s.select == Select::Aligned)
     }
 }

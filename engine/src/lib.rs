@@ -1,7 +1,20 @@
 //! Workflow YAML -> typed workflow -> petgraph DAG -> plan -> schedule. Knows no ML.
 
+// A diagnostic is large, and made a few times a run.
+#![allow(clippy::result_large_err)]
+
+pub mod command;
 pub mod context;
 pub mod diagnostic;
 pub mod event;
+pub mod execute;
+pub mod explain;
 pub mod graph;
+pub mod journal;
+pub mod plan;
+pub mod resources;
+pub mod schedule;
+pub mod sources;
 pub mod stage;
+pub mod tracker;
+mod work;

@@ -64,7 +64,11 @@ pub struct Resources {
 
 impl Default for Resources {
     fn default() -> Resources {
-        Resources { cpus: 1, memory_bytes: 0, gpus: 0 }
+        Resources {
+            cpus: 1,
+            memory_bytes: 0,
+            gpus: 0,
+        }
     }
 }
 
@@ -103,7 +107,11 @@ pub struct ParamProblem {
 
 impl ParamProblem {
     pub fn new(field: &str, message: impl Into<String>) -> ParamProblem {
-        ParamProblem { field: field.to_string(), message: message.into(), help: None }
+        ParamProblem {
+            field: field.to_string(),
+            message: message.into(),
+            help: None,
+        }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> ParamProblem {
@@ -148,6 +156,12 @@ pub trait Stage: Send + Sync + 'static {
 
     fn resources(_params: &Self::Params) -> Resources {
         Resources::default()
+    }
+
+    /// How many items the kind's list output will have, where its parameters tell. Only for
+    /// progress and plans; the list itself decides.
+    fn list_size(_params: &Self::Params) -> Option<usize> {
+        None
     }
 
     fn sources(_params: &Self::Params) -> Vec<SourceSpec> {
@@ -206,6 +220,7 @@ pub trait StageKind: Send + Sync {
     fn keyed(&self, params: &Value) -> Value;
     fn isolation(&self) -> Isolation;
     fn resources(&self, params: &Value) -> Resources;
+    fn list_size(&self, params: &Value) -> Option<usize>;
     fn sources(&self, params: &Value) -> Vec<SourceSpec>;
     fn check_sources(
         &self,
@@ -293,6 +308,10 @@ impl<S: Stage> StageKind for Erased<S> {
         S::resources(&parse(params))
     }
 
+    fn list_size(&self, params: &Value) -> Option<usize> {
+        S::list_size(&parse(params))
+    }
+
     fn sources(&self, params: &Value) -> Vec<SourceSpec> {
         S::sources(&parse(params))
     }
@@ -317,7 +336,9 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(kinds: Vec<Box<dyn StageKind>>) -> Registry {
-        Registry { kinds: kinds.into_iter().map(|kind| (kind.kind(), kind)).collect() }
+        Registry {
+            kinds: kinds.into_iter().map(|kind| (kind.kind(), kind)).collect(),
+        }
     }
 
     pub fn get(&self, kind: &str) -> Option<&dyn StageKind> {

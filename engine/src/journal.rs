@@ -1,0 +1,143 @@
+//! The append-only journal of a run, and reading it while the run goes on.
+//!
+//! `runs/<id>/journal.jsonl` holds one [`Stamped`] event a line; `runs/<id>/logs/` the tasks' logs.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::event::{Event, Stamped, TaskReport};
+
+/// Progress reports of one task are journalled at most this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+pub struct Journal {
+    file: File,
+    reported: HashMap<String, Instant>,
+    pub run: String,
+    pub folder: PathBuf,
+}
+
+impl Journal {
+    /// Starts the journal of a new run; its id is the time and the workflow's name.
+    pub fn create(cache: &Path, workflow: &str) -> std::io::Result<Journal> {
+        let runs = cache.join("runs");
+        std::fs::create_dir_all(&runs)?;
+        let stem = format!("{}-{workflow}", Timestamp::now().strftime("%Y%m%d-%H%M%S"));
+        for number in 1.. {
+            let run = if number == 1 {
+                stem.clone()
+            } else {
+                format!("{stem}-{number}")
+            };
+            let folder = runs.join(&run);
+            match std::fs::create_dir(&folder) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                other => other?,
+            }
+            std::fs::create_dir(folder.join("logs"))?;
+            let file = File::options()
+                .create(true)
+                .append(true)
+                .open(folder.join("journal.jsonl"))?;
+            return Ok(Journal {
+                file,
+                reported: HashMap::new(),
+                run,
+                folder,
+            });
+        }
+        unreachable!("some number is free")
+    }
+
+    /// Where the log of a task goes.
+    pub fn log_path(&self, task: &str) -> PathBuf {
+        self.folder.join("logs").join(format!("{task}.log"))
+    }
+
+    pub fn write(&mut self, event: &Stamped) -> std::io::Result<()> {
+        if let Event::TaskReported {
+            task,
+            report: TaskReport::Progress { done, total, .. },
+            ..
+        } = &event.event
+        {
+            let last = self.reported.get(task);
+            if done != total && last.is_some_and(|at| at.elapsed() < PROGRESS_EVERY) {
+                return Ok(());
+            }
+            self.reported.insert(task.clone(), Instant::now());
+        }
+        let mut line = serde_json::to_vec(event).expect("plain data");
+        line.push(b'\n');
+        // One write a line, so that a reader never sees an interleaved one.
+        self.file.write_all(&line)?;
+        if matches!(event.event, Event::RunFinished { .. }) {
+            self.file.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// The ids of all runs in a cache, oldest first.
+pub fn runs(cache: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(cache.join("runs")) else {
+        return Vec::new();
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let journal = |run: &String| cache.join("runs").join(run).join("journal.jsonl").exists();
+    let mut runs: Vec<String> = names.filter(journal).collect();
+    runs.sort();
+    runs
+}
+
+/// The events of a run so far. A last line cut off by a crash is left out.
+pub fn read(cache: &Path, run: &str) -> std::io::Result<Vec<Stamped>> {
+    let file = File::open(cache.join("runs").join(run).join("journal.jsonl"))?;
+    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(&line).ok())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skipped(task: &str) -> Stamped {
+        let event = Event::TaskSkipped {
+            stage: "s".into(),
+            task: task.into(),
+            because: "`x` failed".into(),
+        };
+        Stamped {
+            at: Timestamp::now(),
+            event,
+        }
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(dir.path(), "w").unwrap();
+        journal.write(&skipped("a")).unwrap();
+        journal.write(&skipped("b")).unwrap();
+        journal.file.write_all(b"{\"at\":\"2026-").unwrap();
+        assert_eq!(runs(dir.path()), [journal.run.clone()]);
+        let events = read(dir.path(), &journal.run).unwrap();
+        assert_eq!(events.len(), 2);
+        assert!(matches!(&events[1].event, Event::TaskSkipped { task, .. } if task == "b"));
+    }
+
+    #[test]
+    fn two_runs_in_one_second_have_two_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = Journal::create(dir.path(), "w").unwrap();
+        let b = Journal::create(dir.path(), "w").unwrap();
+        assert_ne!(a.run, b.run);
+    }
+}

@@ -1,0 +1,133 @@
+//! Counting what running tasks occupy.
+
+use crate::graph::Node;
+use crate::stage::{Registry, Resources};
+
+/// What a run may use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    pub cpus: usize,
+    pub memory_bytes: u64,
+    pub gpus: usize,
+}
+
+/// What one task was given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    pub cpus: usize,
+    pub memory_bytes: u64,
+    /// Indices of GPUs.
+    pub gpus: Vec<usize>,
+}
+
+impl Machine {
+    /// What a node's tasks take here. A kind's own wish for GPUs gives way where there are fewer;
+    /// the user's does not ([`Machine::cannot_fit`]).
+    pub fn wanted(&self, node: &Node, registry: &Registry) -> Resources {
+        let kind = registry
+            .get(&node.kind)
+            .expect("the loader checked the kind");
+        let mut wanted = kind.resources(&node.params);
+        wanted.gpus = wanted.gpus.min(self.gpus);
+        let wanted = node.resources.apply(wanted);
+        let cpus = if wanted.cpus == 0 {
+            self.cpus
+        } else {
+            wanted.cpus.min(self.cpus)
+        };
+        Resources { cpus, ..wanted }
+    }
+
+    /// Why a node could never start here.
+    pub fn cannot_fit(&self, wanted: &Resources) -> Option<String> {
+        if wanted.gpus > self.gpus {
+            return Some(format!(
+                "wants {} GPUs; this run has {}",
+                wanted.gpus, self.gpus
+            ));
+        }
+        if wanted.memory_bytes > self.memory_bytes {
+            let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+            return Some(format!(
+                "wants {:.1} GiB of memory; this run has {:.1}",
+                gib(wanted.memory_bytes),
+                gib(self.memory_bytes)
+            ));
+        }
+        None
+    }
+}
+
+/// What is free at the moment.
+pub struct Pool {
+    cpus: usize,
+    memory_bytes: u64,
+    gpus: Vec<usize>,
+}
+
+impl Pool {
+    pub fn new(machine: &Machine) -> Pool {
+        Pool {
+            cpus: machine.cpus,
+            memory_bytes: machine.memory_bytes,
+            gpus: (0..machine.gpus).collect(),
+        }
+    }
+
+    pub fn take(&mut self, wanted: &Resources) -> Option<Grant> {
+        let fits = wanted.cpus <= self.cpus
+            && wanted.memory_bytes <= self.memory_bytes
+            && wanted.gpus <= self.gpus.len();
+        if !fits {
+            return None;
+        }
+        self.cpus -= wanted.cpus;
+        self.memory_bytes -= wanted.memory_bytes;
+        let gpus = self.gpus.drain(..wanted.gpus).collect();
+        Some(Grant {
+            cpus: wanted.cpus,
+            memory_bytes: wanted.memory_bytes,
+            gpus,
+        })
+    }
+
+    pub fn give_back(&mut self, grant: Grant) {
+        self.cpus += grant.cpus;
+        self.memory_bytes += grant.memory_bytes;
+        self.gpus.extend(grant.gpus);
+        self.gpus.sort_unstable();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_gone_until_given_back() {
+        let machine = Machine {
+            cpus: 4,
+            memory_bytes: 100,
+            gpus: 2,
+        };
+        let mut pool = Pool::new(&machine);
+        let one = Resources {
+            cpus: 3,
+            memory_bytes: 60,
+            gpus: 1,
+        };
+        let grant = pool.take(&one).unwrap();
+        assert_eq!(grant.gpus, [0]);
+        assert_eq!(pool.take(&one), None);
+        let small = pool
+            .take(&Resources {
+                cpus: 1,
+                memory_bytes: 40,
+                gpus: 1,
+            })
+            .unwrap();
+        assert_eq!(small.gpus, [1]);
+        pool.give_back(grant);
+        assert_eq!(pool.take(&one).unwrap().gpus, [0]);
+    }
+}

@@ -1,0 +1,661 @@
+//! Running a workflow: starts tasks as their inputs become known and resources are free.
+//!
+//! One thread owns all state and reads one channel of [`Message`]s; each running task has a worker
+//! thread that checks its inputs out, executes it, stores its outputs and commits its record. The
+//! cache is the only memory: whatever happens to the run, a committed task is never done again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use climb_cache::{Artifact, Cache, Cost, Digest};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Outcome, StageOutlook, Stamped, Summary, TaskReport};
+use crate::execute::Control;
+use crate::explain::History;
+use crate::graph::Graph;
+use crate::journal::Journal;
+use crate::resources::{Grant, Machine, Pool};
+use crate::sources::NodeSources;
+use crate::stage::Registry;
+use crate::tracker::{TaskId, TaskState, Tracker};
+use crate::work::{self, Attempt, Job, WorkFailure};
+
+/// What a run works on.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    pub graph: &'a Graph,
+    pub registry: &'a Registry,
+    pub cache: &'a Cache,
+    pub sources: &'a NodeSources,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    pub machine: Machine,
+    /// After a failure, go on with whatever does not need the failed task.
+    pub keep_going: bool,
+    /// The binary whose `task` subcommand runs tasks.
+    pub exe: PathBuf,
+    /// The command line, for the journal.
+    pub command: Vec<String>,
+}
+
+/// What a run came to. Written to `runs/<id>/result.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunResult {
+    pub run: String,
+    pub workflow: String,
+    pub outcome: Outcome,
+    pub summary: Summary,
+    pub stages: Vec<StageResult>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StageResult {
+    pub name: String,
+    pub kind: String,
+    pub tasks: Vec<TaskResult>,
+}
+
+/// A finished task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskResult {
+    pub name: String,
+    pub key: Digest,
+    pub cached: bool,
+    pub outputs: BTreeMap<String, Artifact>,
+}
+
+/// What reaches the scheduler's thread.
+pub(crate) enum Message {
+    Report {
+        task: TaskId,
+        report: TaskReport,
+    },
+    Ended {
+        task: TaskId,
+        result: Result<Attempt, WorkFailure>,
+    },
+    Interrupt,
+}
+
+/// Interrupts a run from another thread (a signal handler's).
+#[derive(Clone)]
+pub struct Interrupter {
+    sender: Sender<Message>,
+    control: Control,
+}
+
+impl Interrupter {
+    /// First: nothing new starts, running tasks save their state and stop. Second: now.
+    pub fn interrupt(&self) {
+        use std::sync::atomic::Ordering::SeqCst;
+        if self.control.cancel.swap(true, SeqCst) {
+            self.control.kill.store(true, SeqCst);
+        }
+        let _ = self.sender.send(Message::Interrupt);
+    }
+}
+
+/// A run about to start.
+pub struct Run<'a> {
+    setting: Setting<'a>,
+    options: RunOptions,
+    control: Control,
+    sender: Sender<Message>,
+    receiver: Receiver<Message>,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(setting: Setting<'a>, options: RunOptions) -> Run<'a> {
+        let (sender, receiver) = channel();
+        Run {
+            setting,
+            options,
+            control: Control::default(),
+            sender,
+            receiver,
+        }
+    }
+
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter {
+            sender: self.sender.clone(),
+            control: self.control.clone(),
+        }
+    }
+
+    /// Runs to the end. `sink` sees every event in order, after the journal does.
+    pub fn execute(self, sink: &mut dyn FnMut(&Stamped)) -> std::io::Result<RunResult> {
+        let started = Instant::now();
+        let journal = Journal::create(self.setting.cache.dir(), &self.setting.graph.name)?;
+        let mut scheduler = Scheduler {
+            tracker: self.setting.tracker(),
+            pool: Pool::new(&self.options.machine),
+            out: Output {
+                journal,
+                sink,
+                failed: None,
+            },
+            setting: self.setting,
+            options: &self.options,
+            control: &self.control,
+            queue: BTreeSet::new(),
+            waiting_for: HashMap::new(),
+            running: HashMap::new(),
+            retries: Vec::new(),
+            attempts: HashMap::new(),
+            ran: BTreeSet::new(),
+            cached: BTreeMap::new(),
+            stop: None,
+            restart: false,
+            restarts: 0,
+            finished_stages: BTreeSet::new(),
+            failed: 0,
+            skipped: BTreeSet::new(),
+        };
+        scheduler.announce();
+        std::thread::scope(|scope| scheduler.drive(scope, &self.sender, &self.receiver));
+        let result = scheduler.conclude(started.elapsed());
+        if let Some(error) = scheduler.out.failed.take() {
+            return Err(error);
+        }
+        let path = scheduler.out.journal.folder.join("result.json");
+        std::fs::write(
+            path,
+            serde_json::to_vec_pretty(&result).expect("plain data"),
+        )?;
+        Ok(result)
+    }
+}
+
+impl<'a> Setting<'a> {
+    fn tracker(&self) -> Tracker<'a> {
+        Tracker::new(self.graph, self.registry, self.sources)
+    }
+
+    fn outlook(&self) -> Vec<StageOutlook> {
+        let history = History::load(self.cache);
+        let nodes = &self.graph.nodes;
+        let list_size = |node: usize| {
+            let kind = self.registry.get(&nodes[node].kind)?;
+            kind.list_size(&nodes[node].params)
+        };
+        nodes
+            .iter()
+            .map(|node| StageOutlook {
+                name: node.name.clone(),
+                kind: node.kind.clone(),
+                tasks: node
+                    .axis
+                    .as_ref()
+                    .map_or(Some(1), |axis| list_size(axis.node)),
+                expected_seconds: history.expected_seconds(&node.kind, &node.stage),
+            })
+            .collect()
+    }
+}
+
+/// The journal and the sink, behind one door.
+struct Output<'s> {
+    journal: Journal,
+    sink: &'s mut dyn FnMut(&Stamped),
+    /// The first error of the journal, reported at the end: the tasks themselves are safe.
+    failed: Option<std::io::Error>,
+}
+
+impl Output<'_> {
+    fn emit(&mut self, event: Event) {
+        let stamped = Stamped {
+            at: Timestamp::now(),
+            event,
+        };
+        if let Err(error) = self.journal.write(&stamped) {
+            self.failed.get_or_insert(error);
+        }
+        (self.sink)(&stamped);
+    }
+}
+
+/// Why nothing new starts.
+enum Stop {
+    Failure,
+    Interrupted,
+}
+
+struct Running {
+    key: Digest,
+    grant: Grant,
+}
+
+struct Scheduler<'a, 's> {
+    setting: Setting<'a>,
+    options: &'a RunOptions,
+    control: &'a Control,
+    tracker: Tracker<'a>,
+    pool: Pool,
+    out: Output<'s>,
+    /// Tasks ready to start, by (node, item): earlier stages first.
+    queue: BTreeSet<(usize, usize, TaskId)>,
+    /// Tasks with the key of one that is queued or running; they share its end.
+    waiting_for: HashMap<Digest, Vec<TaskId>>,
+    running: HashMap<TaskId, Running>,
+    retries: Vec<(Instant, TaskId)>,
+    attempts: HashMap<TaskId, u32>,
+    /// Keys that were executed in this run.
+    ran: BTreeSet<Digest>,
+    /// Keys found in the cache, and what they cost when they ran.
+    cached: BTreeMap<Digest, f64>,
+    stop: Option<Stop>,
+    /// An input was damaged and set aside: begin again from the cache once nothing runs.
+    restart: bool,
+    restarts: u32,
+    finished_stages: BTreeSet<usize>,
+    failed: usize,
+    skipped: BTreeSet<String>,
+}
+
+impl<'a> Scheduler<'a, '_> {
+    fn announce(&mut self) {
+        let graph = self.setting.graph;
+        let file = std::path::absolute(&graph.file).unwrap_or_else(|_| graph.file.clone());
+        let event = Event::RunStarted {
+            run: self.out.journal.run.clone(),
+            workflow: graph.name.clone(),
+            file: file.display().to_string(),
+            params: graph.params.clone(),
+            pid: std::process::id(),
+            command: self.options.command.clone(),
+            stages: self.setting.outlook(),
+        };
+        self.out.emit(event);
+    }
+
+    fn drive<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        sender: &Sender<Message>,
+        receiver: &Receiver<Message>,
+    ) where
+        'a: 'scope,
+    {
+        loop {
+            if self.restart && self.running.is_empty() {
+                self.begin_again();
+            }
+            self.advance();
+            self.start_ready(scope, sender);
+            let idle = self.running.is_empty() && !self.restart;
+            let more = self.stop.is_none() && !(self.queue.is_empty() && self.retries.is_empty());
+            if idle && !more {
+                return;
+            }
+            let message = match self.next_retry() {
+                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => receiver.recv_timeout(wait),
+            };
+            match message {
+                Ok(message) => self.handle(message),
+                Err(RecvTimeoutError::Timeout) => self.requeue_due(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Lets the tracker go as far as it can, answering from the cache.
+    fn advance(&mut self) {
+        loop {
+            let (expanded, changed) = self.tracker.advance();
+            for node in expanded {
+                let tasks = self.tracker.nodes[node].as_ref().map_or(0, Vec::len);
+                let node = &self.setting.graph.nodes[node];
+                let (stage, kind) = (node.name.clone(), node.kind.clone());
+                self.out.emit(Event::StageExpanded { stage, kind, tasks });
+            }
+            if changed.is_empty() {
+                break;
+            }
+            for task in changed {
+                self.meet(task);
+            }
+        }
+        self.finish_stages();
+    }
+
+    /// A task has become keyed or skipped.
+    fn meet(&mut self, task: TaskId) {
+        let name = self.tracker.tasks[task].name.clone();
+        let stage = self.tracker.node(task).name.clone();
+        if let TaskState::Skipped { because } = self.tracker.tasks[task].state.clone() {
+            self.skipped.insert(name.clone());
+            self.out.emit(Event::TaskSkipped {
+                stage,
+                task: name,
+                because,
+            });
+            return;
+        }
+        let key = self.tracker.tasks[task].keyed.as_ref().expect("keyed").key;
+        if let Some(others) = self.waiting_for.get_mut(&key) {
+            others.push(task);
+            self.tracker.tasks[task].state = TaskState::Pending;
+            return;
+        }
+        match self.setting.cache.lookup(&key) {
+            Ok(Some(record)) => {
+                if !self.ran.contains(&key) {
+                    self.cached.insert(key, record.cost.wall_seconds);
+                }
+                self.out.emit(Event::TaskCached {
+                    stage,
+                    task: name,
+                    key,
+                    cost: record.cost,
+                });
+                let state = TaskState::Done {
+                    outputs: record.outputs,
+                    cached: true,
+                };
+                self.tracker.settle(task, state);
+            }
+            Ok(None) => {
+                self.tracker.tasks[task].state = TaskState::Pending;
+                self.waiting_for.insert(key, Vec::new());
+                self.queue.insert(self.place(task));
+            }
+            Err(error) => {
+                self.waiting_for.insert(key, Vec::new());
+                self.fail(task, error.to_string(), None);
+            }
+        }
+    }
+
+    fn place(&self, task: TaskId) -> (usize, usize, TaskId) {
+        let t = &self.tracker.tasks[task];
+        (t.node, t.item, task)
+    }
+
+    /// Starts tasks in order of place while they fit. One that does not fit holds back those
+    /// behind it, so that a large task is not starved by small ones.
+    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
+    where
+        'a: 'scope,
+    {
+        if self.stop.is_some() || self.restart {
+            return;
+        }
+        while let Some(&(node, item, task)) = self.queue.first() {
+            let node_ref = &self.setting.graph.nodes[node];
+            let wanted = self.options.machine.wanted(node_ref, self.setting.registry);
+            let Some(grant) = self.pool.take(&wanted) else {
+                return;
+            };
+            self.queue.remove(&(node, item, task));
+            self.start(scope, sender, task, grant);
+        }
+    }
+
+    fn start<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        sender: &Sender<Message>,
+        task: TaskId,
+        grant: Grant,
+    ) where
+        'a: 'scope,
+    {
+        let entry = &self.tracker.tasks[task];
+        let keyed = entry.keyed.clone().expect("a queued task has a key");
+        let key = keyed.key;
+        let attempt = self
+            .attempts
+            .entry(task)
+            .and_modify(|n| *n += 1)
+            .or_insert(1);
+        let log = self.out.journal.log_path(&entry.name);
+        let job = Job {
+            name: entry.name.clone(),
+            node: entry.node,
+            keyed,
+            grant: grant.clone(),
+            log: log.clone(),
+            run: self.out.journal.run.clone(),
+        };
+        let event = Event::TaskStarted {
+            stage: self.tracker.node(task).name.clone(),
+            task: job.name.clone(),
+            key,
+            attempt: *attempt,
+            log: log.display().to_string(),
+        };
+        self.out.emit(event);
+        self.running.insert(task, Running { key, grant });
+        let (setting, control, sender) = (self.setting, self.control, sender.clone());
+        let exe = &self.options.exe;
+        scope.spawn(move || {
+            let result = work::attempt(&setting, exe, control, &job, &|report| {
+                let _ = sender.send(Message::Report { task, report });
+            });
+            let _ = sender.send(Message::Ended { task, result });
+        });
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Report { task, report } => {
+                let stage = self.tracker.node(task).name.clone();
+                let task = self.tracker.tasks[task].name.clone();
+                self.out.emit(Event::TaskReported {
+                    stage,
+                    task,
+                    report,
+                });
+            }
+            Message::Interrupt => {
+                let reason = match self.stop {
+                    Some(Stop::Interrupted) => "interrupted twice: stopping now",
+                    _ => "interrupted: running tasks save their state and stop; again to stop now",
+                };
+                self.stop = Some(Stop::Interrupted);
+                self.out.emit(Event::Stopping {
+                    reason: reason.into(),
+                });
+            }
+            Message::Ended { task, result } => {
+                let running = self.running.remove(&task).expect("it was running");
+                self.pool.give_back(running.grant);
+                match result {
+                    Ok(attempt) => self.succeed(task, running.key, attempt),
+                    Err(WorkFailure::Cancelled) => self.retries.push((Instant::now(), task)),
+                    Err(WorkFailure::DamagedInput(message)) => {
+                        self.damaged_input(task, message);
+                    }
+                    Err(WorkFailure::Failed { error, tail }) => {
+                        self.fail(task, error, Some(tail));
+                    }
+                }
+            }
+        }
+    }
+
+    fn succeed(&mut self, task: TaskId, key: Digest, attempt: Attempt) {
+        self.ran.insert(key);
+        let others = self.waiting_for.remove(&key).unwrap_or_default();
+        for id in std::iter::once(task).chain(others) {
+            let stage = self.tracker.node(id).name.clone();
+            let name = self.tracker.tasks[id].name.clone();
+            let cost = if id == task {
+                attempt.cost.clone()
+            } else {
+                Cost::default()
+            };
+            self.out.emit(Event::TaskFinished {
+                stage,
+                task: name,
+                key,
+                cost,
+            });
+            let outputs = attempt.outputs.clone();
+            self.tracker.settle(
+                id,
+                TaskState::Done {
+                    outputs,
+                    cached: false,
+                },
+            );
+        }
+    }
+
+    /// One attempt failed; maybe there is another.
+    fn fail(&mut self, task: TaskId, error: String, tail: Option<Vec<String>>) {
+        let node = self.tracker.node(task);
+        let attempt = self.attempts.get(&task).copied().unwrap_or(1);
+        let again = tail.is_some() && attempt <= node.retries && self.stop.is_none();
+        let wait = node.backoff * 2u32.saturating_pow(attempt.saturating_sub(1));
+        let name = self.tracker.tasks[task].name.clone();
+        let event = Event::TaskFailed {
+            stage: node.name.clone(),
+            task: name.clone(),
+            error,
+            tail: tail.unwrap_or_default(),
+            log: self.out.journal.log_path(&name).display().to_string(),
+            retry_seconds: again.then_some(wait.as_secs_f64()),
+        };
+        self.out.emit(event);
+        if again {
+            self.retries.push((Instant::now() + wait, task));
+            return;
+        }
+        let key = self.tracker.tasks[task].keyed.as_ref().expect("keyed").key;
+        let others = self.waiting_for.remove(&key).unwrap_or_default();
+        for id in std::iter::once(task).chain(others) {
+            self.failed += 1;
+            self.tracker.settle(id, TaskState::Failed);
+        }
+        if !self.options.keep_going && self.stop.is_none() {
+            self.stop = Some(Stop::Failure);
+        }
+    }
+
+    /// The cache has set a damaged object aside and forgotten the records that name it. What made
+    /// it must run again, so the walk begins anew; everything else is found in the cache.
+    fn damaged_input(&mut self, task: TaskId, message: String) {
+        const MOST: u32 = 3;
+        if self.restarts >= MOST {
+            self.fail(task, message, Some(Vec::new()));
+            return;
+        }
+        let stage = self.tracker.node(task).name.clone();
+        let name = self.tracker.tasks[task].name.clone();
+        let report = TaskReport::Warning { message };
+        self.out.emit(Event::TaskReported {
+            stage,
+            task: name,
+            report,
+        });
+        self.restart = true;
+    }
+
+    fn begin_again(&mut self) {
+        self.restart = false;
+        self.restarts += 1;
+        self.tracker = self.setting.tracker();
+        self.queue.clear();
+        self.waiting_for.clear();
+        self.retries.clear();
+        self.attempts.clear();
+        self.finished_stages.clear();
+    }
+
+    fn next_retry(&self) -> Option<Duration> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let next = self.retries.iter().map(|(at, _)| *at).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn requeue_due(&mut self) {
+        let now = Instant::now();
+        let (due, later) = self.retries.drain(..).partition(|(at, _)| *at <= now);
+        self.retries = later;
+        let due: Vec<(Instant, TaskId)> = due;
+        for (_, task) in due {
+            self.queue.insert(self.place(task));
+        }
+    }
+
+    fn finish_stages(&mut self) {
+        for id in 0..self.setting.graph.nodes.len() {
+            if self.tracker.is_over(id) && self.finished_stages.insert(id) {
+                let stage = self.setting.graph.nodes[id].name.clone();
+                self.out.emit(Event::StageFinished { stage });
+            }
+        }
+    }
+
+    fn conclude(&mut self, elapsed: Duration) -> RunResult {
+        let summary = Summary {
+            tasks_run: self.ran.len(),
+            tasks_cached: self.cached.len(),
+            tasks_failed: self.failed,
+            tasks_skipped: self.skipped.len(),
+            wall_seconds: elapsed.as_secs_f64(),
+            saved_seconds: self.cached.values().sum(),
+        };
+        let outcome = match self.stop {
+            Some(Stop::Interrupted) => Outcome::Interrupted,
+            _ if self.failed > 0 => Outcome::Failed,
+            _ => Outcome::Succeeded,
+        };
+        let run = self.out.journal.run.clone();
+        let event = Event::RunFinished {
+            run: run.clone(),
+            outcome,
+            summary: summary.clone(),
+        };
+        self.out.emit(event);
+        let workflow = self.setting.graph.name.clone();
+        RunResult {
+            run,
+            workflow,
+            outcome,
+            summary,
+            stages: self.stage_results(),
+        }
+    }
+
+    fn stage_results(&self) -> Vec<StageResult> {
+        let tasks = |id: usize| {
+            let tasks = self.tracker.nodes[id].iter().flatten();
+            tasks
+                .map(|&task| &self.tracker.tasks[task])
+                .filter_map(|task| {
+                    let TaskState::Done { outputs, .. } = &task.state else {
+                        return None;
+                    };
+                    let key = task.keyed.as_ref()?.key;
+                    let cached = !self.ran.contains(&key);
+                    Some(TaskResult {
+                        name: task.name.clone(),
+                        key,
+                        cached,
+                        outputs: outputs.clone(),
+                    })
+                })
+        };
+        let nodes = self.setting.graph.nodes.iter().enumerate();
+        nodes
+            .map(|(id, node)| StageResult {
+                name: node.name.clone(),
+                kind: node.kind.clone(),
+                tasks: tasks(id).collect(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,351 @@
+//! The tasks of a workflow and what is known of each: the part that a plan and a run share.
+//!
+//! Suspending on unknown inputs (Build Systems à la Carte): a node becomes tasks once the list it
+//! maps over is known, and a task has a key once all its inputs are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use climb_cache::{Artifact, Digest, Ingredients};
+
+use crate::graph::{Axis, Graph, Node, NodeId, Select, Source};
+use crate::sources::{NodeSources, group_digest};
+use crate::stage::Registry;
+
+/// Index of a task in [`Tracker::tasks`].
+pub type TaskId = usize;
+
+/// The life of a task.
+///
+/// ```text
+///  Waiting ──inputs known──> Keyed ──hit──────────────────────> Done
+///     │                        └──miss──> Pending ──finished──> Done
+///     │                                      └──last attempt──> Failed
+///     └──something it needs failed──> Skipped
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskState {
+    /// Some input is not known yet. It has no key.
+    Waiting,
+    /// Every input is known, and so is the key; nobody has asked the cache yet.
+    Keyed,
+    /// Not in the cache: it is queued, running, or (in a plan) would run. Its outputs are unknown.
+    Pending,
+    /// Its outputs are known, from the cache or from having run.
+    Done {
+        outputs: BTreeMap<String, Artifact>,
+        cached: bool,
+    },
+    /// Its last attempt failed.
+    Failed,
+    /// It cannot run: something it needs failed or was skipped.
+    Skipped { because: String },
+}
+
+/// One executable instance of a node.
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub node: NodeId,
+    /// Its index in the fan-out; 0 where there is none.
+    pub item: usize,
+    /// `embed`, `search[2].train[5]`.
+    pub name: String,
+    pub state: TaskState,
+    /// Set from `Keyed` on.
+    pub keyed: Option<KeyedTask>,
+}
+
+/// A task whose inputs are known.
+#[derive(Clone, Debug)]
+pub struct KeyedTask {
+    pub key: Digest,
+    pub ingredients: Ingredients,
+    /// Artifacts by port, with the name of what made each.
+    pub inputs: BTreeMap<String, Vec<(Artifact, String)>>,
+}
+
+impl KeyedTask {
+    /// The names of the inputs' makers by port, for records.
+    pub fn input_names(&self) -> BTreeMap<String, Vec<String>> {
+        let names = |list: &Vec<(Artifact, String)>| list.iter().map(|(_, n)| n.clone()).collect();
+        self.inputs
+            .iter()
+            .map(|(port, list)| (port.clone(), names(list)))
+            .collect()
+    }
+}
+
+pub struct Tracker<'a> {
+    pub graph: &'a Graph,
+    registry: &'a Registry,
+    sources: &'a NodeSources,
+    pub tasks: Vec<Task>,
+    /// The tasks of each node, once it is expanded.
+    pub nodes: Vec<Option<Vec<TaskId>>>,
+    /// How many tasks of each node have come to their end.
+    over: Vec<usize>,
+    /// For each node, those that read its outputs.
+    consumers: Vec<Vec<NodeId>>,
+    /// What may have become possible: all tasks of a node, or one item of it.
+    dirty: BTreeSet<(NodeId, Option<usize>)>,
+}
+
+/// Why an input cannot be given.
+enum Missing {
+    NotYet,
+    /// Never: the named task failed or was skipped.
+    Never(String),
+}
+
+impl<'a> Tracker<'a> {
+    pub fn new(graph: &'a Graph, registry: &'a Registry, sources: &'a NodeSources) -> Self {
+        let count = graph.nodes.len();
+        let mut consumers = vec![Vec::new(); count];
+        for (id, node) in graph.nodes.iter().enumerate() {
+            node.needs()
+                .into_iter()
+                .for_each(|needed| consumers[needed].push(id));
+        }
+        Tracker {
+            graph,
+            registry,
+            sources,
+            tasks: Vec::new(),
+            nodes: vec![None; count],
+            over: vec![0; count],
+            consumers,
+            dirty: (0..count).map(|id| (id, None)).collect(),
+        }
+    }
+
+    pub fn node(&self, task: TaskId) -> &'a Node {
+        &self.graph.nodes[self.tasks[task].node]
+    }
+
+    /// Expands nodes and keys tasks as far as what is known allows. Returns the nodes that were
+    /// expanded and the tasks that became `Keyed` or `Skipped`, in topological order.
+    pub fn advance(&mut self) -> (Vec<NodeId>, Vec<TaskId>) {
+        let (mut expanded, mut changed) = (Vec::new(), Vec::new());
+        while let Some((id, item)) = self.dirty.pop_first() {
+            if self.nodes[id].is_none() {
+                let Some(states) = self.expand(id) else {
+                    continue;
+                };
+                changed.extend(self.add_tasks(id, states));
+                expanded.push(id);
+            }
+            let tasks = self.nodes[id].as_ref().expect("just expanded");
+            let visit = match item {
+                Some(item) => tasks.get(item).copied().into_iter().collect(),
+                None => tasks.clone(),
+            };
+            for task in visit {
+                if self.tasks[task].state == TaskState::Waiting && self.key(task) {
+                    changed.push(task);
+                }
+            }
+        }
+        (expanded, changed)
+    }
+
+    /// Ends a task (`Done`, `Failed` or `Skipped`); what this makes possible comes out of the next
+    /// [`Tracker::advance`].
+    pub fn settle(&mut self, id: TaskId, state: TaskState) {
+        self.tasks[id].state = state;
+        let (node, item) = (self.tasks[id].node, self.tasks[id].item);
+        self.over[node] += 1;
+        for &consumer in &self.consumers[node] {
+            let aligned = self.graph.nodes[consumer].is_aligned_with(node);
+            if aligned && self.nodes[consumer].is_some() {
+                self.dirty.insert((consumer, Some(item)));
+            } else if aligned || self.is_over(node) {
+                self.dirty.insert((consumer, None));
+            }
+        }
+    }
+
+    /// The first states of a node's tasks, or `None` while its list is unknown.
+    fn expand(&self, id: NodeId) -> Option<Vec<TaskState>> {
+        let Some(axis) = &self.graph.nodes[id].axis else {
+            return Some(vec![TaskState::Waiting]);
+        };
+        match self.list(axis) {
+            Ok(items) => Some(vec![TaskState::Waiting; items.len()]),
+            Err(Missing::NotYet) => None,
+            Err(Missing::Never(because)) => Some(vec![TaskState::Skipped { because }]),
+        }
+    }
+
+    /// Returns the tasks that begin at their end: skipped.
+    fn add_tasks(&mut self, id: NodeId, states: Vec<TaskState>) -> Vec<TaskId> {
+        let node = &self.graph.nodes[id];
+        let first = self.tasks.len();
+        for (item, state) in states.iter().enumerate() {
+            let name = match node.axis {
+                Some(_) => format!("{}[{item}]", node.name),
+                None => node.name.clone(),
+            };
+            self.tasks.push(Task {
+                node: id,
+                item,
+                name,
+                state: state.clone(),
+                keyed: None,
+            });
+        }
+        self.nodes[id] = Some((first..self.tasks.len()).collect());
+        let skipped: Vec<TaskId> = (first..self.tasks.len())
+            .filter(|&task| matches!(self.tasks[task].state, TaskState::Skipped { .. }))
+            .collect();
+        for &task in &skipped {
+            self.settle(task, self.tasks[task].state.clone());
+        }
+        if states.is_empty() {
+            // An empty fan-out is over at once; those who gather it may go on.
+            self.dirty
+                .extend(self.consumers[id].iter().map(|&consumer| (consumer, None)));
+        }
+        skipped
+    }
+
+    /// The items of a list artifact, in file name order.
+    fn list(&self, axis: &Axis) -> Result<Vec<Artifact>, Missing> {
+        let artifact = self.artifact(axis.node, 0, &axis.output)?;
+        match artifact {
+            Artifact::Folder(files) => Ok(files.values().map(|f| Artifact::File(*f)).collect()),
+            Artifact::File(_) => Err(Missing::Never(format!(
+                "`{}.{}` is a file, not a folder of items",
+                self.graph.nodes[axis.node].name, axis.output
+            ))),
+        }
+    }
+
+    /// The output of task `item` of a node.
+    fn artifact(&self, node: NodeId, item: usize, output: &str) -> Result<Artifact, Missing> {
+        let tasks = self.nodes[node].as_ref().ok_or(Missing::NotYet)?;
+        // A skipped fan-out is one placeholder task.
+        let Some(task) = tasks.get(item).or(tasks.first()).map(|&id| &self.tasks[id]) else {
+            return Err(Missing::Never(format!(
+                "`{}` has no items",
+                self.graph.nodes[node].name
+            )));
+        };
+        match &task.state {
+            TaskState::Done { outputs, .. } => match outputs.get(output) {
+                Some(artifact) => Ok(artifact.clone()),
+                None => Err(Missing::Never(format!(
+                    "`{}` made no `{output}`",
+                    task.name
+                ))),
+            },
+            TaskState::Failed => Err(Missing::Never(format!("`{}` failed", task.name))),
+            TaskState::Skipped { because } => Err(Missing::Never(because.clone())),
+            TaskState::Waiting | TaskState::Keyed | TaskState::Pending => Err(Missing::NotYet),
+        }
+    }
+
+    /// The artifacts a source gives to task `item`, with their names.
+    fn resolve(
+        &self,
+        node: &Node,
+        item: usize,
+        source: &Source,
+    ) -> Result<Vec<(Artifact, String)>, Missing> {
+        let from = &self.graph.nodes[source.node].name;
+        let named = |i: usize| match self.graph.nodes[source.node].axis {
+            Some(_) => format!("{from}[{i}].{}", source.output),
+            None => format!("{from}.{}", source.output),
+        };
+        match source.select {
+            Select::Whole => Ok(vec![(
+                self.artifact(source.node, 0, &source.output)?,
+                named(0),
+            )]),
+            Select::Aligned => Ok(vec![(
+                self.artifact(source.node, item, &source.output)?,
+                named(item),
+            )]),
+            Select::Item => {
+                let axis = node.axis.as_ref().expect("an item source has an axis");
+                let mut items = self.list(axis)?;
+                Ok(vec![(
+                    items.swap_remove(item),
+                    format!("{from}.{}[{item}]", source.output),
+                )])
+            }
+            Select::All => {
+                let tasks = self.nodes[source.node].as_ref().ok_or(Missing::NotYet)?;
+                (0..tasks.len())
+                    .map(|i| Ok((self.artifact(source.node, i, &source.output)?, named(i))))
+                    .collect()
+            }
+        }
+    }
+
+    /// Keys or skips a waiting task. True when its state changed.
+    fn key(&mut self, id: TaskId) -> bool {
+        let task = &self.tasks[id];
+        let node = &self.graph.nodes[task.node];
+        let mut inputs: BTreeMap<String, Vec<(Artifact, String)>> = BTreeMap::new();
+        for wire in &node.inputs {
+            for source in &wire.from {
+                match self.resolve(node, task.item, source) {
+                    Ok(artifacts) => {
+                        inputs
+                            .entry(wire.port.clone())
+                            .or_default()
+                            .extend(artifacts);
+                    }
+                    Err(Missing::NotYet) => return false,
+                    Err(Missing::Never(because)) => {
+                        self.settle(id, TaskState::Skipped { because });
+                        return true;
+                    }
+                }
+            }
+        }
+        let ingredients = self.ingredients(task.node, &inputs);
+        let key = ingredients.key();
+        self.tasks[id].keyed = Some(KeyedTask {
+            key,
+            ingredients,
+            inputs,
+        });
+        self.tasks[id].state = TaskState::Keyed;
+        true
+    }
+
+    fn ingredients(
+        &self,
+        id: NodeId,
+        inputs: &BTreeMap<String, Vec<(Artifact, String)>>,
+    ) -> Ingredients {
+        let node = &self.graph.nodes[id];
+        let kind = self
+            .registry
+            .get(&node.kind)
+            .expect("the loader checked the kind");
+        let digests =
+            |list: &Vec<(Artifact, String)>| list.iter().map(|(a, _)| a.digest()).collect();
+        let mut inputs: BTreeMap<String, Vec<Digest>> = inputs
+            .iter()
+            .map(|(port, list)| (port.clone(), digests(list)))
+            .collect();
+        for (group, files) in self.sources.get(&id).into_iter().flatten() {
+            inputs.insert(format!("source:{group}"), vec![group_digest(files)]);
+        }
+        let params = kind.keyed(&node.params);
+        Ingredients {
+            kind: node.kind.clone(),
+            version: kind.version(),
+            params,
+            inputs,
+        }
+    }
+
+    /// True once every task of the node has come to its end.
+    pub fn is_over(&self, node: NodeId) -> bool {
+        self.nodes[node]
+            .as_ref()
+            .is_some_and(|tasks| tasks.len() == self.over[node])
+    }
+}

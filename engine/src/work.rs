@@ -1,0 +1,277 @@
+//! One attempt at one task, on a worker thread: check the inputs out, execute, store, commit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use climb_cache::{Artifact, Cache, CacheError, Cost, Provenance, Record};
+
+use crate::context::InputArtifact;
+use crate::event::TaskReport;
+use crate::execute::{ChildOptions, Control, Failure, TaskSpec, run_child, run_here};
+use crate::resources::Grant;
+use crate::schedule::Setting;
+use crate::stage::{Isolation, SourceFile};
+use crate::tracker::KeyedTask;
+
+/// A task ready to be executed.
+pub(crate) struct Job {
+    pub name: String,
+    pub node: usize,
+    pub keyed: KeyedTask,
+    pub grant: Grant,
+    pub log: PathBuf,
+    pub run: String,
+}
+
+/// A success.
+pub(crate) struct Attempt {
+    pub outputs: BTreeMap<String, Artifact>,
+    pub cost: Cost,
+}
+
+pub(crate) enum WorkFailure {
+    Cancelled,
+    /// An input was damaged; the cache has set it aside.
+    DamagedInput(String),
+    Failed {
+        error: String,
+        tail: Vec<String>,
+    },
+}
+
+impl WorkFailure {
+    fn plain(error: impl ToString) -> WorkFailure {
+        WorkFailure::Failed {
+            error: error.to_string(),
+            tail: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn attempt(
+    setting: &Setting,
+    exe: &Path,
+    control: &Control,
+    job: &Job,
+    report: &(dyn Fn(TaskReport) + Sync),
+) -> Result<Attempt, WorkFailure> {
+    let started = Instant::now();
+    let cache = setting.cache;
+    let inputs = check_out(cache, &job.keyed)?;
+    let sources = setting.sources.get(&job.node).cloned().unwrap_or_default();
+    let work = cache.work_dir(&job.keyed.key).map_err(WorkFailure::plain)?;
+    let out_dir = work.join("out");
+    std::fs::create_dir(&out_dir).map_err(WorkFailure::plain)?;
+    let node = &setting.graph.nodes[job.node];
+    let spec = TaskSpec {
+        task: job.name.clone(),
+        kind: node.kind.clone(),
+        params: node.params.clone(),
+        inputs,
+        sources,
+        out_dir: out_dir.clone(),
+        state_dir: cache
+            .state_dir(&job.keyed.key)
+            .map_err(WorkFailure::plain)?,
+        base_dir: setting.graph.base_dir(),
+        threads: job.grant.cpus.max(1),
+        device: "cpu".into(),
+    };
+    let totals = Mutex::new(BTreeMap::new());
+    let noted = |task_report: TaskReport| {
+        if let TaskReport::Total { name, value } = &task_report {
+            totals
+                .lock()
+                .expect("not poisoned")
+                .insert(name.clone(), *value);
+        }
+        report(task_report);
+    };
+    execute(setting, exe, control, job, spec.clone(), &noted)?;
+    check_sources_unchanged(cache, &spec.sources)?;
+    let outputs = store(setting, job, &out_dir)?;
+    let totals = totals.into_inner().expect("not poisoned");
+    let cost = Cost {
+        wall_seconds: started.elapsed().as_secs_f64(),
+        totals,
+    };
+    let record = record(job, &outputs, &cost);
+    cache.commit(&record).map_err(WorkFailure::plain)?;
+    // What is left there is of no use any more; the next run clears it if this fails.
+    let _ = cache.finish_task(&job.keyed.key);
+    Ok(Attempt { outputs, cost })
+}
+
+fn check_out(
+    cache: &Cache,
+    keyed: &KeyedTask,
+) -> Result<BTreeMap<String, Vec<InputArtifact>>, WorkFailure> {
+    let mut inputs = BTreeMap::new();
+    for (port, artifacts) in &keyed.inputs {
+        let mut list = Vec::new();
+        for (artifact, name) in artifacts {
+            let path = cache.checkout(artifact).map_err(|error| match error {
+                CacheError::Damaged { .. } => WorkFailure::DamagedInput(format!("{name}: {error}")),
+                other => WorkFailure::plain(other),
+            })?;
+            list.push(InputArtifact {
+                path,
+                digest: artifact.digest(),
+                name: name.clone(),
+            });
+        }
+        inputs.insert(port.clone(), list);
+    }
+    Ok(inputs)
+}
+
+fn execute(
+    setting: &Setting,
+    exe: &Path,
+    control: &Control,
+    job: &Job,
+    mut spec: TaskSpec,
+    report: &(dyn Fn(TaskReport) + Sync),
+) -> Result<(), WorkFailure> {
+    let node = &setting.graph.nodes[job.node];
+    let kind = setting
+        .registry
+        .get(&node.kind)
+        .expect("the loader checked the kind");
+    // A thread cannot be stopped from outside, so a timeout needs a process.
+    let end = if kind.isolation() == Isolation::Process || node.timeout.is_some() {
+        if !job.grant.gpus.is_empty() {
+            // The child sees only its own devices.
+            spec.device = "cuda:0".into();
+        }
+        let options = ChildOptions {
+            exe,
+            log: &job.log,
+            gpus: &job.grant.gpus,
+            timeout: node.timeout,
+        };
+        run_child(&spec, &options, control, report)
+    } else {
+        if let Some(gpu) = job.grant.gpus.first() {
+            spec.device = format!("cuda:{gpu}");
+        }
+        run_on_this_thread(setting, control, &spec, report)
+    };
+    end.map_err(|failure| match failure {
+        Failure::Cancelled => WorkFailure::Cancelled,
+        Failure::Failed(error) => WorkFailure::Failed {
+            tail: tail(&job.log, &error),
+            error,
+        },
+    })
+}
+
+fn run_on_this_thread(
+    setting: &Setting,
+    control: &Control,
+    spec: &TaskSpec,
+    report: &(dyn Fn(TaskReport) + Sync),
+) -> Result<(), Failure> {
+    // The context owns its reporter, so reports go through a channel to the borrowed one.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || receiver.into_iter().for_each(report));
+        let send = move |task_report| _ = sender.send(task_report);
+        let cx = spec.context(control.cancel.clone(), Box::new(send));
+        run_here(setting.registry, spec, &cx)
+    })
+}
+
+/// The last lines of a log, without the error itself, which is shown anyway.
+fn tail(log: &Path, error: &str) -> Vec<String> {
+    const LINES: usize = 20;
+    let Ok(text) = std::fs::read(log) else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.strip_prefix("error: ") != Some(error))
+        .collect();
+    lines[lines.len().saturating_sub(LINES)..]
+        .iter()
+        .map(|s| s.to_string())
+        .collect()
+}
+
+/// A source that changed while it was read gave nobody knows what: nothing is recorded for it.
+fn check_sources_unchanged(
+    cache: &Cache,
+    sources: &BTreeMap<String, Vec<SourceFile>>,
+) -> Result<(), WorkFailure> {
+    for files in sources.values() {
+        let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
+        let now = cache.source_digests(&paths).map_err(WorkFailure::plain)?;
+        for (file, (digest, _)) in files.iter().zip(now) {
+            if file.digest != digest {
+                return Err(WorkFailure::plain(format!(
+                    "{} changed while it was being read; nothing was recorded. Run again once it \
+                     is at rest",
+                    file.path.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn store(
+    setting: &Setting,
+    job: &Job,
+    out_dir: &Path,
+) -> Result<BTreeMap<String, Artifact>, WorkFailure> {
+    let node = &setting.graph.nodes[job.node];
+    let kind = setting
+        .registry
+        .get(&node.kind)
+        .expect("the loader checked the kind");
+    let mut outputs = BTreeMap::new();
+    for port in kind.outputs(&node.params) {
+        let path = out_dir.join(&port.name);
+        if path.symlink_metadata().is_err() {
+            let error = format!("it ended well but wrote no output `{}`", port.name);
+            return Err(WorkFailure::Failed {
+                tail: tail(&job.log, ""),
+                error,
+            });
+        }
+        let artifact = setting.cache.store(&path).map_err(WorkFailure::plain)?;
+        outputs.insert(port.name, artifact);
+    }
+    Ok(outputs)
+}
+
+fn record(job: &Job, outputs: &BTreeMap<String, Artifact>, cost: &Cost) -> Record {
+    let device = match job.grant.gpus.is_empty() {
+        true => "cpu",
+        false => "cuda",
+    };
+    Record {
+        key: job.keyed.key,
+        ingredients: job.keyed.ingredients.clone(),
+        input_names: job.keyed.input_names(),
+        outputs: outputs.clone(),
+        cost: cost.clone(),
+        provenance: Provenance {
+            run: job.run.clone(),
+            task: job.name.clone(),
+            host: hostname(),
+            device: device.into(),
+            climb: env!("CARGO_PKG_VERSION").into(),
+            finished: jiff::Timestamp::now(),
+        },
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_string())
+        .unwrap_or_default()
+}
