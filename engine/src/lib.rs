@@ -11,6 +11,7 @@ pub mod execute;
 pub mod explain;
 pub mod graph;
 pub mod journal;
+pub mod load;
 pub mod plan;
 pub mod resources;
 pub mod schedule;

@@ -44,11 +44,17 @@ impl Clustering {
             folder.display()
         );
         ensure!(
-            assignments.iter().all(|&c| c == DROPPED || (c as usize) < meta.clusters),
+            assignments
+                .iter()
+                .all(|&c| c == DROPPED || (c as usize) < meta.clusters),
             "{}: an assignment names a cluster that does not exist",
             folder.display()
         );
-        Ok(Clustering { meta, assignments, centroids })
+        Ok(Clustering {
+            meta,
+            assignments,
+            centroids,
+        })
     }
 
     pub fn centroid(&self, cluster: usize) -> &[f32] {

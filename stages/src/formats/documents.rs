@@ -79,15 +79,28 @@ impl Documents {
                 file("offsets").display()
             );
             let tokens = match file("tokens").exists() {
-                true => Some((Flat::open(&file("tokens"))?, Flat::open(&file("token_offsets"))?)),
+                true => Some((
+                    Flat::open(&file("tokens"))?,
+                    Flat::open(&file("token_offsets"))?,
+                )),
                 false => None,
             };
             let meta = file("meta.jsonl");
             let documents = offsets.len() - 1;
-            shards.push(Shard { first: len, text, offsets, tokens, meta });
+            shards.push(Shard {
+                first: len,
+                text,
+                offsets,
+                tokens,
+                meta,
+            });
             len += documents;
         }
-        Ok(Documents { shards, len, report })
+        Ok(Documents {
+            shards,
+            len,
+            report,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -129,7 +142,12 @@ impl Documents {
                 all.push(serde_json::from_str(&line?)?);
             }
         }
-        ensure!(all.len() == self.len, "{} documents, {} metadata lines", self.len, all.len());
+        ensure!(
+            all.len() == self.len,
+            "{} documents, {} metadata lines",
+            self.len,
+            all.len()
+        );
         Ok(all)
     }
 }

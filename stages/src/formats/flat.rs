@@ -28,8 +28,15 @@ impl<T: Pod> Flat<T> {
         );
         // An empty file cannot be mapped.
         // SAFETY: artifacts are read-only files that nothing changes once they are in the cache.
-        let map = if bytes == 0 { None } else { Some(unsafe { Mmap::map(&file)? }) };
-        Ok(Flat { map, _element: PhantomData })
+        let map = if bytes == 0 {
+            None
+        } else {
+            Some(unsafe { Mmap::map(&file)? })
+        };
+        Ok(Flat {
+            map,
+            _element: PhantomData,
+        })
     }
 }
 
@@ -37,7 +44,9 @@ impl<T: Pod> Deref for Flat<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        self.map.as_ref().map_or(&[], |map| bytemuck::cast_slice(map))
+        self.map
+            .as_ref()
+            .map_or(&[], |map| bytemuck::cast_slice(map))
     }
 }
 
@@ -79,7 +88,9 @@ impl<T: Pod> FlatWriter<T> {
     }
 
     pub fn finish(mut self) -> anyhow::Result<u64> {
-        self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.out
+            .flush()
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
         Ok(self.len)
     }
 }

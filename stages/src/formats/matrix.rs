@@ -50,7 +50,10 @@ impl Matrix {
 
 /// Writes a matrix that fits in memory; larger ones use [`flat::FlatWriter`] on [`DATA`].
 pub fn write(folder: &Path, meta: &MatrixMeta, data: &[f32]) -> anyhow::Result<()> {
-    ensure!(data.len() == meta.rows * meta.cols, "matrix size does not fit its meta");
+    ensure!(
+        data.len() == meta.rows * meta.cols,
+        "matrix size does not fit its meta"
+    );
     std::fs::create_dir_all(folder)?;
     flat::write(&folder.join(DATA), data)?;
     write_json(&folder.join(META), meta)

@@ -21,12 +21,24 @@ impl Mixture {
     /// Scales `weights` to sum 1, rounded to 1e-9 so that their JSON is the same everywhere.
     pub fn normalised(weights: &[f64]) -> anyhow::Result<Mixture> {
         if let Some(i) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
-            bail!("weight {i} of the mixture is {}: weights are finite and at least 0", weights[i]);
+            bail!(
+                "weight {i} of the mixture is {}: weights are finite and at least 0",
+                weights[i]
+            );
         }
         let sum: f64 = weights.iter().sum();
-        ensure!(sum > 0.0, "the mixture's weights sum to 0: at least one must be positive");
-        let weights = weights.iter().map(|w| (w / sum * 1e9).round() / 1e9).collect();
-        Ok(Mixture { weights, seed: None })
+        ensure!(
+            sum > 0.0,
+            "the mixture's weights sum to 0: at least one must be positive"
+        );
+        let weights = weights
+            .iter()
+            .map(|w| (w / sum * 1e9).round() / 1e9)
+            .collect();
+        Ok(Mixture {
+            weights,
+            seed: None,
+        })
     }
 }
 

@@ -59,7 +59,11 @@ impl Packed {
                 Ids::Short(ids) => ids.len(),
                 Ids::Long(ids) => ids.len(),
             };
-            ensure!(len as u64 == part.tokens, "{} is not as long as said", path.display());
+            ensure!(
+                len as u64 == part.tokens,
+                "{} is not as long as said",
+                path.display()
+            );
             parts.push(ids);
         }
         Ok(Packed { meta, parts })
@@ -115,10 +119,24 @@ impl PackedWriter {
             .collect::<anyhow::Result<_>>()?;
         let parts = names
             .iter()
-            .map(|name| PartMeta { name: name.clone(), documents: 0, tokens: 0, bytes: 0 })
+            .map(|name| PartMeta {
+                name: name.clone(),
+                documents: 0,
+                tokens: 0,
+                bytes: 0,
+            })
             .collect();
-        let meta = PackedMeta { vocab_size, end_of_text, token_bytes, parts };
-        Ok(PackedWriter { folder: folder.to_path_buf(), meta, out })
+        let meta = PackedMeta {
+            vocab_size,
+            end_of_text,
+            token_bytes,
+            parts,
+        };
+        Ok(PackedWriter {
+            folder: folder.to_path_buf(),
+            meta,
+            out,
+        })
     }
 
     /// Appends a document and the end-of-text token.
@@ -127,8 +145,10 @@ impl PackedWriter {
         for ids in [ids, &end] {
             match &mut self.out[part] {
                 Out::Short(out) => {
-                    let short: Vec<u16> =
-                        ids.iter().map(|&t| u16::try_from(t)).collect::<Result<_, _>>()?;
+                    let short: Vec<u16> = ids
+                        .iter()
+                        .map(|&t| u16::try_from(t))
+                        .collect::<Result<_, _>>()?;
                     out.push(&short)?;
                 }
                 Out::Long(out) => out.push(ids)?,

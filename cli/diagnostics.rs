@@ -1,0 +1,107 @@
+//! Errors and warnings for people, with the line they are about.
+
+use std::io::IsTerminal;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use climb_engine::diagnostic::{Diagnostic, Severity, Span};
+
+fn renderer() -> Renderer {
+    let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
+    if plain {
+        Renderer::plain()
+    } else {
+        Renderer::styled()
+    }
+}
+
+/// Prints each to stderr.
+pub fn print(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        eprintln!("{}\n", render(diagnostic, &renderer()));
+    }
+}
+
+/// An error that is not about a place in a file.
+pub fn error(message: &str) {
+    print(&[Diagnostic::error(message)]);
+}
+
+/// Something people should know; nothing is wrong with their input.
+pub fn note(message: &str) {
+    eprintln!(
+        "{}",
+        renderer().render(&[Group::with_title(Level::NOTE.primary_title(message))])
+    );
+}
+
+fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(diagnostic.message.as_str());
+    let text = diagnostic
+        .span
+        .as_ref()
+        .and_then(|s| std::fs::read_to_string(&s.file).ok());
+    let mut groups: Vec<Group> = match (&diagnostic.span, &text) {
+        (Some(span), Some(text)) => {
+            let annotation = AnnotationKind::Primary
+                .span(byte_range(text, span))
+                .label(diagnostic.label.as_deref());
+            let snippet = Snippet::source(text.as_str())
+                .path(span.file.display().to_string())
+                .annotation(annotation);
+            vec![title.element(snippet)]
+        }
+        _ => vec![Group::with_title(title)],
+    };
+    if let Some(help) = &diagnostic.help {
+        groups.push(Group::with_title(
+            Level::HELP.secondary_title(help.as_str()),
+        ));
+    }
+    renderer.render(&groups)
+}
+
+/// The bytes of `text` that a span underlines.
+fn byte_range(text: &str, span: &Span) -> std::ops::Range<usize> {
+    let line_start: usize = text
+        .split_inclusive('\n')
+        .take(span.line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let line = text[line_start..].lines().next().unwrap_or("");
+    let offset = |column: usize| {
+        line.char_indices()
+            .nth(column)
+            .map_or(line.len(), |(at, _)| at)
+    };
+    let start = offset(span.column.saturating_sub(1));
+    let end = offset(span.column.saturating_sub(1) + span.len.max(1));
+    line_start + start..line_start + end.max(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_counts_characters_not_bytes() {
+        let span = Span {
+            file: "x".into(),
+            line: 2,
+            column: 3,
+            len: 2,
+        };
+        let text = "a\néüxy z\n";
+        assert_eq!(&text[byte_range(text, &span)], "xy");
+        let past = Span {
+            file: "x".into(),
+            line: 9,
+            column: 3,
+            len: 2,
+        };
+        assert_eq!(&text[byte_range(text, &past)], "");
+    }
+}

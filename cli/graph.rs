@@ -1,0 +1,91 @@
+//! `climb graph`.
+
+use climb_engine::graph::{Graph, Select};
+
+use crate::common::{self, WorkflowArgs};
+
+/// Draw the workflow's DAG, for Graphviz or Mermaid
+///
+/// Example: climb graph search.yaml | dot -Tsvg > search.svg
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    workflow: WorkflowArgs,
+
+    #[arg(long, value_enum, default_value = "dot")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Dot,
+    Mermaid,
+}
+
+pub fn run(args: Args) -> u8 {
+    let registry = common::registry();
+    let graph = match common::load(&args.workflow, &registry) {
+        Ok(graph) => graph,
+        Err(code) => return code,
+    };
+    print!(
+        "{}",
+        match args.format {
+            Format::Dot => dot(&graph),
+            Format::Mermaid => mermaid(&graph),
+        }
+    );
+    0
+}
+
+/// (from, to, output, drawn as a fan) for each wire.
+fn edges(graph: &Graph) -> Vec<(usize, usize, &str, bool)> {
+    let mut edges = Vec::new();
+    for (to, node) in graph.nodes.iter().enumerate() {
+        for source in node.inputs.iter().flat_map(|wire| &wire.from) {
+            let fan = matches!(source.select, Select::All | Select::Item);
+            edges.push((source.node, to, source.output.as_str(), fan));
+        }
+    }
+    edges.sort_unstable();
+    edges.dedup();
+    edges
+}
+
+fn dot(graph: &Graph) -> String {
+    let mut text = String::from("digraph climb {\n  rankdir=LR;\n  node [shape=box];\n");
+    for (id, node) in graph.nodes.iter().enumerate() {
+        let label = format!("{}\\n{}", node.name, node.kind).replace('"', "\\\"");
+        // A fan-out is drawn as a stack.
+        let peripheries = if node.axis.is_some() { 2 } else { 1 };
+        text.push_str(&format!(
+            "  n{id} [label=\"{label}\", peripheries={peripheries}];\n"
+        ));
+    }
+    for (from, to, output, fan) in edges(graph) {
+        let style = if fan { ", style=dashed" } else { "" };
+        text.push_str(&format!(
+            "  n{from} -> n{to} [label=\"{output}\"{style}];\n"
+        ));
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn mermaid(graph: &Graph) -> String {
+    let mut text = String::from("flowchart LR\n");
+    for (id, node) in graph.nodes.iter().enumerate() {
+        let label = format!("{}<br/>{}", node.name, node.kind);
+        let shape = if node.axis.is_some() {
+            ("[[", "]]")
+        } else {
+            ("[", "]")
+        };
+        text.push_str(&format!("  n{id}{}\"{label}\"{}\n", shape.0, shape.1));
+    }
+    for (from, to, output, fan) in edges(graph) {
+        let arrow = if fan { "-.->" } else { "-->" };
+        text.push_str(&format!("  n{from} {arrow}|{output}| n{to}\n"));
+    }
+    text
+}

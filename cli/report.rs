@@ -1,0 +1,230 @@
+//! What a run came to: the mixture by cluster, the evidence for it, and what the cache saved.
+
+use std::path::PathBuf;
+
+use climb_cache::Cache;
+use climb_engine::event::{Outcome, Summary};
+use climb_engine::graph::Graph;
+use climb_engine::schedule::RunResult;
+use climb_engine::stage::Registry;
+use climb_stages::formats::clustering::Clusters;
+use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
+use climb_stages::formats::read_json;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::de::DeserializeOwned;
+
+use crate::text;
+
+pub fn print(result: &RunResult, cache: &Cache, graph: &Graph, registry: &Registry) {
+    let find = Finder {
+        result,
+        cache,
+        graph,
+        registry,
+    };
+    let clusters: Option<Clusters> = find.last("clusters");
+    let selection: Option<Selection> = find.last("selection");
+    if let (Some(clusters), Some(selection)) = (&clusters, &selection) {
+        print_mixture(clusters, selection);
+        print_search(selection);
+    }
+    if let Some(confirmation) = find.last::<Confirmation>("confirmation") {
+        print_confirmation(&confirmation);
+    }
+    println!("{}", closing_line(result.outcome, &result.summary));
+}
+
+/// Finds results by their artifact type.
+struct Finder<'a> {
+    result: &'a RunResult,
+    cache: &'a Cache,
+    graph: &'a Graph,
+    registry: &'a Registry,
+}
+
+impl Finder<'_> {
+    /// The last artifact of this type that is a JSON file.
+    fn last<T: DeserializeOwned>(&self, ty: &str) -> Option<T> {
+        let path = self.paths(ty).pop()?;
+        read_json(&path).ok()
+    }
+
+    fn paths(&self, ty: &str) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        for stage in &self.result.stages {
+            let Some(node) = self.graph.find(&stage.name).map(|id| &self.graph.nodes[id]) else {
+                continue;
+            };
+            let outputs = self
+                .registry
+                .get(&node.kind)
+                .map(|kind| kind.outputs(&node.params));
+            for port in outputs.into_iter().flatten().filter(|port| port.ty == ty) {
+                let artifacts = stage.tasks.iter().filter_map(|t| t.outputs.get(&port.name));
+                paths.extend(artifacts.filter_map(|artifact| self.cache.checkout(artifact).ok()));
+            }
+        }
+        paths
+    }
+}
+
+fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(header);
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn print_mixture(clusters: &Clusters, selection: &Selection) {
+    let mut table = table(
+        &["cluster", "tokens", "natural", "mixture", "", "about"],
+        &[1, 2, 3, 4],
+    );
+    let mut rows: Vec<_> = clusters.clusters.iter().zip(&selection.weights).collect();
+    rows.sort_by(|a, b| b.1.total_cmp(a.1));
+    for (cluster, &weight) in rows {
+        let times = match weight {
+            0.0 => "–".to_string(),
+            _ => format!("x{:.1}", weight / cluster.share.max(1e-9)),
+        };
+        table.add_row([
+            cluster.id.to_string(),
+            text::short(cluster.tokens as f64),
+            percent(cluster.share),
+            percent(weight),
+            times,
+            text::clip(&cluster.terms.join(" "), 56),
+        ]);
+    }
+    println!("\nThe mixture found, by cluster:\n{table}");
+}
+
+fn better(direction: Direction) -> &'static str {
+    match direction {
+        Direction::LowerIsBetter => "lower is better",
+        Direction::HigherIsBetter => "higher is better",
+    }
+}
+
+fn print_search(selection: &Selection) {
+    println!(
+        "{} proxy runs; predicted score of this mixture {:.4}, best proxy run {:.4} ({}).",
+        selection.runs,
+        selection.predicted,
+        selection.observed.score,
+        better(selection.direction)
+    );
+    if let Some(spearman) = selection.last_iteration_spearman {
+        println!(
+            "Before they were trained, the predictor ranked the last iteration's {} runs with \
+             Spearman {spearman:+.2}.",
+            selection.last_iteration.len()
+        );
+    }
+}
+
+fn print_confirmation(confirmation: &Confirmation) {
+    let mut table = table(
+        &["trained for real", "score", "spread", "seeds", "gain"],
+        &[1, 2, 3, 4],
+    );
+    for contender in &confirmation.contenders {
+        let gain = match contender.name.as_str() {
+            "chosen" => String::new(),
+            _ => format!("{:+.4}", contender.gain),
+        };
+        table.add_row([
+            contender.name.clone(),
+            format!("{:.4}", contender.mean),
+            format!("±{:.4}", contender.spread),
+            contender.scores.len().to_string(),
+            gain,
+        ]);
+    }
+    println!(
+        "\nThe evidence ({}):\n{table}",
+        better(confirmation.direction)
+    );
+    for contender in confirmation
+        .contenders
+        .iter()
+        .filter(|c| c.name != "chosen")
+    {
+        println!(
+            "{}",
+            verdict(&contender.name, contender.gain, contender.gain_spread)
+        );
+    }
+}
+
+/// `The mixture beats natural by 0.2310, 12.4 times the seeds' spread.`
+fn verdict(name: &str, gain: f64, spread: f64) -> String {
+    let times = if spread > 0.0 {
+        format!("{:.1} times the seeds' spread", gain.abs() / spread)
+    } else {
+        "with no spread to compare it with (one seed)".into()
+    };
+    match gain {
+        g if g > 0.0 && (spread == 0.0 || g > 2.0 * spread) => {
+            format!("The mixture beats {name} by {g:.4}, {times}.")
+        }
+        g if g > 0.0 => format!(
+            "The mixture is better than {name} by {g:.4}, but that is only {times}: more seeds or \
+             more tokens would tell."
+        ),
+        g => format!("The mixture is worse than {name} by {:.4}, {times}.", -g),
+    }
+}
+
+fn closing_line(outcome: Outcome, summary: &Summary) -> String {
+    let mut parts = vec![
+        format!("{} tasks run", summary.tasks_run),
+        format!("{} cached", summary.tasks_cached),
+    ];
+    if summary.tasks_failed > 0 {
+        parts.push(format!("{} failed", summary.tasks_failed));
+    }
+    if summary.tasks_skipped > 0 {
+        parts.push(format!("{} skipped", summary.tasks_skipped));
+    }
+    let verb = match outcome {
+        Outcome::Succeeded => "Done",
+        Outcome::Failed => "Failed",
+        Outcome::Interrupted => "Interrupted",
+    };
+    let mut line = format!(
+        "\n{verb} in {}: {}.",
+        text::seconds(summary.wall_seconds),
+        parts.join(", ")
+    );
+    if summary.saved_seconds > 0.0 {
+        let saved = text::seconds(summary.saved_seconds);
+        line.push_str(&format!(" The cache saved {saved} of work."));
+    }
+    if outcome != Outcome::Succeeded {
+        line.push_str("\nNothing finished is lost: the same command goes on from here.");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gain_within_the_spread_is_not_sold_as_one() {
+        assert!(verdict("natural", 0.2, 0.02).contains("beats natural by 0.2000, 10.0 times"));
+        assert!(verdict("natural", 0.03, 0.02).contains("only 1.5 times"));
+        assert!(verdict("natural", -0.1, 0.02).contains("worse than natural by 0.1000"));
+    }
+}

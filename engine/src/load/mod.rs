@@ -1,0 +1,306 @@
+//! Workflow YAML -> [`Graph`], with everything that is wrong reported at once.
+//!
+//! [`document`] reads the text; [`model`] reads the stages as written; [`unroll`] makes nodes of
+//! them, iteration by iteration; [`wiring`] looks references up and checks types.
+
+mod document;
+mod expr;
+mod model;
+mod schema;
+mod spans;
+mod suggest;
+mod unroll;
+mod wiring;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::diagnostic::{Diagnostic, Severity, Span};
+use crate::graph::Graph;
+use crate::stage::Registry;
+use expr::Scope;
+use model::{join, key};
+use spans::{Part, Place};
+
+/// A workflow without errors.
+#[derive(Debug)]
+pub struct Loaded {
+    pub graph: Graph,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Loads and checks a workflow file. `overrides` are `--set` pairs: a dotted name and a value in
+/// YAML. `env` looks environment variables up.
+pub fn load(
+    file: &Path,
+    overrides: &[(String, String)],
+    registry: &Registry,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => load_text(&text, file, overrides, registry, env),
+        Err(error) => {
+            Err(vec![Diagnostic::error(format!("cannot read {}: {error}", file.display()))])
+        }
+    }
+}
+
+/// [`load`], of a text that is already read.
+pub fn load_text(
+    text: &str,
+    file: &Path,
+    overrides: &[(String, String)],
+    registry: &Registry,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let (mut value, place) = document::read(text, file).map_err(|error| vec![error])?;
+    let mut loader = Loader {
+        registry,
+        env,
+        place,
+        params: Value::Object(Default::default()),
+        problems: Vec::new(),
+    };
+    loader.report_duplicates();
+    for (name, text) in overrides {
+        loader.override_value(&mut value, name, text);
+    }
+    let graph = loader.graph(&value, file);
+    loader.finish(graph)
+}
+
+/// What loading carries along.
+struct Loader<'a> {
+    registry: &'a Registry,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    place: Rc<Place>,
+    /// Resolved.
+    params: Value,
+    problems: Vec<Diagnostic>,
+}
+
+impl Loader<'_> {
+    fn problem(&mut self, diagnostic: Diagnostic) {
+        self.problems.push(diagnostic);
+    }
+
+    fn error_at(&mut self, message: impl Into<String>, span: Span) {
+        self.problem(Diagnostic::error(message).at(span));
+    }
+
+    fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    fn finish(mut self, graph: Option<Graph>) -> Result<Loaded, Vec<Diagnostic>> {
+        let place = |d: &Diagnostic| d.span.as_ref().map_or((0, 0), |s| (s.line, s.column));
+        self.problems.sort_by_key(|problem| (place(problem), problem.message.clone()));
+        // The iterations of a repeat repeat their problems.
+        self.problems.dedup_by(|a, b| a.span == b.span && a.message == b.message);
+        match graph {
+            Some(graph) if !self.has_errors() => Ok(Loaded { graph, warnings: self.problems }),
+            _ => {
+                self.problems.retain(|problem| problem.severity == Severity::Error);
+                Err(self.problems)
+            }
+        }
+    }
+
+    fn report_duplicates(&mut self) {
+        let mut duplicates = Vec::new();
+        self.place.duplicate_keys(&mut duplicates);
+        for (name, span) in duplicates {
+            self.error_at(format!("`{name}` is here twice; the first one counts for nothing"), span);
+        }
+    }
+
+    fn graph(&mut self, value: &Value, file: &Path) -> Option<Graph> {
+        let Some(top) = value.as_object() else {
+            self.problem(
+                Diagnostic::error("a workflow is a mapping with `params` and `stages`")
+                    .at(self.place.value(&[]))
+                    .help("workflows/quickstart.yaml is one to start from"),
+            );
+            return None;
+        };
+        self.unknown_keys(top, &[], &["name", "description", "params", "stages"], "at the top");
+        self.resolve_params(top.get("params"));
+        let empty = |stages: &&Value| stages.as_object().is_none_or(|map| map.is_empty());
+        match top.get("stages") {
+            None => {
+                self.error_at("the workflow has no `stages`", self.place.value(&[]));
+                return None;
+            }
+            Some(stages) if stages.is_null() || (stages.is_object() && empty(&stages)) => {
+                self.error_at("`stages` is empty", self.place.key(&[key("stages")]));
+                return None;
+            }
+            Some(_) => {}
+        }
+        let written = self.written_stages(&top["stages"], &[key("stages")], false);
+        self.warn_of_unused_params(value);
+        let nodes = self.unroll(&written);
+        let nodes = self.wire(nodes)?;
+        let stem = file.file_stem().map_or("workflow".into(), |s| s.to_string_lossy().into_owned());
+        let name = match top.get("name") {
+            None => stem,
+            Some(Value::String(name)) if is_file_name(name) => name.clone(),
+            Some(_) => {
+                let message = "`name` must be text without `/` or control characters";
+                self.error_at(message, self.place.value(&[key("name")]));
+                return None;
+            }
+        };
+        Some(Graph { name, file: file.to_path_buf(), params: self.params.clone(), nodes })
+    }
+
+    /// Resolves `params`, whose values may refer to each other.
+    fn resolve_params(&mut self, params: Option<&Value>) {
+        let Some(params) = params.filter(|params| !params.is_null()) else { return };
+        let Some(map) = params.as_object() else {
+            self.error_at("`params` must be a mapping", self.place.value(&[key("params")]));
+            return;
+        };
+        self.params = params.clone();
+        let mut settled: Vec<String> = Vec::new();
+        while settled.len() < map.len() {
+            let ready: Vec<&String> = map
+                .keys()
+                .filter(|name| !settled.contains(name))
+                .filter(|name| {
+                    let mut used = Vec::new();
+                    expr::params_used(&map[*name], &mut used);
+                    used.iter().all(|used| settled.contains(used) || !map.contains_key(used))
+                })
+                .collect();
+            if ready.is_empty() {
+                let stuck: Vec<&String> =
+                    map.keys().filter(|name| !settled.contains(name)).collect();
+                let names: Vec<String> = stuck.iter().map(|name| format!("`{name}`")).collect();
+                let span = self.place.key(&[key("params"), Part::Key(stuck[0].clone())]);
+                let message = format!("parameters refer to each other in a circle: {}", names.join(", "));
+                self.error_at(message, span);
+                return;
+            }
+            for name in ready {
+                let path = [key("params"), Part::Key(name.clone())];
+                if let Some(value) = self.resolve_plain(map[name].clone(), &path) {
+                    self.params[name] = value;
+                }
+                settled.push(name.clone());
+            }
+        }
+    }
+
+    /// Resolves expressions outside of a `repeat` body.
+    fn resolve_plain(&mut self, value: Value, path: &[Part]) -> Option<Value> {
+        self.resolve(value, path, &BTreeMap::new())
+    }
+
+    /// Resolves every expression in `value`. `None` (and a report) where one is wrong.
+    fn resolve(
+        &mut self,
+        value: Value,
+        path: &[Part],
+        variables: &BTreeMap<String, Value>,
+    ) -> Option<Value> {
+        match value {
+            Value::String(text) => {
+                let scope =
+                    Scope { params: &self.params, env: self.env, variables: variables.clone() };
+                match scope.resolve(&text) {
+                    Ok(value) => Some(value),
+                    Err(wrong) => {
+                        let mut problem =
+                            Diagnostic::error(wrong.message).at(self.place.value(path));
+                        problem.help = wrong.help;
+                        self.problem(problem);
+                        None
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let resolved: Vec<Option<Value>> = items
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, item)| self.resolve(item, &join(path, Part::Index(i)), variables))
+                    .collect();
+                resolved.into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
+            }
+            Value::Object(fields) => {
+                let mut good = true;
+                let mut resolved = serde_json::Map::new();
+                for (name, field) in fields {
+                    let here = join(path, Part::Key(name.clone()));
+                    match self.resolve(field, &here, variables) {
+                        Some(value) => _ = resolved.insert(name, value),
+                        None => good = false,
+                    }
+                }
+                good.then_some(Value::Object(resolved))
+            }
+            other => Some(other),
+        }
+    }
+
+    fn warn_of_unused_params(&mut self, document: &Value) {
+        let mut used = Vec::new();
+        expr::params_used(document, &mut used);
+        let names: Vec<String> =
+            self.params.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        for name in names.iter().filter(|name| !used.contains(name)) {
+            let span = self.place.key(&[key("params"), Part::Key(name.clone())]);
+            self.problem(Diagnostic::warning(format!("parameter `{name}` is not used")).at(span));
+        }
+    }
+
+    /// Applies one `--set`.
+    fn override_value(&mut self, document: &mut Value, name: &str, text: &str) {
+        let parsed: Result<Value, _> = document::parse_value(text);
+        let new = match parsed {
+            Ok(value) => value,
+            Err(error) => {
+                let message = format!("--set {name}: `{text}` is no YAML value: {error}");
+                return self.problem(Diagnostic::error(message));
+            }
+        };
+        let parts: Vec<&str> = name.split('.').collect();
+        if !["params", "stages"].contains(&parts[0]) || parts.len() < 2 {
+            let help = format!("write `--set params.{name}={text}`");
+            let message = format!("--set {name}: only `params.…` and `stages.…` can be set");
+            return self.problem(Diagnostic::error(message).help(help));
+        }
+        let mut at = document;
+        for (depth, part) in parts.iter().enumerate() {
+            let last = depth + 1 == parts.len();
+            // Below `with:` a default may be overridden that the file does not mention.
+            let may_be_new = last && parts[0] == "stages" && parts.contains(&"with");
+            if at.get(part).is_none() && !(may_be_new && at.is_object()) {
+                let names: Vec<String> = match at.as_object() {
+                    Some(map) => {
+                        let prefix = parts[..depth].join(".");
+                        map.keys().map(|key| format!("{prefix}.{key}")).collect()
+                    }
+                    None => Vec::new(),
+                };
+                let wrong = parts[..=depth].join(".");
+                let help = suggest::help(&wrong, names.iter().map(String::as_str), "known names");
+                let message = format!("--set {name}: there is no `{wrong}` in the workflow");
+                return self.problem(Diagnostic::error(message).help(help));
+            }
+            if last {
+                at[*part] = new;
+                return;
+            }
+            at = &mut at[*part];
+        }
+    }
+}
+
+/// Whether a workflow's name can be part of a run's folder name.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 100 && !name.contains('/') && !name.contains(char::is_control)
+}

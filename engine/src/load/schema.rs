@@ -1,0 +1,205 @@
+//! Checking a stage's `with:` against its kind's JSON Schema, in words for people.
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::paths::LocationSegment;
+use jsonschema::{ValidationError, Validator};
+use serde_json::Value;
+
+use super::spans::Part;
+use super::suggest;
+
+/// Something that does not fit, and where in `with`.
+pub struct Misfit {
+    pub path: Vec<Part>,
+    /// The place is the field's name, not its value.
+    pub at_key: bool,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// Everything in `with` that does not fit the schema.
+pub fn misfits(schema: &Value, with: &Value) -> Vec<Misfit> {
+    let validator: Validator = match jsonschema::validator_for(schema) {
+        Ok(validator) => validator,
+        // A schema comes from a Rust type; a wrong one is a bug, and `complete` still checks.
+        Err(error) => {
+            tracing::error!("a stage's schema is broken: {error}");
+            return Vec::new();
+        }
+    };
+    validator.iter_errors(with).flat_map(|error| describe(schema, &error)).collect()
+}
+
+fn describe(schema: &Value, error: &ValidationError) -> Vec<Misfit> {
+    let path = path(error);
+    let name = dotted(&path);
+    let instance = error.instance();
+    let misfit = |message: String, help: Option<String>| Misfit {
+        path: path.clone(),
+        at_key: false,
+        message,
+        help,
+    };
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            unexpected.iter().map(|field| unknown_field(schema, &path, field)).collect()
+        }
+        ValidationErrorKind::Type { kind } => {
+            let wanted = match kind {
+                TypeKind::Single(ty) => article(&ty.to_string()),
+                TypeKind::Multiple(types) => {
+                    types.iter().map(|ty| article(&ty.to_string())).collect::<Vec<_>>().join(" or ")
+                }
+            };
+            vec![misfit(format!("{name} must be {wanted}, not {}", what_is(instance)), None)]
+        }
+        ValidationErrorKind::Enum { options } => {
+            vec![not_among(misfit, &name, instance, options.as_array().map_or(&[], Vec::as_slice))]
+        }
+        ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context } => {
+            vec![no_alternative(misfit, &name, instance, context)]
+        }
+        ValidationErrorKind::Minimum { limit } => {
+            vec![misfit(format!("{name} must be at least {limit}, not {instance}"), None)]
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            vec![misfit(format!("{name} must be at most {limit}, not {instance}"), None)]
+        }
+        ValidationErrorKind::ExclusiveMinimum { limit } => {
+            vec![misfit(format!("{name} must be more than {limit}, not {instance}"), None)]
+        }
+        ValidationErrorKind::ExclusiveMaximum { limit } => {
+            vec![misfit(format!("{name} must be less than {limit}, not {instance}"), None)]
+        }
+        ValidationErrorKind::Required { property } => {
+            let property = property.as_str().unwrap_or_default();
+            let full = if path.is_empty() { String::new() } else { format!(" of {name}") };
+            vec![misfit(format!("`{property}`{full} is missing"), None)]
+        }
+        _ => vec![misfit(format!("{name}: {error}"), None)],
+    }
+}
+
+fn path(error: &ValidationError) -> Vec<Part> {
+    let segments = error.instance_path().iter();
+    segments
+        .map(|segment| match segment {
+            LocationSegment::Property(name) => Part::Key(name.to_string()),
+            LocationSegment::Index(i) => Part::Index(i),
+        })
+        .collect()
+}
+
+/// `` `heldout.fraction` ``, or `the parameters` for the whole.
+fn dotted(path: &[Part]) -> String {
+    let mut text = String::new();
+    for part in path {
+        match part {
+            Part::Key(name) if text.is_empty() => text.push_str(name),
+            Part::Key(name) => text.push_str(&format!(".{name}")),
+            Part::Index(i) => text.push_str(&format!("[{i}]")),
+        }
+    }
+    if text.is_empty() { "`with`".into() } else { format!("`{text}`") }
+}
+
+fn unknown_field(schema: &Value, path: &[Part], field: &str) -> Misfit {
+    let fields = fields_at(schema, path);
+    let mut full = path.to_vec();
+    full.push(Part::Key(field.into()));
+    Misfit {
+        path: full,
+        at_key: true,
+        message: format!("unknown parameter `{field}`"),
+        help: Some(suggest::help(field, fields.iter().map(String::as_str), "parameters")),
+    }
+}
+
+/// The names of the fields that the schema has at a path.
+fn fields_at(schema: &Value, path: &[Part]) -> Vec<String> {
+    let mut at = follow(schema, schema);
+    for part in path {
+        let next = match part {
+            Part::Key(name) => &at["properties"][name.as_str()],
+            Part::Index(_) => &at["items"],
+        };
+        at = follow(schema, next);
+    }
+    at["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+}
+
+/// Through `$ref`, and into the one alternative that has fields.
+fn follow<'s>(root: &'s Value, at: &'s Value) -> &'s Value {
+    if let Some(reference) = at["$ref"].as_str() {
+        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+        return target.map_or(at, |target| follow(root, target));
+    }
+    let alternatives = ["anyOf", "oneOf", "allOf"].iter().filter_map(|word| at[word].as_array());
+    let mut alternatives = alternatives.flatten().map(|alternative| follow(root, alternative));
+    alternatives.find(|alternative| alternative["properties"].is_object()).unwrap_or(at)
+}
+
+fn article(ty: &str) -> String {
+    match ty {
+        "integer" => "an integer".into(),
+        "array" => "a list".into(),
+        "object" => "a mapping".into(),
+        "null" => "null".into(),
+        other => format!("a {other}"),
+    }
+}
+
+fn what_is(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(b) => format!("the boolean {b}"),
+        Value::Number(n) => format!("the number {n}"),
+        Value::String(s) => format!("the string \"{s}\""),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "a mapping".into(),
+    }
+}
+
+fn not_among(
+    misfit: impl Fn(String, Option<String>) -> Misfit,
+    name: &str,
+    instance: &Value,
+    options: &[Value],
+) -> Misfit {
+    let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+    let wrong = instance.as_str().unwrap_or_default();
+    let help = suggest::help(wrong, names.iter().copied(), "choices");
+    misfit(format!("{name} cannot be {}", what_is(instance)), Some(help))
+}
+
+/// None of several forms fits: choices by name are listed, the rest is put in words.
+fn no_alternative(
+    misfit: impl Fn(String, Option<String>) -> Misfit,
+    name: &str,
+    instance: &Value,
+    context: &[Vec<ValidationError<'static>>],
+) -> Misfit {
+    let mut choices = Vec::new();
+    let mut forms = Vec::new();
+    for error in context.iter().flatten() {
+        match error.kind() {
+            ValidationErrorKind::Constant { expected_value } => choices.push(expected_value.clone()),
+            ValidationErrorKind::Enum { options } => {
+                choices.extend(options.as_array().into_iter().flatten().cloned());
+            }
+            ValidationErrorKind::Type { kind: TypeKind::Single(ty) }
+                if error.instance_path().iter().count() == 0 =>
+            {
+                forms.push(article(&ty.to_string()));
+            }
+            _ => forms.push(error.to_string()),
+        }
+    }
+    if instance.is_string() && !choices.is_empty() {
+        return not_among(misfit, name, instance, &choices);
+    }
+    forms.sort();
+    forms.dedup();
+    let help = (!forms.is_empty()).then(|| format!("it is wanted as {}", forms.join(", or ")));
+    misfit(format!("{name} cannot be {}", what_is(instance)), help)
+}

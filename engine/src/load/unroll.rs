@@ -1,0 +1,155 @@
+//! From stages as written to nodes: one for each stage, and one for each iteration of those in a
+//! `repeat`. Parameters are resolved and checked here; references are still text.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Loader;
+use super::model::{Need, Written, WrittenRepeat, WrittenStage, join, key};
+use super::schema;
+use super::spans::Part;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::stage::{Input, Output};
+
+/// A node whose references are not looked up yet.
+pub struct Draft<'w> {
+    pub name: String,
+    pub stage: String,
+    /// The `repeat` it belongs to, and its iteration, from 1.
+    pub iteration: Option<(String, usize)>,
+    pub written: &'w WrittenStage,
+    pub params: Value,
+    pub inputs: Vec<Input>,
+    pub outputs: Vec<Output>,
+    pub param_spans: Vec<(String, Span)>,
+    /// Its kind is unknown or its parameters are wrong: do not complain about its wiring too.
+    pub broken: bool,
+}
+
+impl Loader<'_> {
+    pub fn unroll<'w>(&mut self, written: &'w [Written]) -> Vec<Draft<'w>> {
+        let mut drafts = Vec::new();
+        for item in written {
+            match item {
+                Written::Stage(stage) => drafts.push(self.draft(stage, None, &BTreeMap::new())),
+                Written::Repeat(repeat) => drafts.extend(self.unroll_repeat(repeat)),
+            }
+        }
+        drafts
+    }
+
+    fn unroll_repeat<'w>(&mut self, repeat: &'w WrittenRepeat) -> Vec<Draft<'w>> {
+        let place = join(&join(&repeat.path, key("repeat")), key("over"));
+        let Some(over) = self.resolve_plain(repeat.over.clone(), &place) else {
+            return Vec::new();
+        };
+        let items: Vec<Value> = match &over {
+            Value::Array(items) => items.clone(),
+            Value::Number(n) if n.as_u64().is_some_and(|n| n <= 10_000) => {
+                (1..=n.as_u64().unwrap_or(0)).map(|i| json!(i)).collect()
+            }
+            _ => {
+                let message = "`over` must be a list, or a number of iterations";
+                self.error_at(message, self.place.value(&place));
+                return Vec::new();
+            }
+        };
+        if items.is_empty() {
+            self.error_at("`over` is empty: there is nothing to repeat", self.place.value(&place));
+        }
+        let mut drafts = Vec::new();
+        for (i, item) in items.into_iter().enumerate() {
+            let mut variables = BTreeMap::from([("iteration".to_string(), json!(i + 1))]);
+            if let Some(name) = &repeat.variable {
+                variables.insert(name.clone(), item);
+            }
+            for stage in &repeat.stages {
+                drafts.push(self.draft(stage, Some((&repeat.name, i + 1)), &variables));
+            }
+        }
+        drafts
+    }
+
+    fn draft<'w>(
+        &mut self,
+        written: &'w WrittenStage,
+        iteration: Option<(&str, usize)>,
+        variables: &BTreeMap<String, Value>,
+    ) -> Draft<'w> {
+        let (name, stage) = match iteration {
+            Some((repeat, i)) => (
+                format!("{repeat}[{i}].{}", written.name),
+                format!("{repeat}.{}", written.name),
+            ),
+            None => (written.name.clone(), written.name.clone()),
+        };
+        let mut draft = Draft {
+            name,
+            stage,
+            iteration: iteration.map(|(repeat, i)| (repeat.to_string(), i)),
+            written,
+            params: Value::Null,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            param_spans: Vec::new(),
+            broken: true,
+        };
+        let place = join(&written.path, key("with"));
+        let Some(with) = self.resolve(written.with.clone(), &place, variables) else { return draft };
+        let Some(kind) = self.registry.get(&written.uses) else { return draft };
+        if !with.is_object() {
+            return draft;
+        }
+        let misfits = schema::misfits(&kind.schema(), &with);
+        for misfit in &misfits {
+            let mut path = place.clone();
+            path.extend(misfit.path.iter().cloned());
+            let span = if misfit.at_key { self.place.key(&path) } else { self.place.value(&path) };
+            let mut problem = Diagnostic::error(misfit.message.clone()).at(span);
+            problem.help.clone_from(&misfit.help);
+            self.problem(problem);
+        }
+        if !misfits.is_empty() {
+            return draft;
+        }
+        self.spans_of(&with, &place, "", &mut draft.param_spans);
+        match kind.complete(&with) {
+            Ok(params) => draft.params = params,
+            Err(error) => {
+                self.error_at(format!("`with`: {error}"), self.place.value(&place));
+                return draft;
+            }
+        }
+        for problem in kind.problems(&draft.params) {
+            let known = draft.param_spans.iter().find(|(name, _)| *name == problem.field);
+            let span = known.map_or_else(|| written.span.clone(), |(_, span)| span.clone());
+            let mut diagnostic = Diagnostic::error(problem.message).at(span);
+            diagnostic.help = problem.help;
+            self.problem(diagnostic);
+        }
+        let wired = |need: &Need| need.port.clone();
+        let wired: Vec<String> =
+            written.needs.iter().chain(&written.foreach).map(wired).collect();
+        draft.inputs = kind.inputs(&draft.params, &wired);
+        draft.outputs = kind.outputs(&draft.params);
+        draft.broken = false;
+        draft
+    }
+
+    /// The place of every field of `with`, by dotted name.
+    fn spans_of(
+        &self,
+        value: &Value,
+        path: &[Part],
+        name: &str,
+        spans: &mut Vec<(String, Span)>,
+    ) {
+        for (field, inner) in value.as_object().into_iter().flatten() {
+            let full = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+            let here = join(path, Part::Key(field.clone()));
+            spans.push((full.clone(), self.place.value(&here)));
+            self.spans_of(inner, &here, &full, spans);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A folder of its own for each test, and what a run in it did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use walkdir::WalkDir;
+
+/// A temporary folder with a workflow, a corpus and a cache.
+pub struct Workspace {
+    dir: tempfile::TempDir,
+}
+
+impl Workspace {
+    pub fn empty() -> Workspace {
+        Workspace {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// The small workflow beside a small corpus: this project's own prose and code.
+    pub fn small() -> Workspace {
+        let workspace = Workspace::empty();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for (folder, ending) in [
+            ("engine/src", "rs"),
+            ("stages/src/formats", "rs"),
+            ("docs", "md"),
+            ("tests", "yaml"),
+        ] {
+            let files = WalkDir::new(root.join(folder)).sort_by_file_name();
+            let files = files
+                .into_iter()
+                .map(|entry| entry.expect("readable").into_path());
+            for file in files.filter(|f| f.extension().is_some_and(|e| e == ending)) {
+                let name = file.strip_prefix(root).expect("below the root");
+                workspace.copy(&file, &Path::new("corpus").join(name));
+            }
+        }
+        workspace.copy(&root.join("tests/data/small.yaml"), Path::new("small.yaml"));
+        workspace
+    }
+
+    /// [`Workspace::small`] after one whole run. The run happens once for all tests.
+    pub fn warm() -> Workspace {
+        static WARM: OnceLock<Workspace> = OnceLock::new();
+        let warm = WARM.get_or_init(|| {
+            let workspace = Workspace::small();
+            let run = workspace.climb(&["run", "small.yaml"]);
+            assert!(run.ok(), "the first run failed:\n{}", run.stderr);
+            workspace
+        });
+        let workspace = Workspace::empty();
+        // `cp -a` keeps times, so that the stat cache and the objects' marks stay good.
+        let from = format!("{}/.", warm.path("").display());
+        let copied = Command::new("cp")
+            .args(["-a", &from])
+            .arg(workspace.path(""))
+            .status();
+        assert!(copied.expect("cp runs").success());
+        workspace
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect("readable")
+    }
+
+    fn copy(&self, from: &Path, to: &Path) {
+        self.write(
+            &to.to_string_lossy(),
+            std::fs::read(from).expect("readable"),
+        );
+    }
+
+    /// The binary, to be run in this folder.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_climb"));
+        command.args(args).current_dir(self.dir.path());
+        command.env_remove("CLIMB_CACHE").env("NO_COLOR", "1");
+        command
+    }
+
+    pub fn climb(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().expect("climb starts"))
+    }
+
+    /// Runs `small.yaml` with these extra arguments and counts what was done.
+    pub fn run_small(&self, extra: &[&str]) -> Counts {
+        let mut args = vec!["run", "small.yaml", "--json"];
+        args.extend(extra);
+        let run = self.climb(&args);
+        assert!(run.ok(), "the run failed:\n{}\n{}", run.stdout, run.stderr);
+        Counts::of(&run.stdout)
+    }
+
+    /// The digest of every artifact of the latest run: task and port -> artifact.
+    pub fn artifacts(&self) -> BTreeMap<String, Value> {
+        let runs = self.path(".climb/runs");
+        let mut runs: Vec<PathBuf> = std::fs::read_dir(runs)
+            .expect("runs")
+            .map(|e| e.expect("entry").path())
+            .collect();
+        runs.sort();
+        let result = std::fs::read(runs.last().expect("a run").join("result.json"));
+        let result: Value = serde_json::from_slice(&result.expect("a result")).expect("JSON");
+        let mut artifacts = BTreeMap::new();
+        for stage in result["stages"].as_array().expect("stages") {
+            for task in stage["tasks"].as_array().expect("tasks") {
+                for (port, artifact) in task["outputs"].as_object().expect("outputs") {
+                    let name = format!("{}.{port}", task["name"].as_str().expect("a name"));
+                    artifacts.insert(name, artifact.clone());
+                }
+            }
+        }
+        artifacts
+    }
+}
+
+/// How a command ended and what it said.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// The tasks of a run by what became of them, from its `--json` events.
+#[derive(Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Tasks that were really executed.
+    pub ran: BTreeSet<String>,
+    pub cached: BTreeSet<String>,
+    /// The keys of the executed ones.
+    pub keys: Vec<String>,
+}
+
+impl Counts {
+    pub fn of(events: &str) -> Counts {
+        let mut counts = Counts::default();
+        for line in events.lines() {
+            let Ok(event) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            let text = |field: &str| event[field].as_str().unwrap_or_default().to_string();
+            match event["event"].as_str() {
+                Some("task_finished") => {
+                    counts.ran.insert(text("task"));
+                    counts.keys.push(text("key"));
+                }
+                Some("task_cached") => _ = counts.cached.insert(text("task")),
+                _ => {}
+            }
+        }
+        counts
+    }
+
+    /// How many tasks of this stage (`search[1].train`) were executed.
+    pub fn ran_of(&self, stage: &str) -> usize {
+        self.ran
+            .iter()
+            .filter(|t| *t == stage || t.starts_with(&format!("{stage}[")))
+            .count()
+    }
+}
