@@ -142,8 +142,7 @@ def provide(dependency):
     for leftover in (making, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
     fetched = [(fetch(wheel, downloads), parts) for wheel, parts in dependency.sources]
-    for path, parts in fetched:
-        unpack(path, parts, making, "  unpacking into .deps/" + name)
+    unpack(fetched, making, "  into .deps/" + dependency.folder)
     for file, text in dependency.files.items():
         with open(os.path.join(making, file), "w") as output:
             output.write(text)

