@@ -1,8 +1,9 @@
 //! Makes our binaries and tests find libtorch and libxgboost without `LD_LIBRARY_PATH`.
 //! Serves both climb-stages and the root package.
 
+use std::path::Path;
+
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=XGBOOST_LIB_DIR");
     let libtorch = std::env::var("DEP_TCH_LIBTORCH_LIB").ok();
     let xgboost = std::env::var("XGBOOST_LIB_DIR").ok();
@@ -11,7 +12,12 @@ fn main() {
     }
     // DT_RPATH rather than DT_RUNPATH: it also serves libxgboost's own libgomp.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
-    // Without this the linker drops libtorch, and with it the CUDA kernels' registration.
-    println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
-    println!("cargo:rustc-link-arg=-ltorch");
+    // Nothing names a symbol of libtorch_cuda: the linker would drop it, and with it the CUDA
+    // kernels' registration. Only where it exists: PyPI's libtorch.so wants a libtorch_cuda.so
+    // that .deps/ leaves out, so libtorch.so must stay out of a CPU build.
+    if libtorch.is_some_and(|folder| Path::new(&folder).join("libtorch_cuda.so").exists()) {
+        println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
+        println!("cargo:rustc-link-arg=-ltorch_cuda");
+        println!("cargo:rustc-link-arg=-Wl,--as-needed");
+    }
 }
