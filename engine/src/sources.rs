@@ -212,7 +212,8 @@ fn relative_name(path: &Path, root: &Path) -> String {
 impl Graph {
     /// The folder of the workflow file.
     pub fn base_dir(&self) -> PathBuf {
-        let parent = self.file.parent().unwrap_or(Path::new("."));
+        let parent = self.file.parent().filter(|parent| *parent != Path::new(""));
+        let parent = parent.unwrap_or(Path::new("."));
         std::path::absolute(parent).unwrap_or_else(|_| parent.to_path_buf())
     }
 }

@@ -145,7 +145,7 @@ pub trait Stage: Send + Sync + 'static {
     fn inputs() -> Vec<InputPort>;
     fn outputs() -> Vec<OutputPort>;
 
-    /// Fields of `Params` that are never in the key: paths, whose content is in it instead.
+    /// Fields of `Params` (dotted) that are never in the key: paths, whose content is in it instead.
     fn unkeyed() -> &'static [&'static str] {
         &[]
     }
@@ -294,8 +294,13 @@ impl<S: Stage> StageKind for Erased<S> {
 
     fn keyed(&self, params: &Value) -> Value {
         let mut keyed = params.clone();
-        if let Value::Object(fields) = &mut keyed {
-            fields.retain(|name, _| !S::unkeyed().contains(&name.as_str()));
+        for name in S::unkeyed() {
+            let (outer, field) = name.rsplit_once('.').unwrap_or(("", name));
+            let pointer = format!("/{}", outer.replace('.', "/"));
+            let outer = if outer.is_empty() { Some(&mut keyed) } else { keyed.pointer_mut(&pointer) };
+            if let Some(Value::Object(fields)) = outer {
+                fields.remove(field);
+            }
         }
         keyed
     }

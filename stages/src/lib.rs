@@ -1,13 +1,49 @@
 //! The CLIMB stages (arXiv 2504.13161), one module each. Knows ML, knows nothing of scheduling or
 //! storage.
 
+pub mod baselines;
+pub mod confirm;
+pub mod corpus;
+pub mod device;
+pub mod embed;
+pub mod evaluate;
+pub mod fit;
 pub mod formats;
+pub mod kmeans;
+pub mod merge;
+pub mod pack;
+pub mod predictor;
+pub mod prune;
+pub mod quality;
+pub mod sample;
+pub mod select;
+pub mod stats;
+pub mod tokenize;
+pub mod tokenizer;
+pub mod train;
 
-use climb_engine::stage::StageKind;
+use climb_engine::stage::{StageKind, erase};
 
 /// Every stage kind of this crate.
 pub fn kinds() -> Vec<Box<dyn StageKind>> {
-    vec![]
+    vec![
+        erase::<corpus::Corpus>(),
+        erase::<embed::Embed>(),
+        erase::<tokenizer::TokenizerStage>(),
+        erase::<tokenize::Tokenize>(),
+        erase::<kmeans::Kmeans>(),
+        erase::<quality::Quality>(),
+        erase::<prune::Prune>(),
+        erase::<merge::Merge>(),
+        erase::<pack::Pack>(),
+        erase::<sample::Sample>(),
+        erase::<train::Train>(),
+        erase::<evaluate::Evaluate>(),
+        erase::<fit::Fit>(),
+        erase::<select::Select>(),
+        erase::<baselines::Baselines>(),
+        erase::<confirm::Confirm>(),
+    ]
 }
 
 /// GPUs that libtorch sees.

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::ResourceOverrides;
 
 /// A stage or a `repeat` as written.
+#[allow(clippy::large_enum_variant)] // a few dozen, once
 pub enum Written {
     Stage(WrittenStage),
     Repeat(WrittenRepeat),

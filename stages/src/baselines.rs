@@ -1,0 +1,123 @@
+//! `baselines`: who is to be trained for real at the end: the chosen mixture beside the natural
+//! proportions and the uniform ones, each with several seeds. CLIMB section 4.2.
+
+use anyhow::ensure;
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::formats::clustering::Clusters;
+use crate::formats::mixture::Mixture;
+use crate::formats::{read_json, write_json};
+
+/// A mixture to compare the chosen one with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// The clusters' token shares.
+    Natural,
+    /// All clusters alike.
+    Uniform,
+}
+
+/// Parameters of `baselines`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BaselinesParams {
+    /// Trainings of each mixture.
+    #[schemars(range(min = 1))]
+    pub seeds: u64,
+    /// The first seed. Not that of the search's proxies, so that nothing is confirmed by the very
+    /// runs that chose it.
+    pub first_seed: u64,
+    /// What the chosen mixture is compared with.
+    pub include: Vec<Baseline>,
+}
+
+impl Default for BaselinesParams {
+    fn default() -> BaselinesParams {
+        let include = vec![Baseline::Natural, Baseline::Uniform];
+        BaselinesParams { seeds: 3, first_seed: 1001, include }
+    }
+}
+
+impl Params for BaselinesParams {}
+
+/// `contenders`: names of the mixtures that are trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contenders {
+    /// (name, weights); `chosen` first.
+    pub mixtures: Vec<(String, Vec<f64>)>,
+    pub seeds: Vec<u64>,
+}
+
+/// The stage kind `baselines`.
+pub struct Baselines;
+
+impl Stage for Baselines {
+    const KIND: &'static str = "baselines";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "The chosen mixture and its baselines, each with several seeds (CLIMB section 4.2).";
+    type Params = BaselinesParams;
+
+    fn inputs() -> Vec<InputPort> {
+        let port = |name, ty, doc| InputPort { name, ty, arity: Arity::One, doc };
+        vec![
+            port("clusters", "clusters", "The final clusters and their token shares."),
+            port("mixture", "mixture", "The chosen mixture."),
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![
+            OutputPort {
+                name: "mixtures",
+                ty: "mixtures",
+                items: Some("mixture"),
+                doc: "A mixture with a seed for each training.",
+            },
+            OutputPort {
+                name: "contenders",
+                ty: "contenders",
+                items: None,
+                doc: "Which of them is which.",
+            },
+        ]
+    }
+
+    fn list_size(params: &BaselinesParams) -> Option<usize> {
+        Some((1 + params.include.len()) * params.seeds as usize)
+    }
+
+    fn run(params: &BaselinesParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let clusters: Clusters = read_json(cx.input("clusters")?)?;
+        let chosen: Mixture = read_json(cx.input("mixture")?)?;
+        let count = clusters.clusters.len();
+        ensure!(
+            chosen.weights.len() == count,
+            "the chosen mixture has {} weights for {count} clusters",
+            chosen.weights.len()
+        );
+        let mut mixtures = vec![("chosen".to_string(), chosen.weights)];
+        for baseline in &params.include {
+            let (name, weights) = match baseline {
+                Baseline::Natural => {
+                    ("natural", clusters.clusters.iter().map(|cluster| cluster.share).collect())
+                }
+                Baseline::Uniform => ("uniform", vec![1.0; count]),
+            };
+            let weights: Vec<f64> = weights;
+            mixtures.push((name.to_string(), Mixture::normalised(&weights)?.weights));
+        }
+        let seeds: Vec<u64> = (0..params.seeds).map(|i| params.first_seed + i).collect();
+        let folder = cx.output_folder("mixtures")?;
+        let all = mixtures.iter().flat_map(|(_, weights)| seeds.iter().map(move |s| (weights, s)));
+        for (i, (weights, &seed)) in all.enumerate() {
+            let mixture = Mixture { weights: weights.clone(), seed: Some(seed) };
+            write_json(&folder.join(format!("{i:06}.json")), &mixture)?;
+        }
+        write_json(&cx.output("contenders"), &Contenders { mixtures, seeds })
+    }
+}

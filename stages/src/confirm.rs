@@ -1,0 +1,118 @@
+//! `confirm`: what real training said of the chosen mixture and its baselines. CLIMB section 4.2.
+
+use anyhow::ensure;
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::baselines::Contenders;
+use crate::fit::read_scored;
+use crate::formats::mixture::{Confirmation, Contender, Direction, Scored};
+use crate::formats::{read_json, write_json};
+use crate::stats;
+
+/// `confirm` has no parameters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConfirmParams {}
+
+impl Params for ConfirmParams {}
+
+/// The stage kind `confirm`.
+pub struct Confirm;
+
+impl Stage for Confirm {
+    const KIND: &'static str = "confirm";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Means, spreads and gains of the trained contenders (CLIMB section 4.2).";
+    type Params = ConfirmParams;
+
+    fn inputs() -> Vec<InputPort> {
+        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        vec![
+            port("contenders", "contenders", Arity::One, "Which mixture is which."),
+            port("scored", "scored", Arity::Many, "Their trainings: `all.confirm-evaluate`."),
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "confirmation",
+            ty: "confirmation",
+            items: None,
+            doc: "For each contender its scores, their mean and spread, and the gain over it.",
+        }]
+    }
+
+    fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let contenders: Contenders = read_json(cx.input("contenders")?)?;
+        let scored = read_scored(cx, "scored")?;
+        write_json(&cx.output("confirmation"), &confirmation(&contenders, &scored)?)
+    }
+}
+
+fn confirmation(contenders: &Contenders, scored: &[Scored]) -> anyhow::Result<Confirmation> {
+    let direction = scored.first().map(|run| run.direction).unwrap_or_default();
+    let mut results: Vec<Contender> = Vec::new();
+    for (name, weights) in &contenders.mixtures {
+        let of_it = scored.iter().filter(|run| {
+            run.mixture.weights == *weights
+                && run.mixture.seed.is_some_and(|seed| contenders.seeds.contains(&seed))
+        });
+        let scores: Vec<f64> = of_it.map(|run| run.score).collect();
+        ensure!(
+            !scores.is_empty(),
+            "no training of `{name}` is among the scored runs: wire `scored` to the evaluations of \
+             `baselines`' mixtures"
+        );
+        let (mean, spread) = (stats::mean(&scores), stats::spread(&scores));
+        let chosen = results.first().map_or((mean, spread), |c: &Contender| (c.mean, c.spread));
+        let gain = match direction {
+            Direction::LowerIsBetter => mean - chosen.0,
+            Direction::HigherIsBetter => chosen.0 - mean,
+        };
+        let gain_spread = spread.max(chosen.1);
+        let (name, weights) = (name.clone(), weights.clone());
+        results.push(Contender { name, weights, scores, mean, spread, gain, gain_spread });
+    }
+    Ok(Confirmation { direction, contenders: results })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::mixture::Mixture;
+
+    fn run(weights: &[f64], seed: u64, score: f64, direction: Direction) -> Scored {
+        let mixture = Mixture { weights: weights.to_vec(), seed: Some(seed) };
+        Scored { mixture, score, direction, metrics: Default::default() }
+    }
+
+    #[test]
+    fn a_gain_is_positive_when_the_chosen_one_is_better_whatever_the_direction() {
+        let contenders = Contenders {
+            mixtures: vec![("chosen".into(), vec![1.0, 0.0]), ("natural".into(), vec![0.5, 0.5])],
+            seeds: vec![1, 2],
+        };
+        for (direction, sign) in [(Direction::LowerIsBetter, 1.0), (Direction::HigherIsBetter, -1.0)]
+        {
+            let scored = [
+                run(&[1.0, 0.0], 1, 2.0, direction),
+                run(&[1.0, 0.0], 2, 2.2, direction),
+                run(&[0.5, 0.5], 1, 3.0, direction),
+                run(&[0.5, 0.5], 2, 3.0, direction),
+                // The search's own run of the same mixture does not count.
+                run(&[0.5, 0.5], 9, 99.0, direction),
+            ];
+            let result = confirmation(&contenders, &scored).unwrap();
+            let natural = &result.contenders[1];
+            assert!((natural.gain - sign * 0.9).abs() < 1e-9, "{natural:?}");
+            assert!((natural.gain_spread - 0.141_421).abs() < 1e-5);
+            assert_eq!(natural.scores, [3.0, 3.0]);
+        }
+        let error = confirmation(&contenders, &[]).unwrap_err().to_string();
+        assert!(error.contains("no training of `chosen`"), "{error}");
+    }
+}

@@ -1,0 +1,222 @@
+//! `evaluate`: the score of a proxy. CLIMB section 3.3: validation loss on the target; here also
+//! for each cluster, and any weighted combination of these.
+
+use std::collections::BTreeMap;
+
+use anyhow::{bail, ensure};
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::device::device;
+use crate::formats::mixture::{Direction, Mixture, Scored};
+use crate::formats::packed::Packed;
+use crate::formats::{read_json, write_json};
+use crate::train::load_model;
+use crate::train::model::Decoder;
+
+/// Parameters of `evaluate`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateParams {
+    /// The score: metrics and their weights, e.g. `{loss/readme: 1}`. Metrics are `loss/NAME`
+    /// (nats a token) and `bits_per_byte/NAME` of each target, and `loss/cluster-N`. Empty: the
+    /// mean of the targets' losses.
+    pub score: BTreeMap<String, f64>,
+    /// Which way the score is better.
+    pub direction: Direction,
+    /// At most this many tokens of each target and cluster; 0: all.
+    pub max_tokens: usize,
+    /// Sequences at a time. Does not change the score beyond rounding.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+}
+
+impl Default for EvaluateParams {
+    fn default() -> EvaluateParams {
+        EvaluateParams {
+            score: BTreeMap::new(),
+            direction: Direction::LowerIsBetter,
+            max_tokens: 0,
+            batch: 16,
+        }
+    }
+}
+
+impl Params for EvaluateParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        let bad = |weight: &f64| !weight.is_finite() || *weight == 0.0;
+        match self.score.iter().find(|(_, weight)| bad(weight)) {
+            Some((name, weight)) => {
+                let message = format!("the weight of `{name}` is {weight}: it would count for nothing");
+                vec![ParamProblem::new("score", message)]
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+/// The stage kind `evaluate`.
+pub struct Evaluate;
+
+impl Stage for Evaluate {
+    const KIND: &'static str = "evaluate";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Scores a model by its loss on held-out targets and clusters (CLIMB section 3.3).";
+    type Params = EvaluateParams;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![
+            InputPort { name: "model", ty: "model", arity: Arity::One, doc: "A trained proxy." },
+            InputPort {
+                name: "targets",
+                ty: "packed",
+                arity: Arity::One,
+                doc: "Held-out tokens, a part for each target.",
+            },
+            InputPort {
+                name: "validation",
+                ty: "packed",
+                arity: Arity::Optional,
+                doc: "Held-out tokens of each cluster.",
+            },
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "scored",
+            ty: "scored",
+            items: None,
+            doc: "The mixture, its score and all metrics.",
+        }]
+    }
+
+    fn isolation() -> Isolation {
+        Isolation::Process
+    }
+
+    fn resources(_params: &EvaluateParams) -> Resources {
+        Resources { gpus: 1, ..Resources::default() }
+    }
+
+    fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let device = device(&cx.device)?;
+        let folder = cx.input("model")?;
+        let model = load_model(folder, device)?;
+        let mixture: Mixture = read_json(&folder.join("mixture.json"))?;
+        let targets = Packed::open(cx.input("targets")?)?;
+        let mut metrics = BTreeMap::new();
+        measure(&model, &targets, params, cx, true, &mut metrics)?;
+        if let Some(path) = cx.optional("validation") {
+            let validation = Packed::open(path)?;
+            measure(&model, &validation, params, cx, false, &mut metrics)?;
+        }
+        let score = score(params, &targets, &metrics)?;
+        let scored = Scored { mixture, score, direction: params.direction, metrics };
+        write_json(&cx.output("scored"), &scored)
+    }
+}
+
+/// Adds the metrics of every part. An empty target is an error; an empty cluster is left out.
+fn measure(
+    model: &Decoder,
+    packed: &Packed,
+    params: &EvaluateParams,
+    cx: &TaskContext,
+    are_targets: bool,
+    metrics: &mut BTreeMap<String, f64>,
+) -> anyhow::Result<()> {
+    ensure!(
+        packed.meta.vocab_size as i64 == model.config.vocab_size,
+        "the model has a vocabulary of {}, the tokens one of {}: they come from different tokenizers",
+        model.config.vocab_size,
+        packed.meta.vocab_size
+    );
+    for (part, meta) in packed.meta.parts.iter().enumerate() {
+        cx.check_cancelled()?;
+        if packed.len(part) < 2 {
+            ensure!(!are_targets, "the target `{}` has no tokens to be evaluated on", meta.name);
+            continue;
+        }
+        let (loss, tokens) = part_loss(model, packed, part, params);
+        ensure!(loss.is_finite(), "the loss on `{}` is {loss}", meta.name);
+        metrics.insert(format!("loss/{}", meta.name), loss);
+        if are_targets && meta.bytes > 0 {
+            // Bytes of the evaluated share of the part.
+            let bytes = meta.bytes as f64 * tokens as f64 / meta.tokens as f64;
+            let bits = loss * tokens as f64 / std::f64::consts::LN_2;
+            metrics.insert(format!("bits_per_byte/{}", meta.name), bits / bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Mean loss over the predicted tokens of a part, in windows of the model's context, and how many
+/// tokens that were. Every token but the first is predicted once.
+fn part_loss(
+    model: &Decoder,
+    packed: &Packed,
+    part: usize,
+    params: &EvaluateParams,
+) -> (f64, usize) {
+    let context = model.config.context as usize;
+    let mut len = packed.len(part);
+    if params.max_tokens > 0 {
+        len = len.min(params.max_tokens.max(2));
+    }
+    let predicted = len - 1;
+    let (mut sum, mut at) = (0.0, 0);
+    while at < predicted {
+        let rows = ((predicted - at) / context).min(params.batch);
+        // The last window may be shorter, and then stands alone.
+        let (rows, width) = if rows == 0 { (1, predicted - at) } else { (rows, context) };
+        sum += window_loss(model, packed, part, at, rows, width) * (rows * width) as f64;
+        at += rows * width;
+    }
+    (sum / predicted as f64, predicted)
+}
+
+fn window_loss(
+    model: &Decoder,
+    packed: &Packed,
+    part: usize,
+    at: usize,
+    rows: usize,
+    width: usize,
+) -> f64 {
+    let mut ids = Vec::with_capacity(rows * width + 1);
+    packed.read(part, at, rows * width + 1, &mut ids);
+    let tensor = |ids: &[i64]| {
+        Tensor::from_slice(ids).view([rows as i64, width as i64]).to_device(model.flat.device())
+    };
+    let (inputs, targets) = (tensor(&ids[..rows * width]), tensor(&ids[1..]));
+    tch::no_grad(|| model.loss(&inputs, &targets).double_value(&[]))
+}
+
+fn score(
+    params: &EvaluateParams,
+    targets: &Packed,
+    metrics: &BTreeMap<String, f64>,
+) -> anyhow::Result<f64> {
+    if params.score.is_empty() {
+        let names = targets.meta.parts.iter().map(|part| format!("loss/{}", part.name));
+        let losses: Vec<f64> = names.filter_map(|name| metrics.get(&name).copied()).collect();
+        ensure!(!losses.is_empty(), "there is no target to score on");
+        return Ok(losses.iter().sum::<f64>() / losses.len() as f64);
+    }
+    let mut sum = 0.0;
+    for (name, weight) in &params.score {
+        let Some(value) = metrics.get(name) else {
+            let known: Vec<&str> = metrics.keys().map(String::as_str).collect();
+            bail!("`score` names `{name}`, which is no metric here; there are: {}", known.join(", "));
+        };
+        sum += weight * value;
+    }
+    Ok(sum)
+}

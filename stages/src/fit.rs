@@ -1,0 +1,54 @@
+//! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
+
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+
+use crate::formats::mixture::Scored;
+use crate::formats::read_json;
+use crate::predictor::{FitParams, Predictor};
+
+impl Params for FitParams {}
+
+/// The stage kind `fit`.
+pub struct Fit;
+
+/// All artifacts of a `scored` port.
+pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> {
+    cx.list(port).iter().map(|artifact| read_json(&artifact.path)).collect()
+}
+
+impl Stage for Fit {
+    const KIND: &'static str = "fit";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Fits boosted trees from mixtures to scores on all runs so far (CLIMB section 3.3).";
+    type Params = FitParams;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![InputPort {
+            name: "scored",
+            ty: "scored",
+            arity: Arity::Many,
+            doc: "The runs: in a `repeat`, `all.evaluate` is those of all iterations so far.",
+        }]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "predictor",
+            ty: "predictor",
+            items: None,
+            doc: "The trees, and report.json with their cross-validation.",
+        }]
+    }
+
+    fn run(params: &FitParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let scored = read_scored(cx, "scored")?;
+        let predictor = Predictor::fit(&scored, params)?;
+        cx.total("runs", scored.len() as f64);
+        if let Some(spearman) = predictor.report.spearman {
+            cx.total("cv_spearman", spearman);
+        }
+        predictor.save(&cx.output("predictor"))
+    }
+}

@@ -1,0 +1,128 @@
+//! `kmeans`: many small clusters of documents. CLIMB section 3.1 (K = 1000).
+
+mod lloyd;
+
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{Arity, InputPort, Isolation, OutputPort, Params, Resources, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use anyhow::ensure;
+
+use crate::device::device;
+use crate::formats::clustering::{self, ClusteringMeta};
+use crate::formats::matrix::Matrix;
+pub use lloyd::{Fit, fit, fit_from};
+
+/// How the first centroids are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Init {
+    /// Each next one far from those there are (Arthur and Vassilvitskii 2007).
+    #[default]
+    #[serde(rename = "kmeans++")]
+    PlusPlus,
+    /// Documents at random.
+    #[serde(rename = "random")]
+    Random,
+}
+
+/// Parameters of `kmeans`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KmeansParams {
+    /// Clusters to find.
+    #[schemars(range(min = 1))]
+    pub k: usize,
+    /// Iterations at most.
+    #[schemars(range(min = 1))]
+    pub iterations: usize,
+    /// Stop once an iteration improves the inertia by less than this share of it.
+    #[schemars(range(min = 0.0))]
+    pub tolerance: f64,
+    /// Compare directions only: rows and centroids have length 1.
+    pub spherical: bool,
+    /// Fit on a random sample of this many documents, then assign all; 0: fit on all.
+    pub train_rows: usize,
+    /// How the first centroids are found.
+    pub init: Init,
+    pub seed: u64,
+}
+
+impl Default for KmeansParams {
+    fn default() -> KmeansParams {
+        KmeansParams {
+            k: 1000,
+            iterations: 50,
+            tolerance: 1e-4,
+            spherical: false,
+            train_rows: 0,
+            init: Init::PlusPlus,
+            seed: 1,
+        }
+    }
+}
+
+impl Params for KmeansParams {}
+
+/// The stage kind `kmeans`.
+pub struct Kmeans;
+
+impl Stage for Kmeans {
+    const KIND: &'static str = "kmeans";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Clusters embeddings by k-means (CLIMB section 3.1).";
+    type Params = KmeansParams;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![InputPort {
+            name: "embeddings",
+            ty: "embeddings",
+            arity: Arity::One,
+            doc: "One row a document.",
+        }]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "clustering",
+            ty: "clustering",
+            items: None,
+            doc: "Each document's cluster, and the centroids.",
+        }]
+    }
+
+    fn isolation() -> Isolation {
+        Isolation::Process
+    }
+
+    fn resources(_params: &KmeansParams) -> Resources {
+        Resources { cpus: 0, gpus: 1, ..Resources::default() }
+    }
+
+    fn run(params: &KmeansParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let matrix = Matrix::open(cx.input("embeddings")?)?;
+        let (rows, dim) = (matrix.meta.rows, matrix.meta.cols);
+        ensure!(
+            params.k <= rows,
+            "k is {}, but there are only {rows} documents: lower `k`, or give it more documents",
+            params.k
+        );
+        let device = device(&cx.device)?;
+        let fit = fit(&matrix.data, dim, params, cx, device)?;
+        tracing::info!("inertia {:.6} after {} iterations", fit.inertia, fit.iterations);
+        cx.total("documents", rows as f64);
+        cx.total("iterations", fit.iterations as f64);
+        let mut sizes = vec![0; params.k];
+        fit.assignments.iter().for_each(|&cluster| sizes[cluster as usize] += 1);
+        let meta = ClusteringMeta {
+            clusters: params.k,
+            dim,
+            documents: rows,
+            sizes,
+            members: (0..params.k as u32).map(|cluster| vec![cluster]).collect(),
+            inertia: fit.inertia,
+            iterations: fit.iterations,
+        };
+        clustering::write(&cx.output("clustering"), &meta, &fit.assignments, &fit.centroids)
+    }
+}

@@ -1,0 +1,181 @@
+//! `prune`: whole clusters of low quality are dropped. CLIMB section 3.1.
+
+use anyhow::{Context, ensure};
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::formats::clustering::{self, Clustering, ClusteringMeta, DROPPED};
+use crate::formats::matrix::Matrix;
+
+/// Parameters of `prune`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PruneParams {
+    /// The score that decides.
+    pub by: String,
+    /// Clusters whose documents' mean score is below this are dropped; 0: none.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub threshold: f64,
+    /// Smaller clusters are dropped.
+    pub min_documents: u64,
+}
+
+impl Default for PruneParams {
+    fn default() -> PruneParams {
+        PruneParams { by: "overall".into(), threshold: 0.0, min_documents: 1 }
+    }
+}
+
+impl Params for PruneParams {}
+
+/// The stage kind `prune`.
+pub struct Prune;
+
+impl Stage for Prune {
+    const KIND: &'static str = "prune";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Drops clusters of low mean quality (CLIMB section 3.1).";
+    type Params = PruneParams;
+
+    fn inputs() -> Vec<InputPort> {
+        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        vec![
+            port("clustering", "clustering", Arity::One, "The clusters."),
+            port("scores", "scores", Arity::Optional, "Needed for a `threshold`."),
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "clustering",
+            ty: "clustering",
+            items: None,
+            doc: "The clusters that stay, numbered anew; their documents keep them, others have none.",
+        }]
+    }
+
+    fn run(params: &PruneParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let clustering = Clustering::open(cx.input("clustering")?)?;
+        let means = match params.threshold > 0.0 {
+            true => Some(mean_scores(params, cx, &clustering)?),
+            false => None,
+        };
+        let stays = |c: usize| {
+            let good = means.as_ref().is_none_or(|means| means[c] >= params.threshold);
+            good && clustering.meta.sizes[c] >= params.min_documents
+        };
+        let kept: Vec<usize> = (0..clustering.meta.clusters).filter(|&c| stays(c)).collect();
+        let best = means.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+        ensure!(
+            !kept.is_empty(),
+            "every cluster would be dropped: the best mean of `{}` is {best:.3} and the threshold {}",
+            params.by,
+            params.threshold
+        );
+        let dropped = clustering.meta.clusters - kept.len();
+        cx.total("dropped_clusters", dropped as f64);
+        if dropped * 2 > clustering.meta.clusters {
+            cx.warn(format!(
+                "{dropped} of {} clusters are dropped; is the threshold of {} meant?",
+                clustering.meta.clusters, params.threshold
+            ));
+        }
+        write(cx, &clustering, &kept)
+    }
+}
+
+fn mean_scores(
+    params: &PruneParams,
+    cx: &TaskContext,
+    clustering: &Clustering,
+) -> anyhow::Result<Vec<f64>> {
+    let path = cx.optional("scores").context("a `threshold` needs `scores` to be wired")?;
+    let scores = Matrix::open(path)?;
+    ensure!(
+        scores.meta.rows == clustering.meta.documents,
+        "{} scored documents for {} clustered ones: they come from different corpora",
+        scores.meta.rows,
+        clustering.meta.documents
+    );
+    let names = &scores.meta.names;
+    let column = names.iter().position(|name| *name == params.by).with_context(|| {
+        format!("there is no score `{}`; there are: {}", params.by, names.join(", "))
+    })?;
+    let mut sums = vec![0.0; clustering.meta.clusters];
+    for (i, &cluster) in clustering.assignments.iter().enumerate() {
+        if cluster != DROPPED {
+            sums[cluster as usize] += f64::from(scores.row(i)[column]);
+        }
+    }
+    let sizes = &clustering.meta.sizes;
+    Ok(sums.iter().zip(sizes).map(|(sum, &size)| sum / size.max(1) as f64).collect())
+}
+
+fn write(cx: &TaskContext, old: &Clustering, kept: &[usize]) -> anyhow::Result<()> {
+    let mut number = vec![DROPPED; old.meta.clusters];
+    kept.iter().enumerate().for_each(|(new, &c)| number[c] = new as u32);
+    let renumber = |&c: &u32| if c == DROPPED { DROPPED } else { number[c as usize] };
+    let assignments: Vec<u32> = old.assignments.iter().map(renumber).collect();
+    let centroids: Vec<f32> = kept.iter().flat_map(|&c| old.centroid(c)).copied().collect();
+    let meta = ClusteringMeta {
+        clusters: kept.len(),
+        sizes: kept.iter().map(|&c| old.meta.sizes[c]).collect(),
+        members: kept.iter().map(|&c| old.meta.members[c].clone()).collect(),
+        ..old.meta.clone()
+    };
+    clustering::write(&cx.output("clustering"), &meta, &assignments, &centroids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::matrix::{self, MatrixMeta};
+
+    /// Three clusters of two documents each, with mean scores 0.1, 0.5 and 0.9.
+    fn run(params: &PruneParams) -> anyhow::Result<Clustering> {
+        let dir = tempfile::tempdir()?.keep();
+        let meta = ClusteringMeta {
+            clusters: 3,
+            dim: 1,
+            documents: 6,
+            sizes: vec![2; 3],
+            members: vec![vec![0], vec![1], vec![2]],
+            inertia: 0.0,
+            iterations: 1,
+        };
+        clustering::write(&dir.join("c"), &meta, &[0, 1, 2, 0, 1, 2], &[0.0, 1.0, 2.0])?;
+        let names = vec!["overall".to_string()];
+        let scores = [0.0, 0.4, 0.8, 0.2, 0.6, 1.0];
+        matrix::write(&dir.join("s"), &MatrixMeta { rows: 6, cols: 1, names }, &scores)?;
+        let cx = TaskContext::for_test(&dir)
+            .with_input("clustering", dir.join("c"))
+            .with_input("scores", dir.join("s"));
+        Prune::run(params, &cx)?;
+        Clustering::open(&cx.output("clustering"))
+    }
+
+    #[test]
+    fn low_clusters_go_and_the_rest_is_renumbered() {
+        let kept = run(&PruneParams { threshold: 0.3, ..Default::default() }).unwrap();
+        assert_eq!(kept.meta.clusters, 2);
+        assert_eq!(kept.assignments[..], [DROPPED, 0, 1, DROPPED, 0, 1]);
+        assert_eq!(kept.meta.members, [vec![1], vec![2]]);
+        assert_eq!(kept.centroids[..], [1.0, 2.0]);
+    }
+
+    #[test]
+    fn without_a_threshold_all_stay() {
+        assert_eq!(run(&PruneParams::default()).unwrap().meta.clusters, 3);
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        let error = |params: &PruneParams| run(params).err().unwrap().to_string();
+        let all = PruneParams { threshold: 0.95, ..Default::default() };
+        assert!(error(&all).contains("the best mean of `overall` is 0.900"));
+        let unknown = PruneParams { threshold: 0.5, by: "edu".into(), ..Default::default() };
+        assert!(error(&unknown).contains("no score `edu`; there are: overall"));
+    }
+}

@@ -1,0 +1,130 @@
+//! `select`: the search's answer. CLIMB algorithm 1, last line; the mean over the predictor's top
+//! candidates as in RegMix (arXiv 2407.01492, section 3.3).
+
+use anyhow::Context;
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{Arity, InputPort, OutputPort, ParamProblem, Params, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::fit::read_scored;
+use crate::formats::clustering::Clusters;
+use crate::formats::mixture::{Mixture, Scored, Selection};
+use crate::formats::{read_json, write_json};
+use crate::predictor::Predictor;
+use crate::sample::pool::best_runs;
+use crate::sample::{Pool, Predictions, Prior, PriorParams};
+use crate::stats;
+
+/// Parameters of `select`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelectParams {
+    /// Candidates that the predictor ranks: half from the prior, half near the best runs.
+    #[schemars(range(min = 1))]
+    pub candidates: usize,
+    /// The answer is the mean of this many of its best.
+    #[schemars(range(min = 1))]
+    pub top: usize,
+    /// Where candidates come from.
+    pub prior: PriorParams,
+    pub seed: u64,
+}
+
+impl Default for SelectParams {
+    fn default() -> SelectParams {
+        SelectParams { candidates: 50_000, top: 100, prior: PriorParams::default(), seed: 1 }
+    }
+}
+
+impl Params for SelectParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        self.prior.problems("prior")
+    }
+}
+
+/// The stage kind `select`.
+pub struct Select;
+
+impl Stage for Select {
+    const KIND: &'static str = "select";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "The best mixture by the predictor, and the best observed one \
+                               (CLIMB algorithm 1).";
+    type Params = SelectParams;
+
+    fn inputs() -> Vec<InputPort> {
+        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        vec![
+            port("predictor", "predictor", Arity::One, "The last iteration's."),
+            port("clusters", "clusters", Arity::One, "The final clusters."),
+            port("scored", "scored", Arity::Many, "All runs: `search.all.evaluate`."),
+            port(
+                "predictions",
+                "predictions",
+                Arity::Optional,
+                "What was predicted for the last iteration's mixtures: `search.sample`.",
+            ),
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        let port = |name, ty, doc| OutputPort { name, ty, items: None, doc };
+        vec![
+            port("selection", "selection", "The answer and what is known about it."),
+            port("mixture", "mixture", "The answer as a mixture to train on."),
+        ]
+    }
+
+    fn run(params: &SelectParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let predictor = Predictor::load(cx.input("predictor")?)?;
+        let clusters: Clusters = read_json(cx.input("clusters")?)?;
+        let scored = read_scored(cx, "scored")?;
+        let direction = predictor.report.direction;
+        let observed = best_runs(&scored, direction).into_iter().next().cloned();
+        let observed = observed.context("there is no scored run to choose from: wire `scored`")?;
+        let prior = Prior::new(&clusters, &params.prior, params.seed)?;
+        let pool = Pool::draw(&prior, &predictor, &scored, params.candidates)?;
+        let chosen = mean(&pool, params.top)?;
+        let predicted = predictor.predict(std::slice::from_ref(&chosen.weights))?[0];
+        let predictions = match cx.optional("predictions") {
+            Some(path) => read_json(path)?,
+            None => Predictions::default(),
+        };
+        let last_iteration = pairs(&predictions, &scored);
+        let (before, after): (Vec<f64>, Vec<f64>) = last_iteration.iter().copied().unzip();
+        let selection = Selection {
+            weights: chosen.weights.clone(),
+            predicted,
+            observed,
+            direction,
+            runs: scored.len(),
+            last_iteration_spearman: stats::spearman(&before, &after),
+            last_iteration,
+        };
+        write_json(&cx.output("selection"), &selection)?;
+        write_json(&cx.output("mixture"), &chosen)
+    }
+}
+
+/// The mean of the pool's best, and of all that tie with the last of them.
+fn mean(pool: &Pool, top: usize) -> anyhow::Result<Mixture> {
+    let top = top.min(pool.ranked.len());
+    let last = pool.ranked[top - 1].1;
+    let count = pool.ranked.iter().take_while(|(_, score)| *score == last).count().max(top);
+    let mut weights = vec![0.0; pool.ranked[0].0.weights.len()];
+    for (mixture, _) in &pool.ranked[..count] {
+        weights.iter_mut().zip(&mixture.weights).for_each(|(sum, w)| *sum += w);
+    }
+    Mixture::normalised(&weights)
+}
+
+/// (predicted, observed) of the mixtures that were predicted before they were trained.
+fn pairs(predictions: &Predictions, scored: &[Scored]) -> Vec<(f64, f64)> {
+    let observed = |weights: &[f64]| scored.iter().find(|run| run.mixture.weights == weights);
+    predictions
+        .predictions
+        .iter()
+        .filter_map(|p| Some((p.predicted, observed(&p.weights)?.score)))
+        .collect()
+}

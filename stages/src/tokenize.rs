@@ -1,0 +1,176 @@
+//! `tokenize`: token ids by document. Independent of any clustering, so that another one repeats
+//! only `pack`.
+
+use anyhow::{Context, anyhow, ensure};
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+
+use crate::formats::documents::Documents;
+use crate::formats::flat::FlatWriter;
+use crate::formats::tokens::TokensMeta;
+use crate::formats::write_json;
+use crate::tokenizer;
+
+/// Parameters of `tokenize`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenizeParams {
+    /// The token between documents, as given to `tokenizer`.
+    pub end_of_text: String,
+    /// For documents that came as token ids: entries of their vocabulary; 0: taken from the
+    /// tokenizer.
+    pub vocab_size: usize,
+    /// For documents that came as token ids without a tokenizer: the id between documents.
+    pub end_of_text_id: u32,
+}
+
+impl Default for TokenizeParams {
+    fn default() -> TokenizeParams {
+        TokenizeParams { end_of_text: "<|endoftext|>".into(), vocab_size: 0, end_of_text_id: 0 }
+    }
+}
+
+impl Params for TokenizeParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        if self.vocab_size > 0 && self.end_of_text_id as usize >= self.vocab_size {
+            let message = "`end_of_text_id` is not below `vocab_size`";
+            return vec![ParamProblem::new("end_of_text_id", message)];
+        }
+        Vec::new()
+    }
+}
+
+/// The stage kind `tokenize`.
+pub struct Tokenize;
+
+/// Documents handed to the threads at a time.
+const BATCH: usize = 2048;
+
+impl Stage for Tokenize {
+    const KIND: &'static str = "tokenize";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Token ids of every document.";
+    type Params = TokenizeParams;
+
+    fn inputs() -> Vec<InputPort> {
+        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        vec![
+            port("documents", "documents", Arity::One, "The documents."),
+            port(
+                "tokenizer",
+                "tokenizer",
+                Arity::Optional,
+                "Not needed for documents that came as token ids.",
+            ),
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "tokens",
+            ty: "tokens",
+            items: None,
+            doc: "Token ids, in document order.",
+        }]
+    }
+
+    fn isolation() -> Isolation {
+        Isolation::Process
+    }
+
+    fn resources(_params: &TokenizeParams) -> Resources {
+        Resources { cpus: 0, ..Resources::default() }
+    }
+
+    fn run(params: &TokenizeParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let documents = Documents::open(cx.input("documents")?)?;
+        let came_as_tokens = !documents.is_empty() && documents.tokens(0).is_some();
+        let tokenizer = match cx.optional("tokenizer") {
+            Some(path) => Some(tokenizer::load(path, &params.end_of_text)?),
+            None => None,
+        };
+        ensure!(
+            tokenizer.is_some() || came_as_tokens || documents.is_empty(),
+            "the documents are text: wire `tokenizer`"
+        );
+        let (vocab_size, end_of_text) = vocabulary(params, tokenizer.as_ref())?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(cx.threads.max(1)).build()?;
+        let folder = cx.output_folder("tokens")?;
+        let mut ids = FlatWriter::<u32>::create(&folder.join("tokens.u32"))?;
+        let mut offsets = FlatWriter::<u64>::create(&folder.join("offsets.u64"))?;
+        offsets.push(&[0])?;
+        for start in (0..documents.len()).step_by(BATCH) {
+            cx.check_cancelled()?;
+            let end = (start + BATCH).min(documents.len());
+            let encode = |i: usize| encode(&documents, i, tokenizer.as_ref());
+            let batch: Vec<Vec<u32>> =
+                pool.install(|| (start..end).into_par_iter().map(encode).collect::<Result<_, _>>())?;
+            for (i, document) in batch.iter().enumerate() {
+                if let Some(id) = document.iter().find(|id| **id as usize >= vocab_size) {
+                    anyhow::bail!(
+                        "document {} has the token id {id}, but the vocabulary has {vocab_size} \
+                         entries: set `vocab_size`",
+                        start + i
+                    );
+                }
+                ids.push(document)?;
+                offsets.push(&[ids.len()])?;
+            }
+            cx.progress(end as u64, documents.len() as u64, "documents");
+        }
+        offsets.finish()?;
+        let meta = TokensMeta {
+            name: documents.report.name.clone(),
+            documents: documents.len(),
+            tokens: ids.finish()?,
+            vocab_size,
+            end_of_text,
+            bytes: documents.report.bytes,
+        };
+        cx.total("tokens", meta.tokens as f64);
+        write_json(&folder.join("meta.json"), &meta)
+    }
+}
+
+fn vocabulary(
+    params: &TokenizeParams,
+    tokenizer: Option<&Tokenizer>,
+) -> anyhow::Result<(usize, u32)> {
+    match tokenizer {
+        Some(tokenizer) => {
+            let end = tokenizer.token_to_id(&params.end_of_text);
+            let end = end.with_context(|| format!("no token `{}`", params.end_of_text))?;
+            let size = tokenizer.get_vocab_size(true).max(end as usize + 1);
+            Ok((size.max(params.vocab_size), end))
+        }
+        None => {
+            ensure!(
+                params.vocab_size > 0,
+                "the documents came as token ids: set `vocab_size` and `end_of_text_id`, or wire \
+                 `tokenizer`"
+            );
+            Ok((params.vocab_size, params.end_of_text_id))
+        }
+    }
+}
+
+fn encode(
+    documents: &Documents,
+    i: usize,
+    tokenizer: Option<&Tokenizer>,
+) -> anyhow::Result<Vec<u32>> {
+    if let Some(ids) = documents.tokens(i) {
+        return Ok(ids.to_vec());
+    }
+    let tokenizer = tokenizer.context("the documents are text: wire `tokenizer`")?;
+    let encoding = tokenizer
+        .encode_fast(documents.text(i), false)
+        .map_err(|e| anyhow!("document {i} cannot be tokenized: {e}"))?;
+    Ok(encoding.get_ids().to_vec())
+}

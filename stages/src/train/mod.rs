@@ -1,0 +1,193 @@
+//! `train`: a small proxy on a mixture. CLIMB section 3.2 and 4.1: a Llama-style decoder, a
+//! WSD schedule; the mixture decides which cluster each sequence comes from.
+
+mod checkpoint;
+mod data;
+pub mod model;
+mod run;
+mod schedule;
+mod sizes;
+
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use run::load_model;
+pub use schedule::{Schedule, Shape};
+pub use sizes::{Dims, ModelSize, Size};
+
+/// Arithmetic of the matrix products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 on a GPU that has it, f32 elsewhere.
+    #[default]
+    Auto,
+    F32,
+    Bf16,
+}
+
+/// Parameters of `train`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainParams {
+    /// A size by name (nano, 1M, 20M, 62M, 132M, 350M, 1B) or dimensions:
+    /// `{layers: 4, width: 128, heads: 4}`.
+    pub model: ModelSize,
+    /// Tokens to train on; rounded up to whole steps.
+    #[schemars(range(min = 1))]
+    pub tokens: u64,
+    /// Tokens in a sequence.
+    #[schemars(range(min = 2, max = 131072))]
+    pub context: usize,
+    /// Sequences in a step.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// What the learning rate does after its warm-up.
+    pub schedule: Shape,
+    /// Share of the steps that warm up.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup: f64,
+    /// Share of the steps over which WSD decays.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub decay: f64,
+    /// The last learning rate, as a share of the peak.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_rate: f64,
+    /// AdamW's weight decay (on all parameters but norms).
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub beta2: f64,
+    /// Gradients are scaled down to this norm; 0: never.
+    #[schemars(range(min = 0.0))]
+    pub clip: f64,
+    /// Arithmetic of the matrix products; weights and moments are always f32.
+    pub precision: Precision,
+    /// Of the initial weights and of the order of the data. A mixture's own seed goes before it.
+    pub seed: u64,
+    /// Steps between lines of the loss curve.
+    #[schemars(range(min = 1))]
+    pub log_every: u64,
+}
+
+impl Default for TrainParams {
+    fn default() -> TrainParams {
+        TrainParams {
+            model: ModelSize::Named(Size::Nano),
+            tokens: 400_000,
+            context: 128,
+            batch: 16,
+            learning_rate: 4e-3,
+            schedule: Shape::Wsd,
+            warmup: 0.05,
+            decay: 0.2,
+            min_rate: 0.05,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.95,
+            clip: 1.0,
+            precision: Precision::Auto,
+            seed: 1,
+            log_every: 10,
+        }
+    }
+}
+
+impl Params for TrainParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        let dims = self.model.dims();
+        if dims.heads == 0 || dims.width % dims.heads != 0 || (dims.width / dims.heads) % 2 != 0 {
+            let message = format!(
+                "{} heads do not divide a width of {} into even head sizes",
+                dims.heads, dims.width
+            );
+            problems.push(ParamProblem::new("model", message));
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            problems.push(ParamProblem::new("learning_rate", "the learning rate must be positive"));
+        }
+        if self.warmup + self.decay > 1.0 {
+            problems.push(ParamProblem::new("warmup", "warmup and decay take more than all steps"));
+        }
+        problems
+    }
+}
+
+impl TrainParams {
+    pub fn steps(&self) -> u64 {
+        self.tokens.div_ceil((self.batch * self.context) as u64)
+    }
+
+    fn schedule(&self) -> Schedule {
+        let steps = self.steps();
+        let share = |share: f64| (share * steps as f64).round() as u64;
+        Schedule {
+            shape: self.schedule,
+            peak: self.learning_rate,
+            minimum: self.learning_rate * self.min_rate,
+            steps,
+            warmup: share(self.warmup),
+            decay: share(self.decay),
+        }
+    }
+}
+
+/// The stage kind `train`.
+pub struct Train;
+
+impl Stage for Train {
+    const KIND: &'static str = "train";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Trains a small Llama-style proxy on a mixture of the clusters (CLIMB section 3.2).";
+    type Params = TrainParams;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![
+            InputPort {
+                name: "mixture",
+                ty: "mixture",
+                arity: Arity::One,
+                doc: "Weights over the clusters; usually `foreach: {mixture: sample}`.",
+            },
+            InputPort {
+                name: "tokens",
+                ty: "packed",
+                arity: Arity::One,
+                doc: "Token ids by cluster.",
+            },
+        ]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "model",
+            ty: "model",
+            items: None,
+            doc: "config.json, model.safetensors, mixture.json and the loss curve, curve.csv.",
+        }]
+    }
+
+    fn isolation() -> Isolation {
+        Isolation::Process
+    }
+
+    fn resources(_params: &TrainParams) -> Resources {
+        Resources { gpus: 1, ..Resources::default() }
+    }
+
+    fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
+        run::run(params, cx)
+    }
+}

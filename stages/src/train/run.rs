@@ -1,0 +1,215 @@
+//! The training loop.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use climb_engine::context::TaskContext;
+use tch::{Device, Kind, Tensor};
+
+use super::checkpoint::{self, State};
+use super::data::Batches;
+use super::model::{Config, Decoder};
+use super::{Precision, TrainParams};
+use crate::device::device;
+use crate::formats::mixture::Mixture;
+use crate::formats::packed::Packed;
+use crate::formats::{read_json, write_json};
+
+/// How much work a kill may cost.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
+const ADAM_EPS: f64 = 1e-8;
+
+pub fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
+    let device = device(&cx.device)?;
+    let mixture: Mixture = read_json(cx.input("mixture")?)?;
+    let packed = Packed::open(cx.input("tokens")?)?;
+    let seed = mixture.seed.unwrap_or(params.seed);
+    let batches = Batches::new(&packed, &mixture, params.batch, params.context, seed)?;
+    let config =
+        Config::new(params.model.dims(), packed.meta.vocab_size as i64, params.context as i64);
+    let mut training = Training::start(params, cx, config, seed, device)?;
+    training.run(&batches)?;
+    training.write(&mixture, seed)
+}
+
+struct Training<'a> {
+    params: &'a TrainParams,
+    cx: &'a TaskContext,
+    device: Device,
+    model: Decoder,
+    state: State,
+    /// 1 where weight decay applies.
+    decayed: Tensor,
+}
+
+impl<'a> Training<'a> {
+    fn start(
+        params: &'a TrainParams,
+        cx: &'a TaskContext,
+        config: Config,
+        seed: u64,
+        device: Device,
+    ) -> anyhow::Result<Training<'a>> {
+        let fresh = Decoder::init(&config, seed);
+        let count = fresh.numel() as i64;
+        let state = checkpoint::load(&cx.state_dir, count, device);
+        if state.is_none() && checkpoint::exists(&cx.state_dir) {
+            cx.warn("its checkpoint cannot be read; it starts anew");
+        }
+        let zeros = || Tensor::zeros([count], (Kind::Float, device));
+        let state = state.unwrap_or_else(|| State {
+            step: 0,
+            weights: fresh.to_device(device),
+            moments: (zeros(), zeros()),
+            curve: "step,tokens,learning_rate,loss\n".into(),
+            losses: Vec::new(),
+        });
+        let bf16 = match params.precision {
+            Precision::Auto => device != Device::Cpu,
+            Precision::F32 => false,
+            Precision::Bf16 => true,
+        };
+        let compute = if bf16 { Kind::BFloat16 } else { Kind::Float };
+        let decayed = decayed(&config).to_device(device);
+        let weights = state.weights.shallow_clone().set_requires_grad(true);
+        let model = Decoder::new(config, weights, compute)?;
+        Ok(Training { params, cx, device, model, state, decayed })
+    }
+
+    fn run(&mut self, batches: &Batches) -> anyhow::Result<()> {
+        let schedule = self.params.schedule();
+        let step_tokens = (self.params.batch * self.params.context) as u64;
+        let total = schedule.steps * step_tokens;
+        let (mut saved, mut told) = (Instant::now(), Instant::now() - Duration::from_secs(1));
+        while self.state.step < schedule.steps {
+            if told.elapsed() > Duration::from_millis(300) {
+                self.cx.progress(self.state.step * step_tokens, total, "tokens");
+                told = Instant::now();
+            }
+            if let Err(cancelled) = self.cx.check_cancelled() {
+                checkpoint::save(&self.cx.state_dir, &self.state)?;
+                return Err(cancelled.into());
+            }
+            if saved.elapsed() > CHECKPOINT_EVERY {
+                checkpoint::save(&self.cx.state_dir, &self.state)?;
+                saved = Instant::now();
+            }
+            let rate = schedule.rate(self.state.step);
+            let loss = self.step(batches, rate)?;
+            self.log(loss, rate, step_tokens, schedule.steps);
+        }
+        self.cx.progress(total, total, "tokens");
+        self.cx.total("tokens", total as f64);
+        self.cx.total("flops", total as f64 * self.model.config.flops_per_token());
+        self.cx.total("parameters", self.model.flat.numel() as f64);
+        Ok(())
+    }
+
+    /// One step; returns its loss.
+    fn step(&mut self, batches: &Batches, rate: f64) -> anyhow::Result<f64> {
+        let (inputs, targets) = batches.step(self.state.step, self.device);
+        let loss = self.model.loss(&inputs, &targets);
+        let gradient = Tensor::f_run_backward(&[&loss], &[&self.model.flat], false, false)?;
+        let value = loss.double_value(&[]);
+        ensure!(
+            value.is_finite(),
+            "the loss became {value} at step {}: lower `learning_rate` (it is {})",
+            self.state.step,
+            self.params.learning_rate
+        );
+        tch::no_grad(|| self.adam_w(&gradient[0], rate));
+        self.state.step += 1;
+        Ok(value)
+    }
+
+    /// AdamW (Loshchilov and Hutter 2019) on the flat vectors, after clipping by the global norm.
+    fn adam_w(&mut self, gradient: &Tensor, rate: f64) {
+        let p = self.params;
+        let mut gradient = gradient.shallow_clone();
+        if p.clip > 0.0 {
+            let norm = gradient.norm().double_value(&[]);
+            if norm > p.clip {
+                gradient *= p.clip / norm;
+            }
+        }
+        let (first, second) = &mut self.state.moments;
+        *first *= p.beta1;
+        let _ = first.g_add_(&(&gradient * (1.0 - p.beta1)));
+        *second *= p.beta2;
+        let _ = second.g_add_(&(gradient.square() * (1.0 - p.beta2)));
+        let done = self.state.step as i32 + 1;
+        let (fix1, fix2) = (1.0 - p.beta1.powi(done), 1.0 - p.beta2.powi(done));
+        let mut scale = &*second / fix2;
+        let _ = scale.sqrt_();
+        scale += ADAM_EPS;
+        let weights = &mut self.state.weights;
+        let shrink = &self.decayed * (-rate * p.weight_decay) + 1.0;
+        *weights *= shrink;
+        let _ = weights.g_add_(&(&*first / scale * (-rate / fix1)));
+    }
+
+    fn log(&mut self, loss: f64, rate: f64, step_tokens: u64, steps: u64) {
+        self.state.losses.push(loss);
+        let step = self.state.step;
+        if step.is_multiple_of(self.params.log_every) || step == steps {
+            let losses = std::mem::take(&mut self.state.losses);
+            let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+            let line = format!("{step},{},{rate:.6e},{mean:.6}\n", step * step_tokens);
+            self.state.curve.push_str(&line);
+        }
+    }
+
+    fn write(&self, mixture: &Mixture, seed: u64) -> anyhow::Result<()> {
+        let folder = self.cx.output_folder("model")?;
+        write_json(&folder.join("config.json"), &self.model.config)?;
+        let trained = Mixture { weights: mixture.weights.clone(), seed: Some(seed) };
+        write_json(&folder.join("mixture.json"), &trained)?;
+        std::fs::write(folder.join("curve.csv"), &self.state.curve)?;
+        save_weights(&self.model.config, &self.state.weights, &folder.join("model.safetensors"))
+    }
+}
+
+/// 1 for matrices, 0 for norms, flat.
+fn decayed(config: &Config) -> Tensor {
+    let parts: Vec<Tensor> = Decoder::layout(config)
+        .into_iter()
+        .map(|(_, shape)| {
+            let value = if shape.len() > 1 { 1.0 } else { 0.0 };
+            let len: i64 = shape.iter().product();
+            Tensor::full([len], value, (Kind::Float, Device::Cpu))
+        })
+        .collect();
+    Tensor::cat(&parts, 0)
+}
+
+fn save_weights(config: &Config, flat: &Tensor, path: &std::path::Path) -> anyhow::Result<()> {
+    let flat = flat.detach().to_device(Device::Cpu);
+    let mut at = 0;
+    let tensors: Vec<(String, Tensor)> = Decoder::layout(config)
+        .into_iter()
+        .map(|(name, shape)| {
+            let len: i64 = shape.iter().product();
+            let tensor = flat.narrow(0, at, len).view(shape.as_slice());
+            at += len;
+            (name, tensor)
+        })
+        .collect();
+    Tensor::write_safetensors(&tensors, path)?;
+    Ok(())
+}
+
+/// Reads the model of a `model` artifact.
+pub fn load_model(folder: &std::path::Path, device: Device) -> anyhow::Result<Decoder> {
+    let config: Config = read_json(&folder.join("config.json"))?;
+    let path = folder.join("model.safetensors");
+    let tensors = Tensor::read_safetensors(&path)?;
+    let mut parts = Vec::new();
+    for (name, shape) in Decoder::layout(&config) {
+        match tensors.iter().find(|(key, _)| *key == name) {
+            Some((_, tensor)) if tensor.size() == shape => parts.push(tensor.reshape([-1])),
+            _ => bail!("{} has no `{name}` of shape {shape:?}", path.display()),
+        }
+    }
+    let flat = Tensor::cat(&parts, 0).to_device(device);
+    Decoder::new(config, flat, Kind::Float)
+}
