@@ -189,7 +189,6 @@ impl RunView {
             Event::TaskCached { stage, .. } => self.stage_mut(stage).cached += 1,
             Event::TaskStarted { stage, task, .. } => {
                 let view = TaskView {
-
                     done: 0,
                     total: 0,
                     unit: String::new(),

@@ -297,7 +297,11 @@ impl<S: Stage> StageKind for Erased<S> {
         for name in S::unkeyed() {
             let (outer, field) = name.rsplit_once('.').unwrap_or(("", name));
             let pointer = format!("/{}", outer.replace('.', "/"));
-            let outer = if outer.is_empty() { Some(&mut keyed) } else { keyed.pointer_mut(&pointer) };
+            let outer = if outer.is_empty() {
+                Some(&mut keyed)
+            } else {
+                keyed.pointer_mut(&pointer)
+            };
             if let Some(Value::Object(fields)) = outer {
                 fields.remove(field);
             }

@@ -38,7 +38,11 @@ pub struct BaselinesParams {
 impl Default for BaselinesParams {
     fn default() -> BaselinesParams {
         let include = vec![Baseline::Natural, Baseline::Uniform];
-        BaselinesParams { seeds: 3, first_seed: 1001, include }
+        BaselinesParams {
+            seeds: 3,
+            first_seed: 1001,
+            include,
+        }
     }
 }
 
@@ -63,9 +67,18 @@ impl Stage for Baselines {
     type Params = BaselinesParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, doc| InputPort { name, ty, arity: Arity::One, doc };
+        let port = |name, ty, doc| InputPort {
+            name,
+            ty,
+            arity: Arity::One,
+            doc,
+        };
         vec![
-            port("clusters", "clusters", "The final clusters and their token shares."),
+            port(
+                "clusters",
+                "clusters",
+                "The final clusters and their token shares.",
+            ),
             port("mixture", "mixture", "The chosen mixture."),
         ]
     }
@@ -103,9 +116,14 @@ impl Stage for Baselines {
         let mut mixtures = vec![("chosen".to_string(), chosen.weights)];
         for baseline in &params.include {
             let (name, weights) = match baseline {
-                Baseline::Natural => {
-                    ("natural", clusters.clusters.iter().map(|cluster| cluster.share).collect())
-                }
+                Baseline::Natural => (
+                    "natural",
+                    clusters
+                        .clusters
+                        .iter()
+                        .map(|cluster| cluster.share)
+                        .collect(),
+                ),
                 Baseline::Uniform => ("uniform", vec![1.0; count]),
             };
             let weights: Vec<f64> = weights;
@@ -113,9 +131,14 @@ impl Stage for Baselines {
         }
         let seeds: Vec<u64> = (0..params.seeds).map(|i| params.first_seed + i).collect();
         let folder = cx.output_folder("mixtures")?;
-        let all = mixtures.iter().flat_map(|(_, weights)| seeds.iter().map(move |s| (weights, s)));
+        let all = mixtures
+            .iter()
+            .flat_map(|(_, weights)| seeds.iter().map(move |s| (weights, s)));
         for (i, (weights, &seed)) in all.enumerate() {
-            let mixture = Mixture { weights: weights.clone(), seed: Some(seed) };
+            let mixture = Mixture {
+                weights: weights.clone(),
+                seed: Some(seed),
+            };
             write_json(&folder.join(format!("{i:06}.json")), &mixture)?;
         }
         write_json(&cx.output("contenders"), &Contenders { mixtures, seeds })

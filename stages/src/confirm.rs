@@ -30,10 +30,25 @@ impl Stage for Confirm {
     type Params = ConfirmParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        let port = |name, ty, arity, doc| InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        };
         vec![
-            port("contenders", "contenders", Arity::One, "Which mixture is which."),
-            port("scored", "scored", Arity::Many, "Their trainings: `all.confirm-evaluate`."),
+            port(
+                "contenders",
+                "contenders",
+                Arity::One,
+                "Which mixture is which.",
+            ),
+            port(
+                "scored",
+                "scored",
+                Arity::Many,
+                "Their trainings: `all.confirm-evaluate`.",
+            ),
         ]
     }
 
@@ -49,7 +64,10 @@ impl Stage for Confirm {
     fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {
         let contenders: Contenders = read_json(cx.input("contenders")?)?;
         let scored = read_scored(cx, "scored")?;
-        write_json(&cx.output("confirmation"), &confirmation(&contenders, &scored)?)
+        write_json(
+            &cx.output("confirmation"),
+            &confirmation(&contenders, &scored)?,
+        )
     }
 }
 
@@ -59,7 +77,10 @@ fn confirmation(contenders: &Contenders, scored: &[Scored]) -> anyhow::Result<Co
     for (name, weights) in &contenders.mixtures {
         let of_it = scored.iter().filter(|run| {
             run.mixture.weights == *weights
-                && run.mixture.seed.is_some_and(|seed| contenders.seeds.contains(&seed))
+                && run
+                    .mixture
+                    .seed
+                    .is_some_and(|seed| contenders.seeds.contains(&seed))
         });
         let scores: Vec<f64> = of_it.map(|run| run.score).collect();
         ensure!(
@@ -68,16 +89,29 @@ fn confirmation(contenders: &Contenders, scored: &[Scored]) -> anyhow::Result<Co
              `baselines`' mixtures"
         );
         let (mean, spread) = (stats::mean(&scores), stats::spread(&scores));
-        let chosen = results.first().map_or((mean, spread), |c: &Contender| (c.mean, c.spread));
+        let chosen = results
+            .first()
+            .map_or((mean, spread), |c: &Contender| (c.mean, c.spread));
         let gain = match direction {
             Direction::LowerIsBetter => mean - chosen.0,
             Direction::HigherIsBetter => chosen.0 - mean,
         };
         let gain_spread = spread.max(chosen.1);
         let (name, weights) = (name.clone(), weights.clone());
-        results.push(Contender { name, weights, scores, mean, spread, gain, gain_spread });
+        results.push(Contender {
+            name,
+            weights,
+            scores,
+            mean,
+            spread,
+            gain,
+            gain_spread,
+        });
     }
-    Ok(Confirmation { direction, contenders: results })
+    Ok(Confirmation {
+        direction,
+        contenders: results,
+    })
 }
 
 #[cfg(test)]
@@ -86,18 +120,31 @@ mod tests {
     use crate::formats::mixture::Mixture;
 
     fn run(weights: &[f64], seed: u64, score: f64, direction: Direction) -> Scored {
-        let mixture = Mixture { weights: weights.to_vec(), seed: Some(seed) };
-        Scored { mixture, score, direction, metrics: Default::default() }
+        let mixture = Mixture {
+            weights: weights.to_vec(),
+            seed: Some(seed),
+        };
+        Scored {
+            mixture,
+            score,
+            direction,
+            metrics: Default::default(),
+        }
     }
 
     #[test]
     fn a_gain_is_positive_when_the_chosen_one_is_better_whatever_the_direction() {
         let contenders = Contenders {
-            mixtures: vec![("chosen".into(), vec![1.0, 0.0]), ("natural".into(), vec![0.5, 0.5])],
+            mixtures: vec![
+                ("chosen".into(), vec![1.0, 0.0]),
+                ("natural".into(), vec![0.5, 0.5]),
+            ],
             seeds: vec![1, 2],
         };
-        for (direction, sign) in [(Direction::LowerIsBetter, 1.0), (Direction::HigherIsBetter, -1.0)]
-        {
+        for (direction, sign) in [
+            (Direction::LowerIsBetter, 1.0),
+            (Direction::HigherIsBetter, -1.0),
+        ] {
             let scored = [
                 run(&[1.0, 0.0], 1, 2.0, direction),
                 run(&[1.0, 0.0], 2, 2.2, direction),

@@ -13,7 +13,9 @@ pub fn device(name: &str) -> anyhow::Result<Device> {
     let Some(index) = name.strip_prefix("cuda:") else {
         bail!("`{name}` is no device: use `cpu` or `cuda:N`");
     };
-    let index: usize = index.parse().with_context(|| format!("`{name}` is no device"))?;
+    let index: usize = index
+        .parse()
+        .with_context(|| format!("`{name}` is no device"))?;
     let count = crate::gpu_count();
     ensure!(
         index < count,

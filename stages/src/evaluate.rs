@@ -52,7 +52,8 @@ impl Params for EvaluateParams {
         let bad = |weight: &f64| !weight.is_finite() || *weight == 0.0;
         match self.score.iter().find(|(_, weight)| bad(weight)) {
             Some((name, weight)) => {
-                let message = format!("the weight of `{name}` is {weight}: it would count for nothing");
+                let message =
+                    format!("the weight of `{name}` is {weight}: it would count for nothing");
                 vec![ParamProblem::new("score", message)]
             }
             None => Vec::new(),
@@ -72,7 +73,12 @@ impl Stage for Evaluate {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort { name: "model", ty: "model", arity: Arity::One, doc: "A trained proxy." },
+            InputPort {
+                name: "model",
+                ty: "model",
+                arity: Arity::One,
+                doc: "A trained proxy.",
+            },
             InputPort {
                 name: "targets",
                 ty: "packed",
@@ -102,7 +108,10 @@ impl Stage for Evaluate {
     }
 
     fn resources(_params: &EvaluateParams) -> Resources {
-        Resources { gpus: 1, ..Resources::default() }
+        Resources {
+            gpus: 1,
+            ..Resources::default()
+        }
     }
 
     fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
@@ -118,7 +127,12 @@ impl Stage for Evaluate {
             measure(&model, &validation, params, cx, false, &mut metrics)?;
         }
         let score = score(params, &targets, &metrics)?;
-        let scored = Scored { mixture, score, direction: params.direction, metrics };
+        let scored = Scored {
+            mixture,
+            score,
+            direction: params.direction,
+            metrics,
+        };
         write_json(&cx.output("scored"), &scored)
     }
 }
@@ -141,7 +155,11 @@ fn measure(
     for (part, meta) in packed.meta.parts.iter().enumerate() {
         cx.check_cancelled()?;
         if packed.len(part) < 2 {
-            ensure!(!are_targets, "the target `{}` has no tokens to be evaluated on", meta.name);
+            ensure!(
+                !are_targets,
+                "the target `{}` has no tokens to be evaluated on",
+                meta.name
+            );
             continue;
         }
         let (loss, tokens) = part_loss(model, packed, part, params);
@@ -175,7 +193,11 @@ fn part_loss(
     while at < predicted {
         let rows = ((predicted - at) / context).min(params.batch);
         // The last window may be shorter, and then stands alone.
-        let (rows, width) = if rows == 0 { (1, predicted - at) } else { (rows, context) };
+        let (rows, width) = if rows == 0 {
+            (1, predicted - at)
+        } else {
+            (rows, context)
+        };
         sum += window_loss(model, packed, part, at, rows, width) * (rows * width) as f64;
         at += rows * width;
     }
@@ -193,7 +215,9 @@ fn window_loss(
     let mut ids = Vec::with_capacity(rows * width + 1);
     packed.read(part, at, rows * width + 1, &mut ids);
     let tensor = |ids: &[i64]| {
-        Tensor::from_slice(ids).view([rows as i64, width as i64]).to_device(model.flat.device())
+        Tensor::from_slice(ids)
+            .view([rows as i64, width as i64])
+            .to_device(model.flat.device())
     };
     let (inputs, targets) = (tensor(&ids[..rows * width]), tensor(&ids[1..]));
     tch::no_grad(|| model.loss(&inputs, &targets).double_value(&[]))
@@ -205,8 +229,14 @@ fn score(
     metrics: &BTreeMap<String, f64>,
 ) -> anyhow::Result<f64> {
     if params.score.is_empty() {
-        let names = targets.meta.parts.iter().map(|part| format!("loss/{}", part.name));
-        let losses: Vec<f64> = names.filter_map(|name| metrics.get(&name).copied()).collect();
+        let names = targets
+            .meta
+            .parts
+            .iter()
+            .map(|part| format!("loss/{}", part.name));
+        let losses: Vec<f64> = names
+            .filter_map(|name| metrics.get(&name).copied())
+            .collect();
         ensure!(!losses.is_empty(), "there is no target to score on");
         return Ok(losses.iter().sum::<f64>() / losses.len() as f64);
     }
@@ -214,7 +244,10 @@ fn score(
     for (name, weight) in &params.score {
         let Some(value) = metrics.get(name) else {
             let known: Vec<&str> = metrics.keys().map(String::as_str).collect();
-            bail!("`score` names `{name}`, which is no metric here; there are: {}", known.join(", "));
+            bail!(
+                "`score` names `{name}`, which is no metric here; there are: {}",
+                known.join(", ")
+            );
         };
         sum += weight * value;
     }

@@ -14,7 +14,10 @@ pub struct Fit;
 
 /// All artifacts of a `scored` port.
 pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> {
-    cx.list(port).iter().map(|artifact| read_json(&artifact.path)).collect()
+    cx.list(port)
+        .iter()
+        .map(|artifact| read_json(&artifact.path))
+        .collect()
 }
 
 impl Stage for Fit {

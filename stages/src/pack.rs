@@ -27,7 +27,12 @@ pub struct PackParams {
 
 impl Default for PackParams {
     fn default() -> PackParams {
-        PackParams { validation_fraction: 0.02, validation_tokens: 32_768, target_tokens: 0, seed: 1 }
+        PackParams {
+            validation_fraction: 0.02,
+            validation_tokens: 32_768,
+            target_tokens: 0,
+            seed: 1,
+        }
     }
 }
 
@@ -43,16 +48,36 @@ impl Stage for Pack {
     type Params = PackParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        let port = |name, ty, arity, doc| InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        };
         vec![
             port("tokens", "tokens", Arity::One, "Token ids by document."),
-            port("clustering", "clustering", Arity::One, "The same documents' final clusters."),
-            port("targets", "tokens", Arity::Many, "Held-out sets, each a target by its name."),
+            port(
+                "clustering",
+                "clustering",
+                Arity::One,
+                "The same documents' final clusters.",
+            ),
+            port(
+                "targets",
+                "tokens",
+                Arity::Many,
+                "Held-out sets, each a target by its name.",
+            ),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, doc| OutputPort { name, ty: "packed", items: None, doc };
+        let port = |name, doc| OutputPort {
+            name,
+            ty: "packed",
+            items: None,
+            doc,
+        };
         vec![
             port("train", "What proxies train on, a part for each cluster."),
             port("validation", "Held-out documents of each cluster."),
@@ -109,13 +134,21 @@ fn pack_clusters(
             train.push(part, ids, 0)?;
         }
     }
-    let empty: Vec<String> =
-        (0..clusters).filter(|&c| kept[c] == 0).map(|c| c.to_string()).collect();
+    let empty: Vec<String> = (0..clusters)
+        .filter(|&c| kept[c] == 0)
+        .map(|c| c.to_string())
+        .collect();
     if !empty.is_empty() {
-        cx.warn(format!("clusters without a training token: {}", empty.join(", ")));
+        cx.warn(format!(
+            "clusters without a training token: {}",
+            empty.join(", ")
+        ));
     }
     let meta = train.finish()?;
-    cx.total("tokens", meta.parts.iter().map(|part| part.tokens as f64).sum());
+    cx.total(
+        "tokens",
+        meta.parts.iter().map(|part| part.tokens as f64).sum(),
+    );
     validation.finish()?;
     Ok(())
 }
@@ -132,9 +165,15 @@ fn in_fraction(ids: &[u32], params: &PackParams) -> bool {
 }
 
 fn pack_targets(params: &PackParams, cx: &TaskContext, tokens: &Tokens) -> anyhow::Result<()> {
-    let targets: Vec<Tokens> =
-        cx.list("targets").iter().map(|a| Tokens::open(&a.path)).collect::<anyhow::Result<_>>()?;
-    let names: Vec<String> = targets.iter().map(|target| target.meta.name.clone()).collect();
+    let targets: Vec<Tokens> = cx
+        .list("targets")
+        .iter()
+        .map(|a| Tokens::open(&a.path))
+        .collect::<anyhow::Result<_>>()?;
+    let names: Vec<String> = targets
+        .iter()
+        .map(|target| target.meta.name.clone())
+        .collect();
     for (i, name) in names.iter().enumerate() {
         ensure!(
             !names[..i].contains(name),
@@ -147,7 +186,8 @@ fn pack_targets(params: &PackParams, cx: &TaskContext, tokens: &Tokens) -> anyho
     for (part, target) in targets.iter().enumerate() {
         let name = &names[part];
         ensure!(
-            target.meta.vocab_size == meta.vocab_size && target.meta.end_of_text == meta.end_of_text,
+            target.meta.vocab_size == meta.vocab_size
+                && target.meta.end_of_text == meta.end_of_text,
             "the target `{name}` was tokenized with another tokenizer than the training documents"
         );
         ensure!(

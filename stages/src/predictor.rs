@@ -135,17 +135,25 @@ impl Predictor {
         let mut sums = vec![0.0; mixtures.len()];
         for booster in &self.boosters {
             let predicted = booster.predict(&data)?;
-            sums.iter_mut().zip(predicted).for_each(|(sum, p)| *sum += f64::from(p));
+            sums.iter_mut()
+                .zip(predicted)
+                .for_each(|(sum, p)| *sum += f64::from(p));
         }
         let (count, report) = (self.boosters.len() as f64, &self.report);
-        Ok(sums.into_iter().map(|sum| sum / count * report.scale + report.center).collect())
+        Ok(sums
+            .into_iter()
+            .map(|sum| sum / count * report.scale + report.center)
+            .collect())
     }
 
     pub fn save(&self, folder: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         write_json(&folder.join("report.json"), &self.report)?;
         for (i, booster) in self.boosters.iter().enumerate() {
-            std::fs::write(folder.join(format!("model-{i}.ubj")), booster.save_buffer(true)?)?;
+            std::fs::write(
+                folder.join(format!("model-{i}.ubj")),
+                booster.save_buffer(true)?,
+            )?;
         }
         Ok(())
     }
@@ -187,7 +195,10 @@ impl Runs {
                 "a run has {} weights and another {clusters}: they are of different clusterings",
                 run.mixture.weights.len()
             );
-            ensure!(run.direction == first.direction, "the runs' scores point both ways");
+            ensure!(
+                run.direction == first.direction,
+                "the runs' scores point both ways"
+            );
             ensure!(run.score.is_finite(), "a run has a score of {}", run.score);
         }
         let mut order: Vec<&Scored> = scored.iter().collect();
@@ -198,10 +209,18 @@ impl Runs {
         });
         let scores: Vec<f64> = order.iter().map(|run| run.score).collect();
         let center = stats::mean(&scores);
-        let scale = Some(stats::spread(&scores)).filter(|s| *s > 0.0).unwrap_or(1.0);
+        let scale = Some(stats::spread(&scores))
+            .filter(|s| *s > 0.0)
+            .unwrap_or(1.0);
         Ok(Runs {
-            mixtures: order.iter().map(|run| run.mixture.weights.clone()).collect(),
-            scores: scores.iter().map(|score| (score - center) / scale).collect(),
+            mixtures: order
+                .iter()
+                .map(|run| run.mixture.weights.clone())
+                .collect(),
+            scores: scores
+                .iter()
+                .map(|score| (score - center) / scale)
+                .collect(),
             direction: first.direction,
             clusters,
             center,
@@ -248,8 +267,7 @@ fn begin(runs: &Runs, rows: &[usize], params: &FitParams, seed: u64) -> anyhow::
     let mut data = dense(mixtures.into_iter(), runs.clusters)?;
     let labels: Vec<f32> = rows.iter().map(|&row| runs.scores[row] as f32).collect();
     data.set_labels(&labels)?;
-    let mut booster =
-        Booster::new_with_cached_dmats(&BoosterParameters::default(), &[&data])?;
+    let mut booster = Booster::new_with_cached_dmats(&BoosterParameters::default(), &[&data])?;
     for (name, value) in [
         ("objective", "reg:squarederror".to_string()),
         ("base_score", "0".into()),
@@ -291,9 +309,15 @@ fn cross_validate(
         for (boosting, left_out, test) in &mut boosters {
             boosting.next(round)?;
             let values = boosting.booster.predict(test)?;
-            left_out.iter().zip(values).for_each(|(&row, value)| predicted[row] = f64::from(value));
+            left_out
+                .iter()
+                .zip(values)
+                .for_each(|(&row, value)| predicted[row] = f64::from(value));
         }
-        let squares = predicted.iter().zip(&runs.scores).map(|(p, s)| (p - s).powi(2));
+        let squares = predicted
+            .iter()
+            .zip(&runs.scores)
+            .map(|(p, s)| (p - s).powi(2));
         let error = squares.sum::<f64>() / runs.len() as f64;
         if error < best_error {
             (best_error, best_round, best) = (error, round + 1, predicted);
@@ -307,17 +331,26 @@ fn cross_validate(
 
 /// The fold of each run, by a hash of its mixture: new runs do not move the others.
 fn folds(runs: &Runs, params: &FitParams) -> Vec<usize> {
-    let folds = if runs.len() < 4 * params.folds { runs.len() } else { params.folds };
+    let folds = if runs.len() < 4 * params.folds {
+        runs.len()
+    } else {
+        params.folds
+    };
     let hash = |mixture: &Vec<f64>| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&params.seed.to_le_bytes());
-        mixture.iter().for_each(|weight| _ = hasher.update(&weight.to_le_bytes()));
+        mixture
+            .iter()
+            .for_each(|weight| _ = hasher.update(&weight.to_le_bytes()));
         *hasher.finalize().as_bytes()
     };
     let mut order: Vec<usize> = (0..runs.len()).collect();
     order.sort_by_key(|&row| hash(&runs.mixtures[row]));
     let mut fold_of = vec![0; runs.len()];
-    order.into_iter().enumerate().for_each(|(at, row)| fold_of[row] = at % folds);
+    order
+        .into_iter()
+        .enumerate()
+        .for_each(|(at, row)| fold_of[row] = at % folds);
     fold_of
 }
 
@@ -332,7 +365,10 @@ mod tests {
 
     fn scored(weights: Vec<f64>, score: f64) -> Scored {
         Scored {
-            mixture: Mixture { weights, seed: None },
+            mixture: Mixture {
+                weights,
+                seed: None,
+            },
             score,
             direction: Direction::LowerIsBetter,
             metrics: BTreeMap::new(),
@@ -357,8 +393,15 @@ mod tests {
     fn it_learns_what_matters_and_says_how_well() {
         let runs = runs(60);
         let predictor = Predictor::fit(&runs[..40], &FitParams::default()).unwrap();
-        assert!(predictor.report.spearman.unwrap() > 0.7, "{:?}", predictor.report);
-        let test: Vec<Vec<f64>> = runs[40..].iter().map(|r| r.mixture.weights.clone()).collect();
+        assert!(
+            predictor.report.spearman.unwrap() > 0.7,
+            "{:?}",
+            predictor.report
+        );
+        let test: Vec<Vec<f64>> = runs[40..]
+            .iter()
+            .map(|r| r.mixture.weights.clone())
+            .collect();
         let truth: Vec<f64> = runs[40..].iter().map(|r| r.score).collect();
         let predicted = predictor.predict(&test).unwrap();
         assert!(stats::spearman(&predicted, &truth).unwrap() > 0.7);
@@ -369,9 +412,16 @@ mod tests {
         let mut runs = runs(20);
         let bytes = |runs: &[Scored]| {
             let dir = tempfile::tempdir().unwrap();
-            Predictor::fit(runs, &FitParams::default()).unwrap().save(dir.path()).unwrap();
+            Predictor::fit(runs, &FitParams::default())
+                .unwrap()
+                .save(dir.path())
+                .unwrap();
             let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
-            (read("model-0.ubj"), read("model-4.ubj"), read("report.json"))
+            (
+                read("model-0.ubj"),
+                read("model-4.ubj"),
+                read("report.json"),
+            )
         };
         let first = bytes(&runs);
         runs.reverse();
@@ -385,17 +435,29 @@ mod tests {
         predictor.save(dir.path()).unwrap();
         let again = Predictor::load(dir.path()).unwrap();
         let mixtures = vec![vec![0.1, 0.2, 0.3, 0.4], vec![1.0, 0.0, 0.0, 0.0]];
-        assert_eq!(predictor.predict(&mixtures).unwrap(), again.predict(&mixtures).unwrap());
+        assert_eq!(
+            predictor.predict(&mixtures).unwrap(),
+            again.predict(&mixtures).unwrap()
+        );
     }
 
     #[test]
     fn few_and_equal_runs_are_no_trouble_and_none_is_said() {
-        for runs in [&runs(1)[..], &runs(4), &vec![scored(vec![0.5, 0.5], 2.0); 9]] {
+        for runs in [
+            &runs(1)[..],
+            &runs(4),
+            &vec![scored(vec![0.5, 0.5], 2.0); 9],
+        ] {
             let predictor = Predictor::fit(runs, &FitParams::default()).unwrap();
-            let predicted = predictor.predict(&[runs[0].mixture.weights.clone()]).unwrap();
+            let predicted = predictor
+                .predict(&[runs[0].mixture.weights.clone()])
+                .unwrap();
             assert!(predicted[0].is_finite());
         }
-        let error = Predictor::fit(&[], &FitParams::default()).err().unwrap().to_string();
+        let error = Predictor::fit(&[], &FitParams::default())
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("no scored run to fit"), "{error}");
     }
 }

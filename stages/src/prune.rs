@@ -24,7 +24,11 @@ pub struct PruneParams {
 
 impl Default for PruneParams {
     fn default() -> PruneParams {
-        PruneParams { by: "overall".into(), threshold: 0.0, min_documents: 1 }
+        PruneParams {
+            by: "overall".into(),
+            threshold: 0.0,
+            min_documents: 1,
+        }
     }
 }
 
@@ -40,10 +44,20 @@ impl Stage for Prune {
     type Params = PruneParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        let port = |name, ty, arity, doc| InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        };
         vec![
             port("clustering", "clustering", Arity::One, "The clusters."),
-            port("scores", "scores", Arity::Optional, "Needed for a `threshold`."),
+            port(
+                "scores",
+                "scores",
+                Arity::Optional,
+                "Needed for a `threshold`.",
+            ),
         ]
     }
 
@@ -63,11 +77,19 @@ impl Stage for Prune {
             false => None,
         };
         let stays = |c: usize| {
-            let good = means.as_ref().is_none_or(|means| means[c] >= params.threshold);
+            let good = means
+                .as_ref()
+                .is_none_or(|means| means[c] >= params.threshold);
             good && clustering.meta.sizes[c] >= params.min_documents
         };
-        let kept: Vec<usize> = (0..clustering.meta.clusters).filter(|&c| stays(c)).collect();
-        let best = means.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+        let kept: Vec<usize> = (0..clustering.meta.clusters)
+            .filter(|&c| stays(c))
+            .collect();
+        let best = means
+            .iter()
+            .flatten()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
         ensure!(
             !kept.is_empty(),
             "every cluster would be dropped: the best mean of `{}` is {best:.3} and the threshold {}",
@@ -91,7 +113,9 @@ fn mean_scores(
     cx: &TaskContext,
     clustering: &Clustering,
 ) -> anyhow::Result<Vec<f64>> {
-    let path = cx.optional("scores").context("a `threshold` needs `scores` to be wired")?;
+    let path = cx
+        .optional("scores")
+        .context("a `threshold` needs `scores` to be wired")?;
     let scores = Matrix::open(path)?;
     ensure!(
         scores.meta.rows == clustering.meta.documents,
@@ -100,9 +124,16 @@ fn mean_scores(
         clustering.meta.documents
     );
     let names = &scores.meta.names;
-    let column = names.iter().position(|name| *name == params.by).with_context(|| {
-        format!("there is no score `{}`; there are: {}", params.by, names.join(", "))
-    })?;
+    let column = names
+        .iter()
+        .position(|name| *name == params.by)
+        .with_context(|| {
+            format!(
+                "there is no score `{}`; there are: {}",
+                params.by,
+                names.join(", ")
+            )
+        })?;
     let mut sums = vec![0.0; clustering.meta.clusters];
     for (i, &cluster) in clustering.assignments.iter().enumerate() {
         if cluster != DROPPED {
@@ -110,15 +141,31 @@ fn mean_scores(
         }
     }
     let sizes = &clustering.meta.sizes;
-    Ok(sums.iter().zip(sizes).map(|(sum, &size)| sum / size.max(1) as f64).collect())
+    Ok(sums
+        .iter()
+        .zip(sizes)
+        .map(|(sum, &size)| sum / size.max(1) as f64)
+        .collect())
 }
 
 fn write(cx: &TaskContext, old: &Clustering, kept: &[usize]) -> anyhow::Result<()> {
     let mut number = vec![DROPPED; old.meta.clusters];
-    kept.iter().enumerate().for_each(|(new, &c)| number[c] = new as u32);
-    let renumber = |&c: &u32| if c == DROPPED { DROPPED } else { number[c as usize] };
+    kept.iter()
+        .enumerate()
+        .for_each(|(new, &c)| number[c] = new as u32);
+    let renumber = |&c: &u32| {
+        if c == DROPPED {
+            DROPPED
+        } else {
+            number[c as usize]
+        }
+    };
     let assignments: Vec<u32> = old.assignments.iter().map(renumber).collect();
-    let centroids: Vec<f32> = kept.iter().flat_map(|&c| old.centroid(c)).copied().collect();
+    let centroids: Vec<f32> = kept
+        .iter()
+        .flat_map(|&c| old.centroid(c))
+        .copied()
+        .collect();
     let meta = ClusteringMeta {
         clusters: kept.len(),
         sizes: kept.iter().map(|&c| old.meta.sizes[c]).collect(),
@@ -148,7 +195,15 @@ mod tests {
         clustering::write(&dir.join("c"), &meta, &[0, 1, 2, 0, 1, 2], &[0.0, 1.0, 2.0])?;
         let names = vec!["overall".to_string()];
         let scores = [0.0, 0.4, 0.8, 0.2, 0.6, 1.0];
-        matrix::write(&dir.join("s"), &MatrixMeta { rows: 6, cols: 1, names }, &scores)?;
+        matrix::write(
+            &dir.join("s"),
+            &MatrixMeta {
+                rows: 6,
+                cols: 1,
+                names,
+            },
+            &scores,
+        )?;
         let cx = TaskContext::for_test(&dir)
             .with_input("clustering", dir.join("c"))
             .with_input("scores", dir.join("s"));
@@ -158,7 +213,11 @@ mod tests {
 
     #[test]
     fn low_clusters_go_and_the_rest_is_renumbered() {
-        let kept = run(&PruneParams { threshold: 0.3, ..Default::default() }).unwrap();
+        let kept = run(&PruneParams {
+            threshold: 0.3,
+            ..Default::default()
+        })
+        .unwrap();
         assert_eq!(kept.meta.clusters, 2);
         assert_eq!(kept.assignments[..], [DROPPED, 0, 1, DROPPED, 0, 1]);
         assert_eq!(kept.meta.members, [vec![1], vec![2]]);
@@ -173,9 +232,16 @@ mod tests {
     #[test]
     fn mistakes_are_explained() {
         let error = |params: &PruneParams| run(params).err().unwrap().to_string();
-        let all = PruneParams { threshold: 0.95, ..Default::default() };
+        let all = PruneParams {
+            threshold: 0.95,
+            ..Default::default()
+        };
         assert!(error(&all).contains("the best mean of `overall` is 0.900"));
-        let unknown = PruneParams { threshold: 0.5, by: "edu".into(), ..Default::default() };
+        let unknown = PruneParams {
+            threshold: 0.5,
+            by: "edu".into(),
+            ..Default::default()
+        };
         assert!(error(&unknown).contains("no score `edu`; there are: overall"));
     }
 }

@@ -33,7 +33,12 @@ pub struct SelectParams {
 
 impl Default for SelectParams {
     fn default() -> SelectParams {
-        SelectParams { candidates: 50_000, top: 100, prior: PriorParams::default(), seed: 1 }
+        SelectParams {
+            candidates: 50_000,
+            top: 100,
+            prior: PriorParams::default(),
+            seed: 1,
+        }
     }
 }
 
@@ -54,11 +59,26 @@ impl Stage for Select {
     type Params = SelectParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        let port = |name, ty, arity, doc| InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        };
         vec![
-            port("predictor", "predictor", Arity::One, "The last iteration's."),
+            port(
+                "predictor",
+                "predictor",
+                Arity::One,
+                "The last iteration's.",
+            ),
             port("clusters", "clusters", Arity::One, "The final clusters."),
-            port("scored", "scored", Arity::Many, "All runs: `search.all.evaluate`."),
+            port(
+                "scored",
+                "scored",
+                Arity::Many,
+                "All runs: `search.all.evaluate`.",
+            ),
             port(
                 "predictions",
                 "predictions",
@@ -69,9 +89,18 @@ impl Stage for Select {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, ty, doc| OutputPort { name, ty, items: None, doc };
+        let port = |name, ty, doc| OutputPort {
+            name,
+            ty,
+            items: None,
+            doc,
+        };
         vec![
-            port("selection", "selection", "The answer and what is known about it."),
+            port(
+                "selection",
+                "selection",
+                "The answer and what is known about it.",
+            ),
             port("mixture", "mixture", "The answer as a mixture to train on."),
         ]
     }
@@ -111,10 +140,18 @@ impl Stage for Select {
 fn mean(pool: &Pool, top: usize) -> anyhow::Result<Mixture> {
     let top = top.min(pool.ranked.len());
     let last = pool.ranked[top - 1].1;
-    let count = pool.ranked.iter().take_while(|(_, score)| *score == last).count().max(top);
+    let count = pool
+        .ranked
+        .iter()
+        .take_while(|(_, score)| *score == last)
+        .count()
+        .max(top);
     let mut weights = vec![0.0; pool.ranked[0].0.weights.len()];
     for (mixture, _) in &pool.ranked[..count] {
-        weights.iter_mut().zip(&mixture.weights).for_each(|(sum, w)| *sum += w);
+        weights
+            .iter_mut()
+            .zip(&mixture.weights)
+            .for_each(|(sum, w)| *sum += w);
     }
     Mixture::normalised(&weights)
 }

@@ -18,7 +18,11 @@ pub fn spread(values: &[f64]) -> f64 {
 pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     let (a, b) = (ranks(a), ranks(b));
     let (mean_a, mean_b) = (mean(&a), mean(&b));
-    let product: f64 = a.iter().zip(&b).map(|(x, y)| (x - mean_a) * (y - mean_b)).sum();
+    let product: f64 = a
+        .iter()
+        .zip(&b)
+        .map(|(x, y)| (x - mean_a) * (y - mean_b))
+        .sum();
     let norm = |r: &[f64], m: f64| r.iter().map(|x| (x - m).powi(2)).sum::<f64>().sqrt();
     let norms = norm(&a, mean_a) * norm(&b, mean_b);
     (norms > 0.0).then(|| product / norms)
@@ -30,7 +34,10 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut at = 0;
     while at < order.len() {
-        let same = order[at..].iter().take_while(|&&i| values[i] == values[order[at]]).count();
+        let same = order[at..]
+            .iter()
+            .take_while(|&&i| values[i] == values[order[at]])
+            .count();
         let rank = at as f64 + (same as f64 - 1.0) / 2.0;
         order[at..at + same].iter().for_each(|&i| ranks[i] = rank);
         at += same;

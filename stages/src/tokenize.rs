@@ -32,7 +32,11 @@ pub struct TokenizeParams {
 
 impl Default for TokenizeParams {
     fn default() -> TokenizeParams {
-        TokenizeParams { end_of_text: "<|endoftext|>".into(), vocab_size: 0, end_of_text_id: 0 }
+        TokenizeParams {
+            end_of_text: "<|endoftext|>".into(),
+            vocab_size: 0,
+            end_of_text_id: 0,
+        }
     }
 }
 
@@ -59,7 +63,12 @@ impl Stage for Tokenize {
     type Params = TokenizeParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        let port = |name, ty, arity, doc| InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        };
         vec![
             port("documents", "documents", Arity::One, "The documents."),
             port(
@@ -85,7 +94,10 @@ impl Stage for Tokenize {
     }
 
     fn resources(_params: &TokenizeParams) -> Resources {
-        Resources { cpus: 0, ..Resources::default() }
+        Resources {
+            cpus: 0,
+            ..Resources::default()
+        }
     }
 
     fn run(params: &TokenizeParams, cx: &TaskContext) -> anyhow::Result<()> {
@@ -100,7 +112,9 @@ impl Stage for Tokenize {
             "the documents are text: wire `tokenizer`"
         );
         let (vocab_size, end_of_text) = vocabulary(params, tokenizer.as_ref())?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(cx.threads.max(1)).build()?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(cx.threads.max(1))
+            .build()?;
         let folder = cx.output_folder("tokens")?;
         let mut ids = FlatWriter::<u32>::create(&folder.join("tokens.u32"))?;
         let mut offsets = FlatWriter::<u64>::create(&folder.join("offsets.u64"))?;
@@ -109,8 +123,12 @@ impl Stage for Tokenize {
             cx.check_cancelled()?;
             let end = (start + BATCH).min(documents.len());
             let encode = |i: usize| encode(&documents, i, tokenizer.as_ref());
-            let batch: Vec<Vec<u32>> =
-                pool.install(|| (start..end).into_par_iter().map(encode).collect::<Result<_, _>>())?;
+            let batch: Vec<Vec<u32>> = pool.install(|| {
+                (start..end)
+                    .into_par_iter()
+                    .map(encode)
+                    .collect::<Result<_, _>>()
+            })?;
             for (i, document) in batch.iter().enumerate() {
                 if let Some(id) = document.iter().find(|id| **id as usize >= vocab_size) {
                     anyhow::bail!(

@@ -51,7 +51,10 @@ impl Default for TokenizerParams {
 impl Params for TokenizerParams {
     fn problems(&self) -> Vec<ParamProblem> {
         if self.end_of_text.is_empty() {
-            return vec![ParamProblem::new("end_of_text", "`end_of_text` must not be empty")];
+            return vec![ParamProblem::new(
+                "end_of_text",
+                "`end_of_text` must not be empty",
+            )];
         }
         Vec::new()
     }
@@ -97,7 +100,12 @@ impl Stage for TokenizerStage {
             return Vec::new();
         }
         let patterns = vec![params.path.clone()];
-        vec![SourceSpec { group: "tokenizer", param: "path", patterns, exclude: Vec::new() }]
+        vec![SourceSpec {
+            group: "tokenizer",
+            param: "path",
+            patterns,
+            exclude: Vec::new(),
+        }]
     }
 
     fn check_sources(
@@ -105,7 +113,9 @@ impl Stage for TokenizerStage {
         sources: &BTreeMap<String, Vec<SourceFile>>,
     ) -> Vec<ParamProblem> {
         let files = sources.get("tokenizer").map_or(&[][..], Vec::as_slice);
-        let loaded = files.iter().map(|file| load(&file.path, &params.end_of_text));
+        let loaded = files
+            .iter()
+            .map(|file| load(&file.path, &params.end_of_text));
         loaded
             .filter_map(|result| result.err())
             .map(|error| ParamProblem::new("path", format!("{error:#}")))
@@ -164,8 +174,12 @@ fn train(documents: &Documents, params: &TokenizerParams) -> anyhow::Result<Toke
     // Every n-th document, so that the sample is spread over the corpus.
     let bytes: u64 = documents.report.bytes.max(1);
     let every = bytes.div_ceil(params.train_bytes).max(1) as usize;
-    let texts = (0..documents.len()).step_by(every).map(|i| documents.text(i).to_string());
-    tokenizer.train(&mut trainer, texts).map_err(|e| anyhow!("training the tokenizer: {e}"))?;
+    let texts = (0..documents.len())
+        .step_by(every)
+        .map(|i| documents.text(i).to_string());
+    tokenizer
+        .train(&mut trainer, texts)
+        .map_err(|e| anyhow!("training the tokenizer: {e}"))?;
     // Back through its own file: the form that everybody else will load.
     let text = tokenizer.to_string(false).map_err(|e| anyhow!("{e}"))?;
     Tokenizer::from_bytes(text).map_err(|e| anyhow!("{e}"))

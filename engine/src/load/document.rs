@@ -16,7 +16,11 @@ const MAX_VALUES: usize = 200_000;
 /// The document's value, `<<` merged, and its places.
 pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
     if text.len() > MAX_BYTES {
-        let message = format!("{} is {} bytes long: no workflow is", file.display(), text.len());
+        let message = format!(
+            "{} is {} bytes long: no workflow is",
+            file.display(),
+            text.len()
+        );
         return Err(Diagnostic::error(message));
     }
     let place = spans::read(text, file).map_err(|TooDeep(span)| {
@@ -24,9 +28,8 @@ pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
     })?;
     let mut yaml: serde_yaml::Value =
         serde_yaml::from_str(text).map_err(|error| yaml_error(&error, text, file, &place))?;
-    yaml.apply_merge().map_err(|error| {
-        Diagnostic::error(format!("`<<`: {error}")).at(place.value(&[]))
-    })?;
+    yaml.apply_merge()
+        .map_err(|error| Diagnostic::error(format!("`<<`: {error}")).at(place.value(&[])))?;
     let mut budget = MAX_VALUES;
     let value = to_json(yaml, &mut budget)
         .map_err(|message| Diagnostic::error(message).at(place.value(&[])))?;
@@ -39,12 +42,7 @@ pub fn parse_value(text: &str) -> Result<Value, String> {
     to_json(yaml, &mut MAX_VALUES.clone())
 }
 
-fn yaml_error(
-    error: &serde_yaml::Error,
-    text: &str,
-    file: &Path,
-    place: &Rc<Place>,
-) -> Diagnostic {
+fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Place>) -> Diagnostic {
     let mut duplicates = Vec::new();
     place.duplicate_keys(&mut duplicates);
     if let Some((name, span)) = duplicates.into_iter().next() {
@@ -72,15 +70,19 @@ fn yaml_error(
 
 /// YAML values as JSON ones, within a budget.
 fn to_json(yaml: serde_yaml::Value, budget: &mut usize) -> Result<Value, String> {
-    *budget = budget.checked_sub(1).ok_or("the file expands to too many values (aliases?)")?;
+    *budget = budget
+        .checked_sub(1)
+        .ok_or("the file expands to too many values (aliases?)")?;
     Ok(match yaml {
         serde_yaml::Value::Null => Value::Null,
         serde_yaml::Value::Bool(b) => Value::Bool(b),
         serde_yaml::Value::String(text) => Value::String(text),
         serde_yaml::Value::Number(n) => number(&n)?,
         serde_yaml::Value::Sequence(items) => {
-            let items: Result<Vec<Value>, String> =
-                items.into_iter().map(|item| to_json(item, budget)).collect();
+            let items: Result<Vec<Value>, String> = items
+                .into_iter()
+                .map(|item| to_json(item, budget))
+                .collect();
             Value::Array(items?)
         }
         serde_yaml::Value::Mapping(entries) => {

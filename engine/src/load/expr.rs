@@ -23,7 +23,10 @@ pub struct Wrong {
 }
 
 fn wrong(message: String, help: impl Into<Option<String>>) -> Wrong {
-    Wrong { message, help: help.into() }
+    Wrong {
+        message,
+        help: help.into(),
+    }
 }
 
 /// A piece of a string.
@@ -118,7 +121,9 @@ impl Scope<'_> {
         let params = self.params.as_object().into_iter().flatten();
         let mut names: Vec<String> = params.map(|(name, _)| format!("params.{name}")).collect();
         names.extend(self.variables.keys().cloned());
-        let bare = names.iter().find(|name| name.strip_prefix("params.") == Some(expression));
+        let bare = names
+            .iter()
+            .find(|name| name.strip_prefix("params.") == Some(expression));
         let help = match bare {
             Some(name) => format!("did you mean `${{{name}}}`?"),
             None => suggest::help(expression, names.iter().map(String::as_str), "known names"),
@@ -135,10 +140,12 @@ impl Scope<'_> {
         match value.or(default.map(String::from)) {
             Some(value) => Ok(Value::String(value)),
             None => {
-                let help = format!(
-                    "set it (`export {name}=…`), or give a default: `${{env.{name}:-…}}`"
-                );
-                Err(wrong(format!("the environment variable `{name}` is not set"), help))
+                let help =
+                    format!("set it (`export {name}=…`), or give a default: `${{env.{name}:-…}}`");
+                Err(wrong(
+                    format!("the environment variable `{name}` is not set"),
+                    help,
+                ))
             }
         }
     }
@@ -146,7 +153,9 @@ impl Scope<'_> {
     fn param(&self, expression: &str, path: &str) -> Result<Value, Wrong> {
         let mut value = self.params;
         for part in path.split('.') {
-            let (name, indices) = part.split_once('[').map_or((part, None), |(n, i)| (n, Some(i)));
+            let (name, indices) = part
+                .split_once('[')
+                .map_or((part, None), |(n, i)| (n, Some(i)));
             let Some(inner) = value.get(name) else {
                 let names = value.as_object().into_iter().flat_map(|map| map.keys());
                 let prefix = expression.rfind(part).map_or("", |at| &expression[..at]);
@@ -157,12 +166,16 @@ impl Scope<'_> {
             };
             value = inner;
             for index in indices.into_iter().flat_map(|i| i.split('[')) {
-                let number = index.strip_suffix(']').and_then(|i| i.parse::<usize>().ok());
+                let number = index
+                    .strip_suffix(']')
+                    .and_then(|i| i.parse::<usize>().ok());
                 let item = number.and_then(|i| value.get(i));
                 let len = value.as_array().map_or(0, Vec::len);
                 value = item.ok_or_else(|| {
-                    wrong(format!("`{expression}`: no item [{index}", index = index),
-                        format!("`{name}` has {len} items, counted from 0"))
+                    wrong(
+                        format!("`{expression}`: no item [{index}", index = index),
+                        format!("`{name}` has {len} items, counted from 0"),
+                    )
                 })?;
             }
         }
@@ -180,7 +193,12 @@ mod tests {
         let params = json!({"k": 48, "runs": [16, 8], "proxy": {"width": 64}, "name": "x"});
         let env = |name: &str| (name == "HOME").then(|| "/root".to_string());
         let variables = BTreeMap::from([("iteration".to_string(), json!(2))]);
-        Scope { params: &params, env: &env, variables }.resolve(text)
+        Scope {
+            params: &params,
+            env: &env,
+            variables,
+        }
+        .resolve(text)
     }
 
     #[test]
@@ -194,7 +212,10 @@ mod tests {
 
     #[test]
     fn inside_a_string_it_is_text() {
-        assert_eq!(resolve("a-${params.k}-${env.HOME}/x"), Ok(json!("a-48-/root/x")));
+        assert_eq!(
+            resolve("a-${params.k}-${env.HOME}/x"),
+            Ok(json!("a-48-/root/x"))
+        );
         assert_eq!(resolve("$${params.k} $x"), Ok(json!("${params.k} $x")));
         assert_eq!(resolve("${env.NOPE:-dflt}/y"), Ok(json!("dflt/y")));
         assert_eq!(resolve(""), Ok(json!("")));
@@ -207,7 +228,17 @@ mod tests {
         assert_eq!(help("${k}"), "did you mean `${params.k}`?");
         assert!(help("${env.NOPE}").contains("export NOPE="));
         assert!(help("${params.runs[7]}").contains("2 items"));
-        assert!(resolve("${params.k").unwrap_err().message.contains("no end"));
-        assert!(resolve("x${params.runs}").unwrap_err().message.contains("is a list"));
+        assert!(
+            resolve("${params.k")
+                .unwrap_err()
+                .message
+                .contains("no end")
+        );
+        assert!(
+            resolve("x${params.runs}")
+                .unwrap_err()
+                .message
+                .contains("is a list")
+        );
     }
 }

@@ -42,9 +42,10 @@ pub fn load(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     match std::fs::read_to_string(file) {
         Ok(text) => load_text(&text, file, overrides, registry, env),
-        Err(error) => {
-            Err(vec![Diagnostic::error(format!("cannot read {}: {error}", file.display()))])
-        }
+        Err(error) => Err(vec![Diagnostic::error(format!(
+            "cannot read {}: {error}",
+            file.display()
+        ))]),
     }
 }
 
@@ -92,18 +93,26 @@ impl Loader<'_> {
     }
 
     fn has_errors(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+        self.problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
     }
 
     fn finish(mut self, graph: Option<Graph>) -> Result<Loaded, Vec<Diagnostic>> {
         let place = |d: &Diagnostic| d.span.as_ref().map_or((0, 0), |s| (s.line, s.column));
-        self.problems.sort_by_key(|problem| (place(problem), problem.message.clone()));
+        self.problems
+            .sort_by_key(|problem| (place(problem), problem.message.clone()));
         // The iterations of a repeat repeat their problems.
-        self.problems.dedup_by(|a, b| a.span == b.span && a.message == b.message);
+        self.problems
+            .dedup_by(|a, b| a.span == b.span && a.message == b.message);
         match graph {
-            Some(graph) if !self.has_errors() => Ok(Loaded { graph, warnings: self.problems }),
+            Some(graph) if !self.has_errors() => Ok(Loaded {
+                graph,
+                warnings: self.problems,
+            }),
             _ => {
-                self.problems.retain(|problem| problem.severity == Severity::Error);
+                self.problems
+                    .retain(|problem| problem.severity == Severity::Error);
                 Err(self.problems)
             }
         }
@@ -113,7 +122,10 @@ impl Loader<'_> {
         let mut duplicates = Vec::new();
         self.place.duplicate_keys(&mut duplicates);
         for (name, span) in duplicates {
-            self.error_at(format!("`{name}` is here twice; the first one counts for nothing"), span);
+            self.error_at(
+                format!("`{name}` is here twice; the first one counts for nothing"),
+                span,
+            );
         }
     }
 
@@ -126,7 +138,12 @@ impl Loader<'_> {
             );
             return None;
         };
-        self.unknown_keys(top, &[], &["name", "description", "params", "stages"], "at the top");
+        self.unknown_keys(
+            top,
+            &[],
+            &["name", "description", "params", "stages"],
+            "at the top",
+        );
         self.resolve_params(top.get("params"));
         let empty = |stages: &&Value| stages.as_object().is_none_or(|map| map.is_empty());
         match top.get("stages") {
@@ -144,7 +161,9 @@ impl Loader<'_> {
         self.warn_of_unused_params(value);
         let nodes = self.unroll(&written);
         let nodes = self.wire(nodes)?;
-        let stem = file.file_stem().map_or("workflow".into(), |s| s.to_string_lossy().into_owned());
+        let stem = file
+            .file_stem()
+            .map_or("workflow".into(), |s| s.to_string_lossy().into_owned());
         let name = match top.get("name") {
             None => stem,
             Some(Value::String(name)) if is_file_name(name) => name.clone(),
@@ -154,14 +173,24 @@ impl Loader<'_> {
                 return None;
             }
         };
-        Some(Graph { name, file: file.to_path_buf(), params: self.params.clone(), nodes })
+        Some(Graph {
+            name,
+            file: file.to_path_buf(),
+            params: self.params.clone(),
+            nodes,
+        })
     }
 
     /// Resolves `params`, whose values may refer to each other.
     fn resolve_params(&mut self, params: Option<&Value>) {
-        let Some(params) = params.filter(|params| !params.is_null()) else { return };
+        let Some(params) = params.filter(|params| !params.is_null()) else {
+            return;
+        };
         let Some(map) = params.as_object() else {
-            self.error_at("`params` must be a mapping", self.place.value(&[key("params")]));
+            self.error_at(
+                "`params` must be a mapping",
+                self.place.value(&[key("params")]),
+            );
             return;
         };
         self.params = params.clone();
@@ -173,15 +202,21 @@ impl Loader<'_> {
                 .filter(|name| {
                     let mut used = Vec::new();
                     expr::params_used(&map[*name], &mut used);
-                    used.iter().all(|used| settled.contains(used) || !map.contains_key(used))
+                    used.iter()
+                        .all(|used| settled.contains(used) || !map.contains_key(used))
                 })
                 .collect();
             if ready.is_empty() {
                 let stuck: Vec<&String> =
                     map.keys().filter(|name| !settled.contains(name)).collect();
                 let names: Vec<String> = stuck.iter().map(|name| format!("`{name}`")).collect();
-                let span = self.place.key(&[key("params"), Part::Key(stuck[0].clone())]);
-                let message = format!("parameters refer to each other in a circle: {}", names.join(", "));
+                let span = self
+                    .place
+                    .key(&[key("params"), Part::Key(stuck[0].clone())]);
+                let message = format!(
+                    "parameters refer to each other in a circle: {}",
+                    names.join(", ")
+                );
                 self.error_at(message, span);
                 return;
             }
@@ -209,8 +244,11 @@ impl Loader<'_> {
     ) -> Option<Value> {
         match value {
             Value::String(text) => {
-                let scope =
-                    Scope { params: &self.params, env: self.env, variables: variables.clone() };
+                let scope = Scope {
+                    params: &self.params,
+                    env: self.env,
+                    variables: variables.clone(),
+                };
                 match scope.resolve(&text) {
                     Ok(value) => Some(value),
                     Err(wrong) => {
@@ -228,7 +266,10 @@ impl Loader<'_> {
                     .enumerate()
                     .map(|(i, item)| self.resolve(item, &join(path, Part::Index(i)), variables))
                     .collect();
-                resolved.into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
+                resolved
+                    .into_iter()
+                    .collect::<Option<Vec<_>>>()
+                    .map(Value::Array)
             }
             Value::Object(fields) => {
                 let mut good = true;
@@ -249,8 +290,13 @@ impl Loader<'_> {
     fn warn_of_unused_params(&mut self, document: &Value) {
         let mut used = Vec::new();
         expr::params_used(document, &mut used);
-        let names: Vec<String> =
-            self.params.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self
+            .params
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in names.iter().filter(|name| !used.contains(name)) {
             let span = self.place.key(&[key("params"), Part::Key(name.clone())]);
             self.problem(Diagnostic::warning(format!("parameter `{name}` is not used")).at(span));

@@ -56,7 +56,15 @@ pub struct Options {
 }
 
 const STAGE_KEYS: [&str; 10] = [
-    "uses", "needs", "foreach", "with", "description", "resources", "retries", "backoff", "timeout",
+    "uses",
+    "needs",
+    "foreach",
+    "with",
+    "description",
+    "resources",
+    "retries",
+    "backoff",
+    "timeout",
     "repeat",
 ];
 /// Names that mean something else in references.
@@ -93,7 +101,10 @@ impl Loader<'_> {
                         self.error_at(message, self.place.key(&join(&here, key("repeat"))));
                         continue;
                     }
-                    written.extend(self.written_repeat(name, fields, &here).map(Written::Repeat));
+                    written.extend(
+                        self.written_repeat(name, fields, &here)
+                            .map(Written::Repeat),
+                    );
                 }
                 Some(fields) => {
                     written.extend(self.written_stage(name, fields, &here).map(Written::Stage));
@@ -105,7 +116,9 @@ impl Loader<'_> {
 
     fn check_name(&mut self, name: &str, path: &[Part]) {
         let good = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         if !good {
             let message = format!("`{name}` is no stage name: use letters, digits, `_` and `-`");
             self.error_at(message, self.place.key(path));
@@ -127,7 +140,9 @@ impl Loader<'_> {
             let help = suggest::help(name, known.iter().copied(), "keys");
             let span = self.place.key(&join(path, Part::Key(name.clone())));
             self.problem(
-                Diagnostic::error(format!("unknown key `{name}` {what}")).at(span).help(help),
+                Diagnostic::error(format!("unknown key `{name}` {what}"))
+                    .at(span)
+                    .help(help),
             );
         }
     }
@@ -138,7 +153,12 @@ impl Loader<'_> {
         fields: &serde_json::Map<String, Value>,
         path: &[Part],
     ) -> Option<WrittenRepeat> {
-        self.unknown_keys(fields, path, &["repeat", "description"], "beside a `repeat`");
+        self.unknown_keys(
+            fields,
+            path,
+            &["repeat", "description"],
+            "beside a `repeat`",
+        );
         let inside = join(path, key("repeat"));
         let Some(repeat) = fields["repeat"].as_object() else {
             let message = "`repeat` must be a mapping with `over`, `as` and `stages`";
@@ -151,7 +171,9 @@ impl Loader<'_> {
             self.error_at(message, self.place.key(&inside));
             return None;
         };
-        let variable = repeat.get("as").map(|v| v.as_str().unwrap_or_default().to_string());
+        let variable = repeat
+            .get("as")
+            .map(|v| v.as_str().unwrap_or_default().to_string());
         let body = join(&inside, key("stages"));
         let Some(stages) = repeat.get("stages") else {
             let message = format!("`{name}` repeats nothing: `stages` is missing");
@@ -189,7 +211,10 @@ impl Loader<'_> {
         };
         let uses_path = join(path, key("uses"));
         let Some(uses) = uses.as_str() else {
-            self.error_at("`uses` must be the name of a stage kind", self.place.value(&uses_path));
+            self.error_at(
+                "`uses` must be the name of a stage kind",
+                self.place.value(&uses_path),
+            );
             return None;
         };
         if self.registry.get(uses).is_none() {
@@ -206,7 +231,11 @@ impl Loader<'_> {
             self.error_at(message, self.place.key(&join(path, key("foreach"))));
         }
         let with = fields.get("with").cloned().unwrap_or(Value::Null);
-        let with = if with.is_null() { Value::Object(Default::default()) } else { with };
+        let with = if with.is_null() {
+            Value::Object(Default::default())
+        } else {
+            with
+        };
         if !with.is_object() {
             let message = "`with` must be a mapping of parameters";
             self.error_at(message, self.place.value(&join(path, key("with"))));
@@ -225,9 +254,12 @@ impl Loader<'_> {
     }
 
     fn needs(&mut self, needs: Option<&Value>, path: &[Part]) -> Vec<Need> {
-        let Some(needs) = needs.filter(|needs| !needs.is_null()) else { return Vec::new() };
+        let Some(needs) = needs.filter(|needs| !needs.is_null()) else {
+            return Vec::new();
+        };
         let Some(map) = needs.as_object() else {
-            let message = "wiring is a mapping from input ports to references: `{documents: corpus}`";
+            let message =
+                "wiring is a mapping from input ports to references: `{documents: corpus}`";
             self.error_at(message, self.place.value(path));
             return Vec::new();
         };
@@ -237,7 +269,11 @@ impl Loader<'_> {
             let list: Vec<(&Value, Vec<Part>)> = match value {
                 Value::Array(items) => {
                     let place = |i| join(&here, Part::Index(i));
-                    items.iter().enumerate().map(|(i, item)| (item, place(i))).collect()
+                    items
+                        .iter()
+                        .enumerate()
+                        .map(|(i, item)| (item, place(i)))
+                        .collect()
                 }
                 one => vec![(one, here.clone())],
             };
@@ -250,7 +286,11 @@ impl Loader<'_> {
                 }
             }
             let port_span = self.place.key(&here);
-            all.push(Need { port: port.clone(), port_span, references });
+            all.push(Need {
+                port: port.clone(),
+                port_span,
+                references,
+            });
         }
         all
     }
@@ -268,7 +308,9 @@ impl Loader<'_> {
             }
         }
         for name in ["backoff", "timeout"] {
-            let Some(value) = scope_free(self, name) else { continue };
+            let Some(value) = scope_free(self, name) else {
+                continue;
+            };
             match duration(&value) {
                 Some(time) if name == "backoff" => options.backoff = Some(time),
                 Some(time) => options.timeout = Some(time),
@@ -278,7 +320,11 @@ impl Loader<'_> {
         if let Some(value) = scope_free(self, "resources") {
             let here = join(path, key("resources"));
             let Some(map) = value.as_object() else {
-                self.bad_option(path, "resources", "a mapping, e.g. {cpus: 4, memory: 8GiB, gpus: 1}");
+                self.bad_option(
+                    path,
+                    "resources",
+                    "a mapping, e.g. {cpus: 4, memory: 8GiB, gpus: 1}",
+                );
                 return options;
             };
             self.unknown_keys(map, &here, &["cpus", "memory", "gpus"], "in `resources`");
@@ -378,7 +424,13 @@ mod tests {
         assert_eq!(duration(&json!("1h30m")), Some(Duration::from_secs(5400)));
         assert_eq!(duration(&json!("500ms")), Some(Duration::from_millis(500)));
         assert_eq!(duration(&json!(2)), Some(Duration::from_secs(2)));
-        for wrong in [json!("soon"), json!("10"), json!(""), json!(-1), json!("1x")] {
+        for wrong in [
+            json!("soon"),
+            json!("10"),
+            json!(""),
+            json!(-1),
+            json!("1x"),
+        ] {
             assert_eq!(duration(&wrong), None, "{wrong}");
         }
         assert_eq!(bytes(&json!("8GiB")), Some(8 << 30));

@@ -27,7 +27,10 @@ pub fn misfits(schema: &Value, with: &Value) -> Vec<Misfit> {
             return Vec::new();
         }
     };
-    validator.iter_errors(with).flat_map(|error| describe(schema, &error)).collect()
+    validator
+        .iter_errors(with)
+        .flat_map(|error| describe(schema, &error))
+        .collect()
 }
 
 fn describe(schema: &Value, error: &ValidationError) -> Vec<Misfit> {
@@ -41,39 +44,64 @@ fn describe(schema: &Value, error: &ValidationError) -> Vec<Misfit> {
         help,
     };
     match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            unexpected.iter().map(|field| unknown_field(schema, &path, field)).collect()
-        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+            .iter()
+            .map(|field| unknown_field(schema, &path, field))
+            .collect(),
         ValidationErrorKind::Type { kind } => {
             let wanted = match kind {
                 TypeKind::Single(ty) => article(&ty.to_string()),
-                TypeKind::Multiple(types) => {
-                    types.iter().map(|ty| article(&ty.to_string())).collect::<Vec<_>>().join(" or ")
-                }
+                TypeKind::Multiple(types) => types
+                    .iter()
+                    .map(|ty| article(&ty.to_string()))
+                    .collect::<Vec<_>>()
+                    .join(" or "),
             };
-            vec![misfit(format!("{name} must be {wanted}, not {}", what_is(instance)), None)]
+            let message = format!("{name} must be {wanted}, not {}", what_is(instance));
+            vec![misfit(message, grouped_digits(instance))]
         }
         ValidationErrorKind::Enum { options } => {
-            vec![not_among(misfit, &name, instance, options.as_array().map_or(&[], Vec::as_slice))]
+            vec![not_among(
+                misfit,
+                &name,
+                instance,
+                options.as_array().map_or(&[], Vec::as_slice),
+            )]
         }
         ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context } => {
             vec![no_alternative(misfit, &name, instance, context)]
         }
         ValidationErrorKind::Minimum { limit } => {
-            vec![misfit(format!("{name} must be at least {limit}, not {instance}"), None)]
+            vec![misfit(
+                format!("{name} must be at least {limit}, not {instance}"),
+                None,
+            )]
         }
         ValidationErrorKind::Maximum { limit } => {
-            vec![misfit(format!("{name} must be at most {limit}, not {instance}"), None)]
+            vec![misfit(
+                format!("{name} must be at most {limit}, not {instance}"),
+                None,
+            )]
         }
         ValidationErrorKind::ExclusiveMinimum { limit } => {
-            vec![misfit(format!("{name} must be more than {limit}, not {instance}"), None)]
+            vec![misfit(
+                format!("{name} must be more than {limit}, not {instance}"),
+                None,
+            )]
         }
         ValidationErrorKind::ExclusiveMaximum { limit } => {
-            vec![misfit(format!("{name} must be less than {limit}, not {instance}"), None)]
+            vec![misfit(
+                format!("{name} must be less than {limit}, not {instance}"),
+                None,
+            )]
         }
         ValidationErrorKind::Required { property } => {
             let property = property.as_str().unwrap_or_default();
-            let full = if path.is_empty() { String::new() } else { format!(" of {name}") };
+            let full = if path.is_empty() {
+                String::new()
+            } else {
+                format!(" of {name}")
+            };
             vec![misfit(format!("`{property}`{full} is missing"), None)]
         }
         _ => vec![misfit(format!("{name}: {error}"), None)],
@@ -100,7 +128,11 @@ fn dotted(path: &[Part]) -> String {
             Part::Index(i) => text.push_str(&format!("[{i}]")),
         }
     }
-    if text.is_empty() { "`with`".into() } else { format!("`{text}`") }
+    if text.is_empty() {
+        "`with`".into()
+    } else {
+        format!("`{text}`")
+    }
 }
 
 fn unknown_field(schema: &Value, path: &[Part], field: &str) -> Misfit {
@@ -111,7 +143,11 @@ fn unknown_field(schema: &Value, path: &[Part], field: &str) -> Misfit {
         path: full,
         at_key: true,
         message: format!("unknown parameter `{field}`"),
-        help: Some(suggest::help(field, fields.iter().map(String::as_str), "parameters")),
+        help: Some(suggest::help(
+            field,
+            fields.iter().map(String::as_str),
+            "parameters",
+        )),
     }
 }
 
@@ -125,18 +161,41 @@ fn fields_at(schema: &Value, path: &[Part]) -> Vec<String> {
         };
         at = follow(schema, next);
     }
-    at["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    at["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// Through `$ref`, and into the one alternative that has fields.
 fn follow<'s>(root: &'s Value, at: &'s Value) -> &'s Value {
     if let Some(reference) = at["$ref"].as_str() {
-        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+        let target = reference
+            .strip_prefix('#')
+            .and_then(|pointer| root.pointer(pointer));
         return target.map_or(at, |target| follow(root, target));
     }
-    let alternatives = ["anyOf", "oneOf", "allOf"].iter().filter_map(|word| at[word].as_array());
-    let mut alternatives = alternatives.flatten().map(|alternative| follow(root, alternative));
-    alternatives.find(|alternative| alternative["properties"].is_object()).unwrap_or(at)
+    let alternatives = ["anyOf", "oneOf", "allOf"]
+        .iter()
+        .filter_map(|word| at[word].as_array());
+    let mut alternatives = alternatives
+        .flatten()
+        .map(|alternative| follow(root, alternative));
+    alternatives
+        .find(|alternative| alternative["properties"].is_object())
+        .unwrap_or(at)
+}
+
+/// `400_000` is a number to Python and Rust, but text to YAML 1.2.
+fn grouped_digits(instance: &Value) -> Option<String> {
+    let text = instance.as_str().filter(|text| text.contains('_'))?;
+    let plain = text.replace('_', "");
+    plain.parse::<f64>().ok()?;
+    Some(format!(
+        "YAML takes digits with `_` for text; write {plain}"
+    ))
 }
 
 fn article(ty: &str) -> String {
@@ -169,7 +228,10 @@ fn not_among(
     let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
     let wrong = instance.as_str().unwrap_or_default();
     let help = suggest::help(wrong, names.iter().copied(), "choices");
-    misfit(format!("{name} cannot be {}", what_is(instance)), Some(help))
+    misfit(
+        format!("{name} cannot be {}", what_is(instance)),
+        Some(help),
+    )
 }
 
 /// None of several forms fits: choices by name are listed, the rest is put in words.
@@ -183,13 +245,15 @@ fn no_alternative(
     let mut forms = Vec::new();
     for error in context.iter().flatten() {
         match error.kind() {
-            ValidationErrorKind::Constant { expected_value } => choices.push(expected_value.clone()),
+            ValidationErrorKind::Constant { expected_value } => {
+                choices.push(expected_value.clone())
+            }
             ValidationErrorKind::Enum { options } => {
                 choices.extend(options.as_array().into_iter().flatten().cloned());
             }
-            ValidationErrorKind::Type { kind: TypeKind::Single(ty) }
-                if error.instance_path().iter().count() == 0 =>
-            {
+            ValidationErrorKind::Type {
+                kind: TypeKind::Single(ty),
+            } if error.instance_path().iter().count() == 0 => {
                 forms.push(article(&ty.to_string()));
             }
             _ => forms.push(error.to_string()),

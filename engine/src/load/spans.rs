@@ -52,7 +52,9 @@ impl Place {
     pub fn key(&self, path: &[Part]) -> Span {
         match path {
             [] => self.span.clone(),
-            [part] => self.child(part).map_or_else(|| self.span.clone(), |(key, _)| key),
+            [part] => self
+                .child(part)
+                .map_or_else(|| self.span.clone(), |(key, _)| key),
             [part, rest @ ..] => match self.child(part) {
                 Some((_, child)) => child.key(rest),
                 None => self.span.clone(),
@@ -69,10 +71,12 @@ impl Place {
                 }
                 // `<<: *base`, or a list of them.
                 let merged = entries.iter().filter(|(key, ..)| key == "<<");
-                merged.map(|(.., base)| base).find_map(|base| match &base.children {
-                    Children::List(bases) => bases.iter().find_map(|base| base.child(part)),
-                    _ => base.child(part),
-                })
+                merged
+                    .map(|(.., base)| base)
+                    .find_map(|base| match &base.children {
+                        Children::List(bases) => bases.iter().find_map(|base| base.child(part)),
+                        _ => base.child(part),
+                    })
             }
             (Part::Index(i), Children::List(items)) => {
                 let item = items.get(*i)?;
@@ -104,14 +108,28 @@ impl Place {
 
 /// A collection being read.
 enum Open {
-    Map { span: Span, entries: Vec<(String, Span, Rc<Place>)>, key: Option<(String, Span)>, anchor: usize },
-    List { span: Span, items: Vec<Rc<Place>>, anchor: usize },
+    Map {
+        span: Span,
+        entries: Vec<(String, Span, Rc<Place>)>,
+        key: Option<(String, Span)>,
+        anchor: usize,
+    },
+    List {
+        span: Span,
+        items: Vec<Rc<Place>>,
+        anchor: usize,
+    },
 }
 
 /// Reads the places of the first document. Errors are left to serde_yaml: what could be read until
 /// then is returned.
 pub fn read(text: &str, file: &Path) -> Result<Rc<Place>, TooDeep> {
-    let mut reader = Reader { file, stack: Vec::new(), anchors: HashMap::new(), root: None };
+    let mut reader = Reader {
+        file,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        root: None,
+    };
     for event in Parser::new_from_str(text) {
         let Ok((event, marks)) = event else { break };
         reader.event(event, marks)?;
@@ -120,8 +138,16 @@ pub fn read(text: &str, file: &Path) -> Result<Rc<Place>, TooDeep> {
         }
     }
     Ok(reader.root.unwrap_or_else(|| {
-        let span = Span { file: file.to_path_buf(), line: 1, column: 1, len: 1 };
-        Rc::new(Place { span, children: Children::None })
+        let span = Span {
+            file: file.to_path_buf(),
+            line: 1,
+            column: 1,
+            len: 1,
+        };
+        Rc::new(Place {
+            span,
+            children: Children::None,
+        })
     }))
 }
 
@@ -141,30 +167,52 @@ impl Reader<'_> {
         let span = self.span(marks);
         match event {
             Event::Scalar(text, _, anchor, _) => {
-                let place = Rc::new(Place { span, children: Children::None });
+                let place = Rc::new(Place {
+                    span,
+                    children: Children::None,
+                });
                 self.add(Some(text.to_string()), place, anchor);
             }
             Event::MappingStart(anchor, ..) => {
-                self.push(Open::Map { span, entries: Vec::new(), key: None, anchor })?;
+                self.push(Open::Map {
+                    span,
+                    entries: Vec::new(),
+                    key: None,
+                    anchor,
+                })?;
             }
             Event::SequenceStart(anchor, ..) => {
-                self.push(Open::List { span, items: Vec::new(), anchor })?;
+                self.push(Open::List {
+                    span,
+                    items: Vec::new(),
+                    anchor,
+                })?;
             }
             Event::MappingEnd | Event::SequenceEnd => {
                 if let Some(open) = self.stack.pop() {
                     let (span, children, anchor) = match open {
-                        Open::Map { span, entries, anchor, .. } => {
-                            (span, Children::Map(entries), anchor)
-                        }
-                        Open::List { span, items, anchor } => {
-                            (span, Children::List(items), anchor)
-                        }
+                        Open::Map {
+                            span,
+                            entries,
+                            anchor,
+                            ..
+                        } => (span, Children::Map(entries), anchor),
+                        Open::List {
+                            span,
+                            items,
+                            anchor,
+                        } => (span, Children::List(items), anchor),
                     };
                     self.add(None, Rc::new(Place { span, children }), anchor);
                 }
             }
             Event::Alias(anchor) => {
-                let unknown = || Rc::new(Place { span: span.clone(), children: Children::None });
+                let unknown = || {
+                    Rc::new(Place {
+                        span: span.clone(),
+                        children: Children::None,
+                    })
+                };
                 let place = self.anchors.get(&anchor).cloned().unwrap_or_else(unknown);
                 self.add(None, place, 0);
             }
@@ -199,7 +247,11 @@ impl Reader<'_> {
 
     fn span(&self, marks: Marks) -> Span {
         let (start, end) = (marks.start, marks.end);
-        let len = if start.line() == end.line() { end.col() - start.col().min(end.col()) } else { 1 };
+        let len = if start.line() == end.line() {
+            end.col() - start.col().min(end.col())
+        } else {
+            1
+        };
         Span {
             file: self.file.to_path_buf(),
             line: start.line().max(1),

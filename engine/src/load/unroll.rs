@@ -56,7 +56,10 @@ impl Loader<'_> {
             }
         };
         if items.is_empty() {
-            self.error_at("`over` is empty: there is nothing to repeat", self.place.value(&place));
+            self.error_at(
+                "`over` is empty: there is nothing to repeat",
+                self.place.value(&place),
+            );
         }
         let mut drafts = Vec::new();
         for (i, item) in items.into_iter().enumerate() {
@@ -96,8 +99,12 @@ impl Loader<'_> {
             broken: true,
         };
         let place = join(&written.path, key("with"));
-        let Some(with) = self.resolve(written.with.clone(), &place, variables) else { return draft };
-        let Some(kind) = self.registry.get(&written.uses) else { return draft };
+        let Some(with) = self.resolve(written.with.clone(), &place, variables) else {
+            return draft;
+        };
+        let Some(kind) = self.registry.get(&written.uses) else {
+            return draft;
+        };
         if !with.is_object() {
             return draft;
         }
@@ -105,7 +112,11 @@ impl Loader<'_> {
         for misfit in &misfits {
             let mut path = place.clone();
             path.extend(misfit.path.iter().cloned());
-            let span = if misfit.at_key { self.place.key(&path) } else { self.place.value(&path) };
+            let span = if misfit.at_key {
+                self.place.key(&path)
+            } else {
+                self.place.value(&path)
+            };
             let mut problem = Diagnostic::error(misfit.message.clone()).at(span);
             problem.help.clone_from(&misfit.help);
             self.problem(problem);
@@ -122,15 +133,22 @@ impl Loader<'_> {
             }
         }
         for problem in kind.problems(&draft.params) {
-            let known = draft.param_spans.iter().find(|(name, _)| *name == problem.field);
+            let known = draft
+                .param_spans
+                .iter()
+                .find(|(name, _)| *name == problem.field);
             let span = known.map_or_else(|| written.span.clone(), |(_, span)| span.clone());
             let mut diagnostic = Diagnostic::error(problem.message).at(span);
             diagnostic.help = problem.help;
             self.problem(diagnostic);
         }
         let wired = |need: &Need| need.port.clone();
-        let wired: Vec<String> =
-            written.needs.iter().chain(&written.foreach).map(wired).collect();
+        let wired: Vec<String> = written
+            .needs
+            .iter()
+            .chain(&written.foreach)
+            .map(wired)
+            .collect();
         draft.inputs = kind.inputs(&draft.params, &wired);
         draft.outputs = kind.outputs(&draft.params);
         draft.broken = false;
@@ -138,15 +156,13 @@ impl Loader<'_> {
     }
 
     /// The place of every field of `with`, by dotted name.
-    fn spans_of(
-        &self,
-        value: &Value,
-        path: &[Part],
-        name: &str,
-        spans: &mut Vec<(String, Span)>,
-    ) {
+    fn spans_of(&self, value: &Value, path: &[Part], name: &str, spans: &mut Vec<(String, Span)>) {
         for (field, inner) in value.as_object().into_iter().flatten() {
-            let full = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+            let full = if name.is_empty() {
+                field.clone()
+            } else {
+                format!("{name}.{field}")
+            };
             let here = join(path, Part::Key(field.clone()));
             spans.push((full.clone(), self.place.value(&here)));
             self.spans_of(inner, &here, &full, spans);

@@ -50,20 +50,27 @@ impl Names {
                 let count = names.repeats.entry(repeat.clone()).or_default();
                 *count = (*count).max(iteration);
             }
-            names.drafts.insert((repeat, iteration, draft.written.name.clone()), id);
+            names
+                .drafts
+                .insert((repeat, iteration, draft.written.name.clone()), id);
         }
         names.find_cyclic_gathers(drafts);
         names
     }
 
     fn get(&self, repeat: &str, iteration: usize, stage: &str) -> Option<usize> {
-        self.drafts.get(&(repeat.to_string(), iteration, stage.to_string())).copied()
+        self.drafts
+            .get(&(repeat.to_string(), iteration, stage.to_string()))
+            .copied()
     }
 
     /// Stages that can be referred to from a place.
     fn visible(&self, draft: &Draft) -> Vec<&str> {
         let here = draft.iteration.clone().unwrap_or_default().0;
-        let stages = self.drafts.keys().filter(|(r, ..)| r.is_empty() || *r == here);
+        let stages = self
+            .drafts
+            .keys()
+            .filter(|(r, ..)| r.is_empty() || *r == here);
         let mut names: Vec<&str> = stages.map(|(.., stage)| stage.as_str()).collect();
         names.extend(self.repeats.keys().map(String::as_str));
         names.sort_unstable();
@@ -77,7 +84,11 @@ impl Names {
         let mut edges: BTreeSet<(String, String, String)> = BTreeSet::new();
         let mut gathers = Vec::new();
         for draft in drafts.iter().filter(first) {
-            let repeat = draft.iteration.as_ref().map_or("", |(repeat, _)| repeat).to_string();
+            let repeat = draft
+                .iteration
+                .as_ref()
+                .map_or("", |(repeat, _)| repeat)
+                .to_string();
             let me = &draft.written.name;
             let needs = draft.written.needs.iter().chain(&draft.written.foreach);
             for (text, _) in needs.flat_map(|need| &need.references) {
@@ -90,7 +101,11 @@ impl Names {
                     continue;
                 }
                 let edge = (repeat.clone(), me.clone(), other);
-                if gather { gathers.push(edge) } else { _ = edges.insert(edge) }
+                if gather {
+                    gathers.push(edge)
+                } else {
+                    _ = edges.insert(edge)
+                }
             }
         }
         for (repeat, me, other) in gathers {
@@ -111,7 +126,9 @@ fn reaches(edges: &BTreeSet<(String, String, String)>, repeat: &str, from: &str,
             return true;
         }
         if seen.insert(at) {
-            let next = edges.iter().filter(|(r, user, _)| r == repeat && user == at);
+            let next = edges
+                .iter()
+                .filter(|(r, user, _)| r == repeat && user == at);
             stack.extend(next.map(|(.., used)| used.as_str()));
         }
     }
@@ -122,8 +139,10 @@ impl Loader<'_> {
     /// Makes nodes of drafts. `None` where something is wrong (and reported).
     pub fn wire(&mut self, drafts: Vec<Draft>) -> Option<Vec<Node>> {
         let names = Names::of(&drafts);
-        let targets: Vec<Vec<Target>> =
-            drafts.iter().map(|draft| self.targets(draft, &names, &drafts)).collect();
+        let targets: Vec<Vec<Target>> = drafts
+            .iter()
+            .map(|draft| self.targets(draft, &names, &drafts))
+            .collect();
         let order = self.order(&drafts, &targets)?;
         let mut axes: Vec<Option<Axis>> = vec![None; drafts.len()];
         let mut wires: Vec<Vec<Wire>> = Vec::new();
@@ -135,11 +154,19 @@ impl Loader<'_> {
             return None;
         }
         let mut position = vec![0; drafts.len()];
-        order.iter().enumerate().for_each(|(at, &id)| position[id] = at);
+        order
+            .iter()
+            .enumerate()
+            .for_each(|(at, &id)| position[id] = at);
         let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
         let nodes = order.iter().map(|&id| {
             let draft = drafts[id].take().expect("each once");
-            node(draft, std::mem::take(&mut wires[id]), axes[id].clone(), &position)
+            node(
+                draft,
+                std::mem::take(&mut wires[id]),
+                axes[id].clone(),
+                &position,
+            )
         });
         Some(nodes.collect())
     }
@@ -175,13 +202,18 @@ impl Loader<'_> {
         let mut missing = vec![0usize; drafts.len()];
         let mut users: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
         for (id, targets) in targets.iter().enumerate() {
-            let needed: BTreeSet<usize> =
-                targets.iter().flat_map(|target| &target.nodes).copied().collect();
+            let needed: BTreeSet<usize> = targets
+                .iter()
+                .flat_map(|target| &target.nodes)
+                .copied()
+                .collect();
             missing[id] = needed.len();
             needed.into_iter().for_each(|needed| users[needed].push(id));
         }
-        let mut ready: BinaryHeap<Reverse<usize>> =
-            (0..drafts.len()).filter(|&id| missing[id] == 0).map(Reverse).collect();
+        let mut ready: BinaryHeap<Reverse<usize>> = (0..drafts.len())
+            .filter(|&id| missing[id] == 0)
+            .map(Reverse)
+            .collect();
         let mut order = Vec::new();
         while let Some(Reverse(id)) = ready.pop() {
             order.push(id);
@@ -216,14 +248,21 @@ impl Loader<'_> {
             path.push(id);
             at = needs(id);
         }
-        let mut names: Vec<String> =
-            path.iter().map(|&id| format!("`{}`", drafts[id].name)).collect();
+        let mut names: Vec<String> = path
+            .iter()
+            .map(|&id| format!("`{}`", drafts[id].name))
+            .collect();
         names.extend(names.first().cloned());
-        let span = path.first().map_or_else(Span::default, |&id| drafts[id].written.span.clone());
+        let span = path
+            .first()
+            .map_or_else(Span::default, |&id| drafts[id].written.span.clone());
         self.problem(
-            Diagnostic::error(format!("the stages form a cycle: {}", names.join(" needs ")))
-                .at(span)
-                .help("in a `repeat`, `previous.x` refers to the iteration before"),
+            Diagnostic::error(format!(
+                "the stages form a cycle: {}",
+                names.join(" needs ")
+            ))
+            .at(span)
+            .help("in a `repeat`, `previous.x` refers to the iteration before"),
         );
     }
 
@@ -236,8 +275,12 @@ impl Loader<'_> {
         wires: &mut Vec<Wire>,
     ) {
         let draft = &drafts[id];
-        let needs: Vec<&Need> =
-            draft.written.foreach.iter().chain(&draft.written.needs).collect();
+        let needs: Vec<&Need> = draft
+            .written
+            .foreach
+            .iter()
+            .chain(&draft.written.needs)
+            .collect();
         for (at, need) in needs.iter().enumerate() {
             let port = draft.inputs.iter().find(|input| input.name == need.port);
             if port.is_none() && !draft.broken {
@@ -245,7 +288,11 @@ impl Loader<'_> {
                 let kind = &draft.written.uses;
                 let message = format!("`{kind}` has no input port `{}`", need.port);
                 let help = suggest::help(&need.port, ports, "its ports");
-                self.problem(Diagnostic::error(message).at(need.port_span.clone()).help(help));
+                self.problem(
+                    Diagnostic::error(message)
+                        .at(need.port_span.clone())
+                        .help(help),
+                );
             }
             let mut from = Vec::new();
             for target in targets.iter().filter(|target| target.need == at) {
@@ -256,7 +303,10 @@ impl Loader<'_> {
                 }
             }
             self.check_arity(need, port, &from);
-            wires.push(Wire { port: need.port.clone(), from });
+            wires.push(Wire {
+                port: need.port.clone(),
+                from,
+            });
         }
         self.check_all_wired(draft, drafts);
     }
@@ -288,7 +338,10 @@ impl Loader<'_> {
         if maker.broken || port.is_none() {
             // Reported already. Still give the user an axis, to spare it follow-up errors.
             if target.foreach {
-                axes[user] = Some(axes[node].clone().unwrap_or(Axis { node, output: String::new() }));
+                axes[user] = Some(axes[node].clone().unwrap_or(Axis {
+                    node,
+                    output: String::new(),
+                }));
             }
             return None;
         }
@@ -311,7 +364,10 @@ impl Loader<'_> {
                     self.error_at(message, target.span.clone());
                     return None;
                 }
-                axes[user] = Some(Axis { node, output: output.name.clone() });
+                axes[user] = Some(Axis {
+                    node,
+                    output: output.name.clone(),
+                });
                 Select::Item
             }
             (false, false, None) => Select::Whole,
@@ -322,11 +378,19 @@ impl Loader<'_> {
                     "take all of them with `all.{}`, or map over them with `foreach`",
                     target.text
                 );
-                self.problem(Diagnostic::error(message).at(target.span.clone()).help(help));
+                self.problem(
+                    Diagnostic::error(message)
+                        .at(target.span.clone())
+                        .help(help),
+                );
                 return None;
             }
         };
-        Some(Source { node, output: output.name.clone(), select })
+        Some(Source {
+            node,
+            output: output.name.clone(),
+            select,
+        })
     }
 
     /// The output a reference means: the named one, or the one that fits.
@@ -344,17 +408,24 @@ impl Loader<'_> {
         };
         let fits = |output: &'d Output| {
             let ty = given(output);
-            port.ty.as_deref().is_none_or(|wanted| wanted == ty || wanted == ANY || ty == ANY)
+            port.ty
+                .as_deref()
+                .is_none_or(|wanted| wanted == ty || wanted == ANY || ty == ANY)
         };
         let wanted = port.ty.as_deref().unwrap_or(ANY);
         let list = || {
             let outputs = maker.outputs.iter();
-            let all: Vec<String> =
-                outputs.map(|o| format!("{}.{} ({})", maker.written.name, o.name, o.ty)).collect();
+            let all: Vec<String> = outputs
+                .map(|o| format!("{}.{} ({})", maker.written.name, o.name, o.ty))
+                .collect();
             format!("its outputs: {}", all.join(", "))
         };
         let mut complain = |message: String, help: String| {
-            self.problem(Diagnostic::error(message).at(target.span.clone()).help(help));
+            self.problem(
+                Diagnostic::error(message)
+                    .at(target.span.clone())
+                    .help(help),
+            );
             None
         };
         if let Some(name) = &target.output {
@@ -383,23 +454,35 @@ impl Loader<'_> {
                     "port `{}` wants {wanted}, but `{}` makes {}",
                     port.name,
                     target.text,
-                    if made.is_empty() { "nothing".into() } else { made.join(", ") }
+                    if made.is_empty() {
+                        "nothing".into()
+                    } else {
+                        made.join(", ")
+                    }
                 );
                 complain(message, list())
             }
             _ => {
-                let message = format!("`{}` has several outputs that fit `{}`", target.text, port.name);
+                let message = format!(
+                    "`{}` has several outputs that fit `{}`",
+                    target.text, port.name
+                );
                 complain(message, format!("name one; {}", list()))
             }
         }
     }
 
     fn check_arity(&mut self, need: &Need, port: Option<&Input>, from: &[Source]) {
-        let Some(port) = port.filter(|port| port.arity != Arity::Many) else { return };
+        let Some(port) = port.filter(|port| port.arity != Arity::Many) else {
+            return;
+        };
         let many = from.len() > 1 || from.iter().any(|source| source.select == Select::All);
         if many {
             let message = format!("port `{}` takes one artifact, and this is many", port.name);
-            let span = need.references.first().map_or(&need.port_span, |(_, span)| span);
+            let span = need
+                .references
+                .first()
+                .map_or(&need.port_span, |(_, span)| span);
             self.error_at(message, span.clone());
         }
     }
@@ -411,10 +494,15 @@ impl Loader<'_> {
                 continue;
             }
             let ty = port.ty.as_deref().unwrap_or(ANY);
-            let message = format!("`{}` needs its port `{}` ({ty}) wired", draft.stage, port.name);
+            let message = format!(
+                "`{}` needs its port `{}` ({ty}) wired",
+                draft.stage, port.name
+            );
             let makers = drafts.iter().filter(|d| d.name != draft.name);
             let maker = makers.flat_map(|d| d.outputs.iter().map(move |o| (d, o)));
-            let maker = maker.clone().find(|(_, output)| Some(&output.ty) == port.ty.as_ref());
+            let maker = maker
+                .clone()
+                .find(|(_, output)| Some(&output.ty) == port.ty.as_ref());
             let help = match maker {
                 Some((maker, output)) => format!(
                     "for example `needs: {{{}: {}.{}}}`",
@@ -422,7 +510,11 @@ impl Loader<'_> {
                 ),
                 None => format!("no stage here makes {ty}"),
             };
-            self.problem(Diagnostic::error(message).at(draft.written.span.clone()).help(help));
+            self.problem(
+                Diagnostic::error(message)
+                    .at(draft.written.span.clone())
+                    .help(help),
+            );
         }
     }
 }
@@ -440,7 +532,10 @@ fn look_up(
     let (repeat, iteration) = draft.iteration.clone().unwrap_or_default();
     let unknown = |stage: &str| {
         let message = format!("there is no stage `{stage}`");
-        (message, suggest::help(stage, names.visible(draft), "stages"))
+        (
+            message,
+            suggest::help(stage, names.visible(draft), "stages"),
+        )
     };
     let too_long = |rest: &[&str]| -> Result<Option<String>, (String, String)> {
         match rest {
@@ -456,9 +551,19 @@ fn look_up(
         ["all", stage, ref rest @ ..] => {
             let output = too_long(rest)?;
             if names.get(&repeat, iteration, stage).is_some() && iteration > 0 {
-                let key = (repeat.clone(), draft.written.name.clone(), stage.to_string());
-                let last = if names.earlier_only.contains(&key) { iteration - 1 } else { iteration };
-                let nodes = (1..=last).filter_map(|i| names.get(&repeat, i, stage)).collect();
+                let key = (
+                    repeat.clone(),
+                    draft.written.name.clone(),
+                    stage.to_string(),
+                );
+                let last = if names.earlier_only.contains(&key) {
+                    iteration - 1
+                } else {
+                    iteration
+                };
+                let nodes = (1..=last)
+                    .filter_map(|i| names.get(&repeat, i, stage))
+                    .collect();
                 return Ok((nodes, true, output));
             }
             let node = names.get("", 0, stage).ok_or_else(|| unknown(stage))?;
@@ -468,7 +573,10 @@ fn look_up(
             let output = too_long(rest)?;
             if iteration == 0 {
                 let help = "`previous.x` is x in the iteration before".to_string();
-                return Err(("`previous` means something only inside a `repeat`".into(), help));
+                return Err((
+                    "`previous` means something only inside a `repeat`".into(),
+                    help,
+                ));
             }
             if names.get(&repeat, iteration, stage).is_none() {
                 return Err(unknown(stage));
@@ -479,9 +587,14 @@ fn look_up(
         [name, "all", stage, ref rest @ ..] if names.repeats.contains_key(name) => {
             let output = too_long(rest)?;
             let count = names.repeats[name];
-            let nodes: Vec<usize> =
-                (1..=count).filter_map(|i| names.get(name, i, stage)).collect();
-            if nodes.is_empty() { Err(unknown_in(name, stage, drafts)) } else { Ok((nodes, true, output)) }
+            let nodes: Vec<usize> = (1..=count)
+                .filter_map(|i| names.get(name, i, stage))
+                .collect();
+            if nodes.is_empty() {
+                Err(unknown_in(name, stage, drafts))
+            } else {
+                Ok((nodes, true, output))
+            }
         }
         [name, stage, ref rest @ ..] if names.repeats.contains_key(name) => {
             let output = too_long(rest)?;
@@ -495,7 +608,9 @@ fn look_up(
         )),
         [stage, ref rest @ ..] => {
             let output = too_long(rest)?;
-            let here = names.get(&repeat, iteration, stage).or_else(|| names.get("", 0, stage));
+            let here = names
+                .get(&repeat, iteration, stage)
+                .or_else(|| names.get("", 0, stage));
             Ok((vec![here.ok_or_else(|| unknown(stage))?], false, output))
         }
         [] => Err(unknown(text)),
@@ -504,7 +619,10 @@ fn look_up(
 
 fn unknown_in(repeat: &str, stage: &str, drafts: &[Draft]) -> (String, String) {
     let inside = drafts.iter().filter(|draft| {
-        draft.iteration.as_ref().is_some_and(|(name, i)| name == repeat && *i == 1)
+        draft
+            .iteration
+            .as_ref()
+            .is_some_and(|(name, i)| name == repeat && *i == 1)
     });
     let names: Vec<&str> = inside.map(|draft| draft.written.name.as_str()).collect();
     let help = suggest::help(stage, names, "its stages");

@@ -16,7 +16,10 @@ pub struct Choice {
 
 impl Choice {
     pub fn new(seed: u64) -> Choice {
-        Choice { seed, limits: [None, None] }
+        Choice {
+            seed,
+            limits: [None, None],
+        }
     }
 
     fn hasher(&self, purpose: &str) -> blake3::Hasher {
@@ -31,7 +34,9 @@ impl Choice {
         let mut hasher = self.hasher("document");
         hasher.update(text.as_bytes());
         hasher.update(bytemuck::cast_slice(tokens));
-        hasher.finalize().as_bytes()[..16].try_into().expect("sixteen bytes")
+        hasher.finalize().as_bytes()[..16]
+            .try_into()
+            .expect("sixteen bytes")
     }
 
     /// Whether a whole record falls in a share. All its pieces fall alike.
@@ -62,7 +67,10 @@ pub struct Lowest {
 impl Lowest {
     /// `count` 0: no limit.
     pub fn new(count: usize) -> Lowest {
-        Lowest { count, heap: BinaryHeap::new() }
+        Lowest {
+            count,
+            heap: BinaryHeap::new(),
+        }
     }
 
     pub fn add(&mut self, hash: &Hash) {
@@ -77,7 +85,11 @@ impl Lowest {
 
     /// The highest of the lowest, once there are more than `count`.
     pub fn limit(self) -> Option<Hash> {
-        if self.heap.len() < self.count { None } else { self.heap.peek().copied() }
+        if self.heap.len() < self.count {
+            None
+        } else {
+            self.heap.peek().copied()
+        }
     }
 }
 
@@ -88,10 +100,14 @@ pub struct Seen {
 
 impl Seen {
     pub fn new(dedup: bool) -> Seen {
-        Seen { hashes: dedup.then(HashSet::new) }
+        Seen {
+            hashes: dedup.then(HashSet::new),
+        }
     }
 
     pub fn is_new(&mut self, hash: &Hash) -> bool {
-        self.hashes.as_mut().is_none_or(|hashes| hashes.insert(*hash))
+        self.hashes
+            .as_mut()
+            .is_none_or(|hashes| hashes.insert(*hash))
     }
 }

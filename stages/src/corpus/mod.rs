@@ -155,8 +155,7 @@ pub struct Corpus;
 impl Stage for Corpus {
     const KIND: &'static str = "corpus";
     const VERSION: u32 = 1;
-    const DOC: &'static str =
-        "Reads documents from text, JSONL and Parquet files (CLIMB section 4.1), and holds some out.";
+    const DOC: &'static str = "Reads documents from text, JSONL and Parquet files (CLIMB section 4.1), and holds some out.";
     type Params = CorpusParams;
 
     fn inputs() -> Vec<InputPort> {
@@ -164,7 +163,12 @@ impl Stage for Corpus {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, doc| OutputPort { name, ty: "documents", items: None, doc };
+        let port = |name, doc| OutputPort {
+            name,
+            ty: "documents",
+            items: None,
+            doc,
+        };
         vec![
             port("documents", "What may be trained on."),
             port("heldout", "What is held out as a target; may be empty."),
@@ -193,7 +197,9 @@ impl Stage for Corpus {
         sources: &BTreeMap<String, Vec<SourceFile>>,
     ) -> Vec<ParamProblem> {
         let files = sources.get("files").map_or(&[][..], Vec::as_slice);
-        let parquet = files.iter().filter(|f| records::format_of(f, params) == Format::Parquet);
+        let parquet = files
+            .iter()
+            .filter(|f| records::format_of(f, params) == Format::Parquet);
         parquet
             .filter_map(|file| parquet_file::check(&file.path).err())
             .map(|error| ParamProblem::new("paths", format!("{error:#}")))
@@ -243,9 +249,8 @@ impl<'a> Reading<'a> {
         }
         let p = self.params;
         let with_tokens = !p.tokens_field.is_empty();
-        let create = |port: &str| {
-            DocumentsWriter::create(&self.cx.output(port), p.shard_bytes, with_tokens)
-        };
+        let create =
+            |port: &str| DocumentsWriter::create(&self.cx.output(port), p.shard_bytes, with_tokens);
         let (mut train, mut heldout) = (create("documents")?, create("heldout")?);
         let mut seen = choose::Seen::new(p.dedup);
         let files = self.cx.source("files").to_vec();
@@ -287,7 +292,9 @@ impl<'a> Reading<'a> {
             self.cx.check_cancelled()?;
             records::read(file, p, &mut |record| {
                 let Ok(record) = record else { return Ok(()) };
-                let Some(side) = self.side(file, &record) else { return Ok(()) };
+                let Some(side) = self.side(file, &record) else {
+                    return Ok(());
+                };
                 for piece in chunk::pieces(&record.text, p.chunk_chars) {
                     let hash = self.choice.hash(piece, &record.tokens);
                     if long_enough(piece, &record, p) && seen.is_new(&hash) {
@@ -308,7 +315,9 @@ impl<'a> Reading<'a> {
         if matches && self.choice.falls_in("heldout", record, p.heldout.fraction) {
             return Some(Side::Heldout);
         }
-        self.choice.falls_in("sample", record, p.fraction).then_some(Side::Train)
+        self.choice
+            .falls_in("sample", record, p.fraction)
+            .then_some(Side::Train)
     }
 
     fn take(
@@ -325,7 +334,10 @@ impl<'a> Reading<'a> {
             return Ok(());
         };
         let tokens = (!self.params.tokens_field.is_empty()).then_some(&record.tokens[..]);
-        for (i, piece) in chunk::pieces(&record.text, self.params.chunk_chars).iter().enumerate() {
+        for (i, piece) in chunk::pieces(&record.text, self.params.chunk_chars)
+            .iter()
+            .enumerate()
+        {
             if !long_enough(piece, record, self.params) {
                 self.count("short", 1);
                 continue;
@@ -343,8 +355,11 @@ impl<'a> Reading<'a> {
             if i > 0 {
                 source.push_str(&format!("#{}", i + 1));
             }
-            let meta =
-                DocumentMeta { source, cluster: record.cluster, scores: record.scores.clone() };
+            let meta = DocumentMeta {
+                source,
+                cluster: record.cluster,
+                scores: record.scores.clone(),
+            };
             match side {
                 Side::Train => train.push(piece, tokens, &meta)?,
                 Side::Heldout => heldout.push(piece, tokens, &meta)?,
@@ -364,7 +379,10 @@ impl<'a> Reading<'a> {
         if problem.reason != "not_text" {
             self.examples += 1;
             if self.examples <= EXAMPLES {
-                self.cx.warn(format!("{}{}: {}", file.name, problem.place, problem.message));
+                self.cx.warn(format!(
+                    "{}{}: {}",
+                    file.name, problem.place, problem.message
+                ));
             }
         }
     }
@@ -377,7 +395,9 @@ impl<'a> Reading<'a> {
         first_bad: Option<Bad>,
     ) -> anyhow::Result<()> {
         let text = records::format_of(file, self.params) == Format::Text;
-        if good == 0 && bad > 0 && !text
+        if good == 0
+            && bad > 0
+            && !text
             && let Some(problem) = first_bad
         {
             bail!(
@@ -393,7 +413,8 @@ impl<'a> Reading<'a> {
 
     fn finish(self, train: DocumentsWriter, heldout: DocumentsWriter) -> anyhow::Result<()> {
         if self.examples > EXAMPLES {
-            self.cx.warn(format!("and {} more bad records", self.examples - EXAMPLES));
+            self.cx
+                .warn(format!("and {} more bad records", self.examples - EXAMPLES));
         }
         let report = |name: &str| Report {
             name: name.into(),

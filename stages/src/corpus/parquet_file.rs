@@ -21,7 +21,11 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let len = file.metadata()?.len();
-    ensure!(len > 0, "{} is empty (0 bytes), not a Parquet file", path.display());
+    ensure!(
+        len > 0,
+        "{} is empty (0 bytes), not a Parquet file",
+        path.display()
+    );
     let (mut first, mut last) = ([0; 4], [0; 4]);
     let magic = len >= 12 && {
         file.read_exact(&mut first)?;
@@ -29,7 +33,11 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
         file.read_exact(&mut last)?;
         &first == b"PAR1" && &last == b"PAR1"
     };
-    ensure!(magic, "{} is not a Parquet file, or only part of one", path.display());
+    ensure!(
+        magic,
+        "{} is not a Parquet file, or only part of one",
+        path.display()
+    );
     Ok(())
 }
 
@@ -37,7 +45,12 @@ pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let broken = || format!("{} is not a readable Parquet file", path.display());
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).with_context(broken)?;
-    let names: Vec<String> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let names: Vec<String> = builder
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .collect();
     let wanted = wanted(params);
     for column in &wanted {
         ensure!(
@@ -48,7 +61,11 @@ pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()
         );
     }
     let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().map(String::as_str));
-    let reader = builder.with_projection(mask).with_batch_size(256).build().with_context(broken)?;
+    let reader = builder
+        .with_projection(mask)
+        .with_batch_size(256)
+        .build()
+        .with_context(broken)?;
     let mut row = 0;
     for batch in reader {
         let batch = batch.with_context(broken)?;
@@ -59,7 +76,11 @@ pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()
                 .with_context(|| format!("{} row {row}", path.display()))?;
             each(match record {
                 Ok(record) => Ok(Record { place, ..record }),
-                Err((reason, message)) => Err(Bad { reason, place, message }),
+                Err((reason, message)) => Err(Bad {
+                    reason,
+                    place,
+                    message,
+                }),
             })?;
         }
     }
@@ -83,7 +104,11 @@ type Outcome = Result<Record, (&'static str, String)>;
 fn record(batch: &RecordBatch, i: usize, params: &CorpusParams) -> anyhow::Result<Outcome> {
     let column = |name: &str| batch.column_by_name(name).context("a column is gone");
     let mut record = Record::default();
-    let main = if params.tokens_field.is_empty() { &params.text_field } else { &params.tokens_field };
+    let main = if params.tokens_field.is_empty() {
+        &params.text_field
+    } else {
+        &params.tokens_field
+    };
     if column(main)?.is_null(i) {
         return Ok(Err(("empty", format!("`{main}` is null"))));
     }
@@ -99,7 +124,12 @@ fn record(batch: &RecordBatch, i: usize, params: &CorpusParams) -> anyhow::Resul
         let cluster = number(column(&params.cluster_field)?, i)?;
         match cluster.filter(|c| c.fract() == 0.0 && *c >= 0.0 && *c < f64::from(u32::MAX)) {
             Some(cluster) => record.cluster = Some(cluster as u32),
-            None => return Ok(Err(("missing_field", "the cluster is no whole number".into()))),
+            None => {
+                return Ok(Err((
+                    "missing_field",
+                    "the cluster is no whole number".into(),
+                )));
+            }
         }
     }
     for field in &params.score_fields {
@@ -143,16 +173,25 @@ fn tokens(column: &ArrayRef, i: usize) -> anyhow::Result<Vec<u32>> {
     };
     let id = |value: i64| u32::try_from(value).context("a token id is negative or too large");
     match values.data_type() {
-        DataType::UInt16 => {
-            Ok(values.as_primitive::<UInt16Type>().values().iter().map(|&v| v.into()).collect())
-        }
+        DataType::UInt16 => Ok(values
+            .as_primitive::<UInt16Type>()
+            .values()
+            .iter()
+            .map(|&v| v.into())
+            .collect()),
         DataType::UInt32 => Ok(values.as_primitive::<UInt32Type>().values().to_vec()),
-        DataType::Int32 => {
-            values.as_primitive::<Int32Type>().values().iter().map(|&v| id(v.into())).collect()
-        }
-        DataType::Int64 => {
-            values.as_primitive::<Int64Type>().values().iter().map(|&v| id(v)).collect()
-        }
+        DataType::Int32 => values
+            .as_primitive::<Int32Type>()
+            .values()
+            .iter()
+            .map(|&v| id(v.into()))
+            .collect(),
+        DataType::Int64 => values
+            .as_primitive::<Int64Type>()
+            .values()
+            .iter()
+            .map(|&v| id(v))
+            .collect(),
         other => bail!("its token ids are of type {other}, not whole numbers"),
     }
 }

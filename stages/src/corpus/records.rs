@@ -40,7 +40,10 @@ pub fn format_of(file: &SourceFile, params: &CorpusParams) -> Format {
         return params.format;
     }
     let name = file.name.to_lowercase();
-    let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+    let name = name
+        .strip_suffix(".gz")
+        .or(name.strip_suffix(".zst"))
+        .unwrap_or(&name);
     if name.ends_with(".jsonl") || name.ends_with(".ndjson") {
         Format::Jsonl
     } else if name.ends_with(".parquet") {
@@ -72,17 +75,29 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
 fn read_text(path: &Path) -> anyhow::Result<Result<Record, Bad>> {
     let mut bytes = Vec::new();
     let mut reader = open(path)?.take(MAX_RECORD + 1);
-    reader.read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
-    let bad = |reason, message: &str| Bad { reason, place: String::new(), message: message.into() };
+    reader
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let bad = |reason, message: &str| Bad {
+        reason,
+        place: String::new(),
+        message: message.into(),
+    };
     if bytes.len() as u64 > MAX_RECORD {
-        return Ok(Err(bad("too_long", "the file is too long for one document")));
+        return Ok(Err(bad(
+            "too_long",
+            "the file is too long for one document",
+        )));
     }
     if bytes.contains(&0) {
         return Ok(Err(bad("not_text", "it is not text")));
     }
     Ok(match String::from_utf8(bytes) {
         Ok(text) if text.trim().is_empty() => Err(bad("empty", "it is empty")),
-        Ok(text) => Ok(Record { text, ..Record::default() }),
+        Ok(text) => Ok(Record {
+            text,
+            ..Record::default()
+        }),
         Err(_) => Err(bad("not_text", "it is not UTF-8")),
     })
 }
@@ -92,9 +107,11 @@ fn read_jsonl(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
-        let read = reader.by_ref().take(MAX_RECORD).read_until(b'\n', &mut line);
-        let read =
-            read.with_context(|| format!("{} cannot be read to its end", path.display()))?;
+        let read = reader
+            .by_ref()
+            .take(MAX_RECORD)
+            .read_until(b'\n', &mut line);
+        let read = read.with_context(|| format!("{} cannot be read to its end", path.display()))?;
         if read == 0 {
             return Ok(());
         }
@@ -103,12 +120,15 @@ fn read_jsonl(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<
             continue;
         }
         let place = format!(":{number}");
-        each(parse_line(&line, params).map_err(|(reason, message)| Bad {
-            reason,
-            place: place.clone(),
-            message,
-        })
-        .map(|record| Record { place, ..record }))?;
+        each(
+            parse_line(&line, params)
+                .map_err(|(reason, message)| Bad {
+                    reason,
+                    place: place.clone(),
+                    message,
+                })
+                .map(|record| Record { place, ..record }),
+        )?;
     }
 }
 
@@ -131,7 +151,9 @@ fn parse_line(line: &[u8], params: &CorpusParams) -> Result<Record, Reason> {
     } else {
         let ids = value.get(&params.tokens_field).and_then(Value::as_array);
         let ids = ids.ok_or_else(|| missing_field(&value, &params.tokens_field, "token ids"))?;
-        let ids = ids.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()));
+        let ids = ids
+            .iter()
+            .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()));
         record.tokens = ids
             .collect::<Option<_>>()
             .ok_or(("bad_tokens", "a token id is no whole number".to_string()))?;
@@ -151,7 +173,12 @@ fn parse_line(line: &[u8], params: &CorpusParams) -> Result<Record, Reason> {
 }
 
 fn missing_field(value: &Value, field: &str, what: &str) -> Reason {
-    let fields = value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>().join(", "));
+    let fields = value
+        .as_object()
+        .map(|map| map.keys().cloned().collect::<Vec<_>>().join(", "));
     let there = fields.unwrap_or_else(|| "no fields at all".into());
-    ("missing_field", format!("no field `{field}` with {what}; there are: {there}"))
+    (
+        "missing_field",
+        format!("no field `{field}` with {what}; there are: {there}"),
+    )
 }

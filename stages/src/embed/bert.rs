@@ -55,7 +55,11 @@ impl Config {
 
     /// The position of a sequence's first token: RoBERTa keeps the first ones for padding.
     fn first_position(&self) -> i64 {
-        if self.model_type == "bert" { 0 } else { self.pad_token_id + 1 }
+        if self.model_type == "bert" {
+            0
+        } else {
+            self.pad_token_id + 1
+        }
     }
 
     /// The longest sequence it can take.
@@ -108,7 +112,12 @@ pub struct Bert {
 }
 
 impl Bert {
-    pub fn load(config: Config, weights: &Path, device: Device, kind: Kind) -> anyhow::Result<Bert> {
+    pub fn load(
+        config: Config,
+        weights: &Path,
+        device: Device,
+        kind: Kind,
+    ) -> anyhow::Result<Bert> {
         let tensors = Tensor::read_safetensors(weights)
             .with_context(|| format!("cannot read {}", weights.display()))?;
         let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
@@ -127,7 +136,11 @@ impl Bert {
         };
         let norm = |name: &str| -> anyhow::Result<Norm> {
             let Linear { weight, bias } = linear(name)?;
-            Ok(Norm { weight, bias, eps: config.layer_norm_eps })
+            Ok(Norm {
+                weight,
+                bias,
+                eps: config.layer_norm_eps,
+            })
         };
         let layers = (0..config.num_hidden_layers)
             .map(|i| {
@@ -162,8 +175,15 @@ impl Bert {
     /// Handles to the same weights, for another thread.
     pub fn share(&self) -> Bert {
         let t = Tensor::shallow_clone;
-        let linear = |l: &Linear| Linear { weight: t(&l.weight), bias: t(&l.bias) };
-        let norm = |n: &Norm| Norm { weight: t(&n.weight), bias: t(&n.bias), eps: n.eps };
+        let linear = |l: &Linear| Linear {
+            weight: t(&l.weight),
+            bias: t(&l.bias),
+        };
+        let norm = |n: &Norm| Norm {
+            weight: t(&n.weight),
+            bias: t(&n.bias),
+            eps: n.eps,
+        };
         Bert {
             config: self.config.clone(),
             words: t(&self.words),

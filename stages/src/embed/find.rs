@@ -18,10 +18,16 @@ pub fn model_folder(model: &str) -> PathBuf {
     let exe = std::env::current_exe().ok();
     let starts = [exe, std::env::current_dir().ok()];
     for start in starts.iter().flatten() {
-        places.extend(start.ancestors().map(|dir| dir.join(".deps/models").join(name)));
+        places.extend(
+            start
+                .ancestors()
+                .map(|dir| dir.join(".deps/models").join(name)),
+        );
     }
     places.extend(hub_snapshots(hub));
-    let found = places.into_iter().find(|place| place.join("config.json").exists());
+    let found = places
+        .into_iter()
+        .find(|place| place.join("config.json").exists());
     found.unwrap_or_else(|| match model {
         "minilm" => PathBuf::from(".deps/models").join(name),
         path => PathBuf::from(path),
@@ -36,8 +42,12 @@ fn hub_snapshots(model: &str) -> Vec<PathBuf> {
     let hub = std::env::var_os("HF_HUB_CACHE").map(PathBuf::from);
     let home = || std::env::var_os("HF_HOME").map(|home| PathBuf::from(home).join("hub"));
     let user = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/huggingface/hub"));
-    let Some(hub) = hub.or_else(home).or_else(user) else { return Vec::new() };
-    let folder = hub.join(format!("models--{}", model.replace('/', "--"))).join("snapshots");
+    let Some(hub) = hub.or_else(home).or_else(user) else {
+        return Vec::new();
+    };
+    let folder = hub
+        .join(format!("models--{}", model.replace('/', "--")))
+        .join("snapshots");
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut snapshots: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     snapshots.sort();

@@ -100,7 +100,11 @@ impl Stage for Embed {
     }
 
     fn resources(_params: &EmbedParams) -> Resources {
-        Resources { cpus: 0, gpus: 1, ..Resources::default() }
+        Resources {
+            cpus: 0,
+            gpus: 1,
+            ..Resources::default()
+        }
     }
 
     fn sources(params: &EmbedParams) -> Vec<SourceSpec> {
@@ -108,20 +112,28 @@ impl Stage for Embed {
         let there = |name: &&str| folder.join(name).exists();
         let needed = NEEDED.iter().filter(|name| there(name));
         let files = needed.chain(OPTIONAL.iter().filter(|name| there(name)));
-        let mut patterns: Vec<String> =
-            files.map(|name| folder.join(name).display().to_string()).collect();
+        let mut patterns: Vec<String> = files
+            .map(|name| folder.join(name).display().to_string())
+            .collect();
         if patterns.is_empty() {
             // Let "matches no file" name it.
             patterns.push(folder.display().to_string());
         }
-        vec![SourceSpec { group: "model", param: "model", patterns, exclude: Vec::new() }]
+        vec![SourceSpec {
+            group: "model",
+            param: "model",
+            patterns,
+            exclude: Vec::new(),
+        }]
     }
 
     fn check_sources(
         params: &EmbedParams,
         sources: &BTreeMap<String, Vec<SourceFile>>,
     ) -> Vec<ParamProblem> {
-        let Some(files) = sources.get("model") else { return Vec::new() };
+        let Some(files) = sources.get("model") else {
+            return Vec::new();
+        };
         let folder = find::model_folder(&params.model);
         let has = |name: &str| files.iter().any(|file| file.name.ends_with(name));
         let missing = NEEDED.iter().filter(|name| !has(name));

@@ -71,7 +71,10 @@ impl Encoder {
         };
         let max_length = max_tokens.min(config.longest());
         tokenizer
-            .with_truncation(Some(TruncationParams { max_length, ..Default::default() }))
+            .with_truncation(Some(TruncationParams {
+                max_length,
+                ..Default::default()
+            }))
             .map_err(|e| anyhow!("{e}"))?;
         tokenizer.with_padding(None);
         let cls = match params.pooling {
@@ -83,11 +86,25 @@ impl Encoder {
                 own.is_some_and(|own| own.pooling_mode_cls_token)
             }
         };
-        let kind = if device == Device::Cpu { Kind::Float } else { Kind::BFloat16 };
+        let kind = if device == Device::Cpu {
+            Kind::Float
+        } else {
+            Kind::BFloat16
+        };
         let bert = Bert::load(config, &need("model.safetensors")?, device, kind)?;
         let (normalize, batch_tokens) = (params.normalize, params.batch_tokens);
-        let settings = Settings { cls, normalize, batch_tokens, device, kind };
-        Ok(Encoder { tokenizer, bert, settings })
+        let settings = Settings {
+            cls,
+            normalize,
+            batch_tokens,
+            device,
+            kind,
+        };
+        Ok(Encoder {
+            tokenizer,
+            bert,
+            settings,
+        })
     }
 
     pub fn dim(&self) -> usize {
@@ -103,12 +120,21 @@ impl Encoder {
         done: &(dyn Fn(usize) + Sync),
     ) -> anyhow::Result<(Vec<f32>, u64)> {
         let (tokenizer, settings) = (&self.tokenizer, self.settings);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .build()?;
         let ids: Vec<Vec<u32>> = pool.install(|| {
-            texts.par_iter().map(|text| tokenize(tokenizer, text)).collect::<anyhow::Result<_>>()
+            texts
+                .par_iter()
+                .map(|text| tokenize(tokenizer, text))
+                .collect::<anyhow::Result<_>>()
         })?;
         let batches = settings.batches(&ids);
-        let workers = if settings.device == Device::Cpu { threads.max(1) } else { 1 };
+        let workers = if settings.device == Device::Cpu {
+            threads.max(1)
+        } else {
+            1
+        };
         // A tensor is not Sync; every thread takes its own handles to the same weights.
         let berts: Vec<Bert> = (0..workers).map(|_| self.bert.share()).collect();
         let next = AtomicUsize::new(0);
@@ -124,7 +150,9 @@ impl Encoder {
                         let mut mine = Vec::new();
                         loop {
                             let at = next.fetch_add(1, Ordering::Relaxed);
-                            let Some(batch) = batches.get(at) else { return mine };
+                            let Some(batch) = batches.get(at) else {
+                                return mine;
+                            };
                             if cancel.load(Ordering::Relaxed) {
                                 return mine;
                             }
@@ -135,7 +163,10 @@ impl Encoder {
                     })
                 })
                 .collect();
-            workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+            workers
+                .into_iter()
+                .flat_map(|worker| worker.join().expect("no panic"))
+                .collect()
         });
         let dim = self.dim();
         let mut vectors = vec![0f32; texts.len() * dim];
@@ -151,7 +182,10 @@ impl Encoder {
 /// Token ids of a text.
 fn tokenize(tokenizer: &Tokenizer, text: &str) -> anyhow::Result<Vec<u32>> {
     let encoding = tokenizer.encode_fast(text, true);
-    Ok(encoding.map_err(|e| anyhow!("a document cannot be tokenized: {e}"))?.get_ids().to_vec())
+    Ok(encoding
+        .map_err(|e| anyhow!("a document cannot be tokenized: {e}"))?
+        .get_ids()
+        .to_vec())
 }
 
 impl Settings {
@@ -187,16 +221,22 @@ impl Settings {
         let flat = Tensor::from_slice(&flat).view(shape).to_device(self.device);
         let mask = Tensor::from_slice(&mask).view(shape).to_device(self.device);
         let vectors = tch::no_grad(|| {
-            let tokens = bert.forward(&flat, &mask.to_kind(self.kind)).to_kind(Kind::Float);
+            let tokens = bert
+                .forward(&flat, &mask.to_kind(self.kind))
+                .to_kind(Kind::Float);
             let pooled = if self.cls {
                 tokens.select(1, 0)
             } else {
                 let mask = mask.unsqueeze(-1);
                 let sum = (tokens * &mask).sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
-                sum / mask.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).clamp_min(1e-9)
+                sum / mask
+                    .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
+                    .clamp_min(1e-9)
             };
             if self.normalize {
-                let norm = pooled.square().sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+                let norm = pooled
+                    .square()
+                    .sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
                 pooled / norm.sqrt().clamp_min(1e-12)
             } else {
                 pooled
@@ -210,7 +250,10 @@ pub fn run(params: &EmbedParams, cx: &TaskContext) -> anyhow::Result<()> {
     let documents = Documents::open(cx.input("documents")?)?;
     let files = cx.source("model");
     let file = |name: &str| {
-        files.iter().find(|file| file.name.ends_with(name)).map(|file| file.path.clone())
+        files
+            .iter()
+            .find(|file| file.name.ends_with(name))
+            .map(|file| file.path.clone())
     };
     // "config.json" also ends "1_Pooling/config.json": the shortest name is the model's own.
     let file = |name: &str| match name {
@@ -276,5 +319,12 @@ fn write(cx: &TaskContext, rows: usize, cols: usize, groups: usize) -> anyhow::R
         out.push(&Flat::<f32>::open(&group_path(&cx.state_dir, group))?)?;
     }
     out.finish()?;
-    write_json(&folder.join(matrix::META), &MatrixMeta { rows, cols, names: Vec::new() })
+    write_json(
+        &folder.join(matrix::META),
+        &MatrixMeta {
+            rows,
+            cols,
+            names: Vec::new(),
+        },
+    )
 }

@@ -60,12 +60,19 @@ pub fn fit(
     }
     let mut sample = index::sample(&mut rng, rows, params.train_rows.max(params.k)).into_vec();
     sample.sort_unstable();
-    let sampled: Vec<f32> =
-        sample.iter().flat_map(|&row| &data[row * dim..(row + 1) * dim]).copied().collect();
+    let sampled: Vec<f32> = sample
+        .iter()
+        .flat_map(|&row| &data[row * dim..(row + 1) * dim])
+        .copied()
+        .collect();
     let start = start(&sampled, dim, params, &mut rng);
     let fitted = fit_from(&sampled, dim, start, params, cx, device)?;
     let pass = pass(data, dim, &fitted.centroids, cx, device)?;
-    Ok(Fit { assignments: pass.assignments, inertia: pass.inertia, ..fitted })
+    Ok(Fit {
+        assignments: pass.assignments,
+        inertia: pass.inertia,
+        ..fitted
+    })
 }
 
 /// Clusters `data` from given centroids.
@@ -92,7 +99,12 @@ pub fn fit_from(
         centroids = means(data, dim, &pass, &centroids, params.spherical);
     }
     let pass = pass(data, dim, &centroids, cx, device)?;
-    Ok(Fit { assignments: pass.assignments, centroids, inertia: pass.inertia, iterations: done })
+    Ok(Fit {
+        assignments: pass.assignments,
+        centroids,
+        inertia: pass.inertia,
+        iterations: done,
+    })
 }
 
 fn no_empty(pass: &Pass) -> bool {
@@ -112,12 +124,20 @@ fn means(data: &[f32], dim: usize, pass: &Pass, old: &[f32], spherical: bool) ->
     let empty: Vec<usize> = (0..k).filter(|&c| pass.counts[c] == 0).collect();
     if !empty.is_empty() {
         let mut rows: Vec<usize> = (0..pass.distances.len()).collect();
-        rows.sort_by(|&a, &b| pass.distances[b].total_cmp(&pass.distances[a]).then(a.cmp(&b)));
+        rows.sort_by(|&a, &b| {
+            pass.distances[b]
+                .total_cmp(&pass.distances[a])
+                .then(a.cmp(&b))
+        });
         for (c, row) in empty.into_iter().zip(rows) {
             centroids[c * dim..(c + 1) * dim].copy_from_slice(&data[row * dim..(row + 1) * dim]);
         }
     }
-    if spherical { normalise(&centroids, dim) } else { centroids }
+    if spherical {
+        normalise(&centroids, dim)
+    } else {
+        centroids
+    }
 }
 
 fn normalise(data: &[f32], dim: usize) -> Vec<f32> {
@@ -140,9 +160,15 @@ fn pass(
     let (rows, k) = (data.len() / dim, centroids.len() / dim);
     let blocks: Vec<&[f32]> = data.chunks(BLOCK * dim).collect();
     let transposed = matrix(centroids, dim, device).tr();
-    let norms = transposed.square().sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
+    let norms = transposed
+        .square()
+        .sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
     // A tensor is not Sync; every thread takes its own handles to the same memory.
-    let threads = if device == Device::Cpu { cx.threads.max(1) } else { 1 };
+    let threads = if device == Device::Cpu {
+        cx.threads.max(1)
+    } else {
+        1
+    };
     let handles: Vec<(Tensor, Tensor)> = (0..threads)
         .map(|_| (transposed.shallow_clone(), norms.shallow_clone()))
         .collect();
@@ -156,13 +182,18 @@ fn pass(
                     let mut mine = Vec::new();
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(block) = blocks.get(at) else { return mine };
+                        let Some(block) = blocks.get(at) else {
+                            return mine;
+                        };
                         mine.push((at, assign(block, dim, k, &transposed, &norms, device)));
                     }
                 })
             })
             .collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("no panic"))
+            .collect()
     });
     found.sort_by_key(|(at, _)| *at);
     let mut pass = Pass {
@@ -178,7 +209,9 @@ fn pass(
             let c = c as usize;
             pass.counts[c] += 1;
             let sums = &mut pass.sums[c * dim..(c + 1) * dim];
-            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, &x)| *sum += f64::from(x));
         }
         pass.assignments.extend(block.assignments);
         pass.distances.extend(block.distances);
@@ -205,7 +238,9 @@ fn assign(
     // |x|² is the same for all centroids: it matters for the distance, not for the nearest.
     let partial = x.matmul(transposed) * -2.0 + norms;
     let (nearest, at) = partial.min_dim(1, false);
-    let own = x.square().sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
+    let own = x
+        .square()
+        .sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
     let distances = (nearest + own).clamp_min(0.0).to_device(Device::Cpu);
     let at = Vec::<i64>::try_from(at.to_device(Device::Cpu)).expect("a vector");
     debug_assert!(at.iter().all(|&c| (c as usize) < k));
@@ -216,7 +251,9 @@ fn assign(
 }
 
 fn matrix(data: &[f32], dim: usize, device: Device) -> Tensor {
-    Tensor::from_slice(data).view([-1, dim as i64]).to_device(device)
+    Tensor::from_slice(data)
+        .view([-1, dim as i64])
+        .to_device(device)
 }
 
 /// The first centroids.
@@ -255,14 +292,22 @@ fn pick(weights: &[f32], mut point: f64) -> usize {
         }
     }
     // Rounding; the last one with any weight.
-    weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0)
+    weights
+        .iter()
+        .rposition(|&weight| weight > 0.0)
+        .unwrap_or(0)
 }
 
 /// In eight lanes, so that the compiler can use vectors; the order is fixed all the same.
 fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0f32; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| (x - y) * (x - y)).sum();
+    let rest: f32 = a8
+        .remainder()
+        .iter()
+        .zip(b8.remainder())
+        .map(|(x, y)| (x - y) * (x - y))
+        .sum();
     for (x, y) in a8.zip(b8) {
         for lane in 0..8 {
             let difference = x[lane] - y[lane];
@@ -286,12 +331,18 @@ mod tests {
     /// `groups` blobs in `dim` dimensions.
     fn blobs(rows: usize, dim: usize, groups: usize) -> Vec<f32> {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let centers: Vec<f32> = (0..groups * dim).map(|_| rng.random_range(-4.0..4.0)).collect();
+        let centers: Vec<f32> = (0..groups * dim)
+            .map(|_| rng.random_range(-4.0..4.0))
+            .collect();
         (0..rows)
             .flat_map(|i| {
                 let center = &centers[(i % groups) * dim..(i % groups + 1) * dim];
                 let noise: Vec<f32> = (0..dim).map(|_| rng.random_range(-1.0..1.0)).collect();
-                center.iter().zip(noise).map(|(c, n)| c + n).collect::<Vec<_>>()
+                center
+                    .iter()
+                    .zip(noise)
+                    .map(|(c, n)| c + n)
+                    .collect::<Vec<_>>()
             })
             .collect()
     }
@@ -304,7 +355,12 @@ mod tests {
 
         let (rows, dim, k) = (300, 5, 6);
         let data = blobs(rows, dim, k);
-        let params = KmeansParams { k, iterations: 100, tolerance: 0.0, ..Default::default() };
+        let params = KmeansParams {
+            k,
+            iterations: 100,
+            tolerance: 0.0,
+            ..Default::default()
+        };
         let begin = data[..k * dim].to_vec();
         let (_dir, cx) = context(2);
         let ours = fit_from(&data, dim, begin.clone(), &params, &cx, Device::Cpu).unwrap();
@@ -322,7 +378,11 @@ mod tests {
             .fit(&dataset)
             .unwrap();
         let theirs = model.predict(dataset.records());
-        let same = ours.assignments.iter().zip(theirs.iter()).all(|(&a, &b)| a as usize == b);
+        let same = ours
+            .assignments
+            .iter()
+            .zip(theirs.iter())
+            .all(|(&a, &b)| a as usize == b);
         assert!(same, "the assignments differ");
         for (a, b) in ours.centroids.iter().zip(model.centroids().iter()) {
             assert!((f64::from(*a) - b).abs() < 1e-4, "{a} {b}");
@@ -332,7 +392,10 @@ mod tests {
     #[test]
     fn threads_change_no_bit() {
         let data = blobs(3 * BLOCK + 17, 8, 10);
-        let params = KmeansParams { k: 10, ..Default::default() };
+        let params = KmeansParams {
+            k: 10,
+            ..Default::default()
+        };
         let run = |threads| {
             let (_dir, cx) = context(threads);
             fit(&data, 8, &params, &cx, Device::Cpu).unwrap()
@@ -340,7 +403,12 @@ mod tests {
         let (one, two) = (run(1), run(2));
         assert_eq!(one.assignments, two.assignments);
         assert_eq!(one.inertia.to_bits(), two.inertia.to_bits());
-        assert!(one.centroids.iter().zip(&two.centroids).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert!(
+            one.centroids
+                .iter()
+                .zip(&two.centroids)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+        );
     }
 
     #[test]
@@ -349,7 +417,10 @@ mod tests {
         let (_dir, cx) = context(1);
         // All centroids on one point: all but one are empty at first.
         let begin = data[..3].repeat(8);
-        let params = KmeansParams { k: 8, ..Default::default() };
+        let params = KmeansParams {
+            k: 8,
+            ..Default::default()
+        };
         let fit = fit_from(&data, 3, begin, &params, &cx, Device::Cpu).unwrap();
         let mut used: Vec<u32> = fit.assignments.clone();
         used.sort_unstable();
@@ -362,10 +433,16 @@ mod tests {
         let (_dir, cx) = context(2);
         let data = blobs(20, 4, 3);
         let fit_k = |k: usize, data: &[f32]| {
-            let params = KmeansParams { k, ..Default::default() };
+            let params = KmeansParams {
+                k,
+                ..Default::default()
+            };
             fit(data, 4, &params, &cx, Device::Cpu).unwrap()
         };
-        assert!(fit_k(20, &data).inertia < 1e-3, "each row is its own cluster");
+        assert!(
+            fit_k(20, &data).inertia < 1e-3,
+            "each row is its own cluster"
+        );
         assert!(fit_k(1, &data).assignments.iter().all(|&c| c == 0));
         let same = [1.0f32, 2.0, 3.0, 4.0].repeat(10);
         assert!(fit_k(3, &same).inertia < 1e-6, "equal rows");
@@ -375,8 +452,12 @@ mod tests {
     fn spherical_centroids_have_length_one_and_samples_assign_all() {
         let (_dir, cx) = context(2);
         let data = blobs(500, 4, 3);
-        let params =
-            KmeansParams { k: 3, spherical: true, train_rows: 100, ..Default::default() };
+        let params = KmeansParams {
+            k: 3,
+            spherical: true,
+            train_rows: 100,
+            ..Default::default()
+        };
         let fit = fit(&data, 4, &params, &cx, Device::Cpu).unwrap();
         assert_eq!(fit.assignments.len(), 500);
         for row in fit.centroids.chunks(4) {

@@ -96,7 +96,11 @@ impl Stage for Kmeans {
     }
 
     fn resources(_params: &KmeansParams) -> Resources {
-        Resources { cpus: 0, gpus: 1, ..Resources::default() }
+        Resources {
+            cpus: 0,
+            gpus: 1,
+            ..Resources::default()
+        }
     }
 
     fn run(params: &KmeansParams, cx: &TaskContext) -> anyhow::Result<()> {
@@ -109,11 +113,17 @@ impl Stage for Kmeans {
         );
         let device = device(&cx.device)?;
         let fit = fit(&matrix.data, dim, params, cx, device)?;
-        tracing::info!("inertia {:.6} after {} iterations", fit.inertia, fit.iterations);
+        tracing::info!(
+            "inertia {:.6} after {} iterations",
+            fit.inertia,
+            fit.iterations
+        );
         cx.total("documents", rows as f64);
         cx.total("iterations", fit.iterations as f64);
         let mut sizes = vec![0; params.k];
-        fit.assignments.iter().for_each(|&cluster| sizes[cluster as usize] += 1);
+        fit.assignments
+            .iter()
+            .for_each(|&cluster| sizes[cluster as usize] += 1);
         let meta = ClusteringMeta {
             clusters: params.k,
             dim,
@@ -123,6 +133,11 @@ impl Stage for Kmeans {
             inertia: fit.inertia,
             iterations: fit.iterations,
         };
-        clustering::write(&cx.output("clustering"), &meta, &fit.assignments, &fit.centroids)
+        clustering::write(
+            &cx.output("clustering"),
+            &meta,
+            &fit.assignments,
+            &fit.centroids,
+        )
     }
 }

@@ -51,7 +51,10 @@ pub fn terms(
             // A word of one document tells of that document alone.
             if documents_with >= 2.0 || seen[c] < 4.0 {
                 let share = documents_with / seen[c];
-                best[c].push((share * (1.0 + clusters as f64 / (1e-3 + frequency)).ln(), word));
+                best[c].push((
+                    share * (1.0 + clusters as f64 / (1e-3 + frequency)).ln(),
+                    word,
+                ));
             }
         }
     }
@@ -74,8 +77,13 @@ fn top(mut list: Vec<(f64, &str)>, count: usize) -> Vec<String> {
 }
 
 fn stem(word: &str) -> &str {
-    let word = word.strip_suffix("ing").or(word.strip_suffix("ed")).unwrap_or(word);
-    word.strip_suffix("es").or(word.strip_suffix('s')).unwrap_or(word)
+    let word = word
+        .strip_suffix("ing")
+        .or(word.strip_suffix("ed"))
+        .unwrap_or(word);
+    word.strip_suffix("es")
+        .or(word.strip_suffix('s'))
+        .unwrap_or(word)
 }
 
 /// The different words of a text: letters only, split at case changes and underscores, lower case,
@@ -98,12 +106,12 @@ fn words(text: &str) -> HashSet<String> {
 
 fn add(words: &mut HashSet<String>, word: &mut String) {
     const STOP: [&str; 64] = [
-        "the", "and", "for", "are", "was", "were", "has", "have", "had", "not", "but", "can", "will",
-        "with", "this", "that", "from", "you", "your", "its", "all", "any", "may", "use", "used",
-        "using", "when", "which", "than", "then", "they", "their", "there", "these", "those", "what",
-        "who", "how", "into", "also", "such", "only", "other", "more", "some", "each", "our", "out",
-        "one", "two", "see", "get", "new", "let", "pub", "self", "str", "end", "com", "www", "http",
-        "https", "org", "does",
+        "the", "and", "for", "are", "was", "were", "has", "have", "had", "not", "but", "can",
+        "will", "with", "this", "that", "from", "you", "your", "its", "all", "any", "may", "use",
+        "used", "using", "when", "which", "than", "then", "they", "their", "there", "these",
+        "those", "what", "who", "how", "into", "also", "such", "only", "other", "more", "some",
+        "each", "our", "out", "one", "two", "see", "get", "new", "let", "pub", "self", "str",
+        "end", "com", "www", "http", "https", "org", "does",
     ];
     let long = (3..=20).contains(&word.chars().count());
     // Runs of hex digits and base64 are no words.
@@ -126,10 +134,18 @@ pub fn typical(
 ) -> anyhow::Result<Vec<Vec<Typical>>> {
     let dim = embeddings.meta.cols;
     let mut near: Vec<Vec<(f64, usize)>> = vec![Vec::new(); clusters];
-    for (i, &cluster) in assignments.iter().enumerate().filter(|(_, c)| **c != DROPPED) {
+    for (i, &cluster) in assignments
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| **c != DROPPED)
+    {
         let at = cluster as usize;
         let centroid = &centroids[at * dim..(at + 1) * dim];
-        let difference = embeddings.row(i).iter().zip(centroid).map(|(a, b)| f64::from(a - b));
+        let difference = embeddings
+            .row(i)
+            .iter()
+            .zip(centroid)
+            .map(|(a, b)| f64::from(a - b));
         near[at].push((difference.map(|d| d * d).sum(), i));
     }
     let meta = documents.meta()?;

@@ -76,12 +76,21 @@ fn number_by_first(parent: &[usize], count: usize) -> Vec<usize> {
 }
 
 fn unit(row: &[f32]) -> Vec<f64> {
-    let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
+    let norm = row
+        .iter()
+        .map(|x| f64::from(*x).powi(2))
+        .sum::<f64>()
+        .sqrt()
+        .max(1e-12);
     row.iter().map(|x| f64::from(*x) / norm).collect()
 }
 
 fn distance(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt()
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x - y).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }
 
 #[cfg(test)]
@@ -90,17 +99,26 @@ mod tests {
 
     /// Directions at these degrees.
     fn at(degrees: &[f32]) -> Vec<f32> {
-        degrees.iter().flat_map(|d| [d.to_radians().cos() * 3.0, d.to_radians().sin() * 3.0]).collect()
+        degrees
+            .iter()
+            .flat_map(|d| [d.to_radians().cos() * 3.0, d.to_radians().sin() * 3.0])
+            .collect()
     }
 
     #[test]
     fn near_ones_merge_first() {
         let centroids = at(&[0.0, 90.0, 5.0, 95.0, 200.0]);
-        let to = |to| MergeParams { to, ..MergeParams::default() };
+        let to = |to| MergeParams {
+            to,
+            ..MergeParams::default()
+        };
         assert_eq!(groups(&centroids, 2, &to(3)).unwrap(), [0, 1, 0, 1, 2]);
         assert_eq!(groups(&centroids, 2, &to(1)).unwrap(), [0; 5]);
         assert_eq!(groups(&centroids, 2, &to(9)).unwrap(), [0, 1, 2, 3, 4]);
-        let near = MergeParams { distance: 0.3, ..MergeParams::default() };
+        let near = MergeParams {
+            distance: 0.3,
+            ..MergeParams::default()
+        };
         assert_eq!(groups(&centroids, 2, &near).unwrap(), [0, 1, 0, 1, 2]);
     }
 }

@@ -41,14 +41,23 @@ pub struct MergeParams {
 
 impl Default for MergeParams {
     fn default() -> MergeParams {
-        MergeParams { to: 0, distance: 0.7, linkage: Linkage::Average, terms: 8, typical: 3 }
+        MergeParams {
+            to: 0,
+            distance: 0.7,
+            linkage: Linkage::Average,
+            terms: 8,
+            typical: 3,
+        }
     }
 }
 
 impl Params for MergeParams {
     fn problems(&self) -> Vec<ParamProblem> {
         if self.to == 0 && self.distance <= 0.0 {
-            return vec![ParamProblem::new("distance", "with `to: 0`, `distance` must be positive")];
+            return vec![ParamProblem::new(
+                "distance",
+                "with `to: 0`, `distance` must be positive",
+            )];
         }
         Vec::new()
     }
@@ -65,21 +74,59 @@ impl Stage for Merge {
     type Params = MergeParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        let port = |name, ty, arity, doc| InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        };
         vec![
-            port("clustering", "clustering", Arity::One, "The clusters to merge."),
-            port("documents", "documents", Arity::One, "The documents, for key terms."),
+            port(
+                "clustering",
+                "clustering",
+                Arity::One,
+                "The clusters to merge.",
+            ),
+            port(
+                "documents",
+                "documents",
+                Arity::One,
+                "The documents, for key terms.",
+            ),
             port("embeddings", "embeddings", Arity::One, "Their embeddings."),
-            port("tokens", "tokens", Arity::Optional, "For shares in tokens; without: in bytes."),
-            port("scores", "scores", Arity::Optional, "Quality scores to be averaged."),
+            port(
+                "tokens",
+                "tokens",
+                Arity::Optional,
+                "For shares in tokens; without: in bytes.",
+            ),
+            port(
+                "scores",
+                "scores",
+                Arity::Optional,
+                "Quality scores to be averaged.",
+            ),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, ty, doc| OutputPort { name, ty, items: None, doc };
+        let port = |name, ty, doc| OutputPort {
+            name,
+            ty,
+            items: None,
+            doc,
+        };
         vec![
-            port("clustering", "clustering", "The final clusters, largest first."),
-            port("clusters", "clusters", "Their shares, key terms and typical documents."),
+            port(
+                "clustering",
+                "clustering",
+                "The final clusters, largest first.",
+            ),
+            port(
+                "clusters",
+                "clusters",
+                "Their shares, key terms and typical documents.",
+            ),
         ]
     }
 
@@ -102,7 +149,13 @@ impl Stage for Merge {
         let assignments: Vec<u32> = old
             .assignments
             .iter()
-            .map(|&c| if c == DROPPED { DROPPED } else { order[group_of[c as usize]] as u32 })
+            .map(|&c| {
+                if c == DROPPED {
+                    DROPPED
+                } else {
+                    order[group_of[c as usize]] as u32
+                }
+            })
             .collect();
         let merged = merged(old, &group_of, &order, &assignments, &input.embeddings);
         let (meta, centroids) = merged;
@@ -135,8 +188,14 @@ impl Input {
         let others = [
             ("documents", Some(input.documents.len())),
             ("embeddings", Some(input.embeddings.meta.rows)),
-            ("tokens", input.tokens.as_ref().map(|tokens| tokens.meta.documents)),
-            ("scores", input.scores.as_ref().map(|scores| scores.meta.rows)),
+            (
+                "tokens",
+                input.tokens.as_ref().map(|tokens| tokens.meta.documents),
+            ),
+            (
+                "scores",
+                input.scores.as_ref().map(|scores| scores.meta.rows),
+            ),
         ];
         for (port, other) in others {
             let other = other.unwrap_or(count);
@@ -172,7 +231,10 @@ fn by_size(group_of: &[usize], sizes: &[u64], old: &Clustering) -> Vec<usize> {
     let mut order: Vec<usize> = (0..groups).collect();
     order.sort_by_key(|&group| (std::cmp::Reverse(total[group]), group));
     let mut number = vec![0; groups];
-    order.into_iter().enumerate().for_each(|(new, group)| number[group] = new);
+    order
+        .into_iter()
+        .enumerate()
+        .for_each(|(new, group)| number[group] = new);
     number
 }
 
@@ -191,15 +253,26 @@ fn merged(
     }
     members.iter_mut().for_each(|list| list.sort_unstable());
     let (mut sums, mut sizes) = (vec![0f64; clusters * dim], vec![0u64; clusters]);
-    for (i, &cluster) in assignments.iter().enumerate().filter(|(_, c)| **c != DROPPED) {
+    for (i, &cluster) in assignments
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| **c != DROPPED)
+    {
         let at = cluster as usize;
         sizes[at] += 1;
         let sum = &mut sums[at * dim..(at + 1) * dim];
-        sum.iter_mut().zip(embeddings.row(i)).for_each(|(s, x)| *s += f64::from(*x));
+        sum.iter_mut()
+            .zip(embeddings.row(i))
+            .for_each(|(s, x)| *s += f64::from(*x));
     }
     let mean = |(i, sum): (usize, &f64)| (sum / sizes[i / dim].max(1) as f64) as f32;
     let centroids = sums.iter().enumerate().map(mean).collect();
-    let meta = ClusteringMeta { clusters, sizes: sizes.clone(), members, ..old.meta.clone() };
+    let meta = ClusteringMeta {
+        clusters,
+        sizes: sizes.clone(),
+        members,
+        ..old.meta.clone()
+    };
     (meta, centroids)
 }
 
@@ -212,7 +285,13 @@ fn summaries(
     sizes: &[u64],
     cx: &TaskContext,
 ) -> anyhow::Result<Clusters> {
-    let terms = describe::terms(&input.documents, assignments, meta.clusters, params.terms, cx)?;
+    let terms = describe::terms(
+        &input.documents,
+        assignments,
+        meta.clusters,
+        params.terms,
+        cx,
+    )?;
     let typical = describe::typical(
         &input.documents,
         &input.embeddings,
@@ -225,16 +304,20 @@ fn summaries(
     let (mut dropped_tokens, mut dropped_documents) = (0, 0);
     for (&cluster, &size) in assignments.iter().zip(sizes) {
         match cluster {
-            DROPPED => (dropped_tokens, dropped_documents) =
-                (dropped_tokens + size, dropped_documents + 1),
+            DROPPED => {
+                (dropped_tokens, dropped_documents) = (dropped_tokens + size, dropped_documents + 1)
+            }
             cluster => tokens[cluster as usize] += size,
         }
     }
     let all: u64 = tokens.iter().sum();
     ensure!(all > 0, "the clusters hold no tokens");
     let mut scores = mean_scores(input, assignments, &meta.sizes);
-    let clusters = terms.into_iter().zip(typical).enumerate().map(|(id, (terms, typical))| {
-        ClusterSummary {
+    let clusters = terms
+        .into_iter()
+        .zip(typical)
+        .enumerate()
+        .map(|(id, (terms, typical))| ClusterSummary {
             id,
             documents: meta.sizes[id],
             tokens: tokens[id],
@@ -243,21 +326,31 @@ fn summaries(
             typical,
             scores: std::mem::take(&mut scores[id]),
             members: meta.members[id].clone(),
-        }
-    });
-    Ok(Clusters { clusters: clusters.collect(), dropped_tokens, dropped_documents })
+        });
+    Ok(Clusters {
+        clusters: clusters.collect(),
+        dropped_tokens,
+        dropped_documents,
+    })
 }
 
 fn mean_scores(input: &Input, assignments: &[u32], sizes: &[u64]) -> Vec<BTreeMap<String, f64>> {
     let mut means: Vec<BTreeMap<String, f64>> = vec![BTreeMap::new(); sizes.len()];
-    let Some(scores) = &input.scores else { return means };
-    for (i, &cluster) in assignments.iter().enumerate().filter(|(_, c)| **c != DROPPED) {
+    let Some(scores) = &input.scores else {
+        return means;
+    };
+    for (i, &cluster) in assignments
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| **c != DROPPED)
+    {
         for (name, value) in scores.meta.names.iter().zip(scores.row(i)) {
             *means[cluster as usize].entry(name.clone()).or_default() += f64::from(*value);
         }
     }
     for (mean, &size) in means.iter_mut().zip(sizes) {
-        mean.values_mut().for_each(|sum| *sum = (*sum / size.max(1) as f64 * 1e6).round() / 1e6);
+        mean.values_mut()
+            .for_each(|sum| *sum = (*sum / size.max(1) as f64 * 1e6).round() / 1e6);
     }
     means
 }

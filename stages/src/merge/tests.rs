@@ -8,17 +8,35 @@ use crate::formats::read_json;
 /// Six documents in three clusters; the first two clusters are near each other.
 fn context(root: &Path) -> TaskContext {
     let texts = [
-        "parser grammar syntax tokens", "grammar rules parser", "syntax parser trees",
-        "grammar syntax parser", "licence warranty copyright", "licence warranty terms",
+        "parser grammar syntax tokens",
+        "grammar rules parser",
+        "syntax parser trees",
+        "grammar syntax parser",
+        "licence warranty copyright",
+        "licence warranty terms",
     ];
     let mut writer = DocumentsWriter::create(&root.join("d"), 1 << 20, false).unwrap();
     for (i, text) in texts.iter().enumerate() {
-        let meta = DocumentMeta { source: format!("f{i}"), ..Default::default() };
+        let meta = DocumentMeta {
+            source: format!("f{i}"),
+            ..Default::default()
+        };
         writer.push(text, None, &meta).unwrap();
     }
     writer.finish(Report::default()).unwrap();
-    let rows = [[1.0f32, 0.0], [1.0, 0.02], [0.9, 0.2], [0.9, 0.22], [0.0, 1.0], [0.02, 1.0]];
-    let shape = MatrixMeta { rows: 6, cols: 2, names: vec![] };
+    let rows = [
+        [1.0f32, 0.0],
+        [1.0, 0.02],
+        [0.9, 0.2],
+        [0.9, 0.22],
+        [0.0, 1.0],
+        [0.02, 1.0],
+    ];
+    let shape = MatrixMeta {
+        rows: 6,
+        cols: 2,
+        names: vec![],
+    };
     matrix::write(&root.join("e"), &shape, rows.as_flattened()).unwrap();
     let meta = ClusteringMeta {
         clusters: 3,
@@ -41,14 +59,31 @@ fn context(root: &Path) -> TaskContext {
 fn near_clusters_become_one_that_can_be_told_what_it_is_about() {
     let dir = tempfile::tempdir().unwrap();
     let cx = context(dir.path());
-    Merge::run(&MergeParams { to: 2, ..Default::default() }, &cx).unwrap();
+    Merge::run(
+        &MergeParams {
+            to: 2,
+            ..Default::default()
+        },
+        &cx,
+    )
+    .unwrap();
     let merged = Clustering::open(&cx.output("clustering")).unwrap();
     assert_eq!(merged.assignments[..], [0, 0, 0, 0, 1, 1]);
     assert_eq!(merged.meta.members, [vec![4, 7], vec![9]]);
     let clusters: Clusters = read_json(&cx.output("clusters")).unwrap();
-    let [parsers, licences] = &clusters.clusters[..] else { panic!("two clusters") };
-    assert!(parsers.terms.contains(&"grammar".to_string()), "{:?}", parsers.terms);
-    assert!(licences.terms.contains(&"warranty".to_string()), "{:?}", licences.terms);
+    let [parsers, licences] = &clusters.clusters[..] else {
+        panic!("two clusters")
+    };
+    assert!(
+        parsers.terms.contains(&"grammar".to_string()),
+        "{:?}",
+        parsers.terms
+    );
+    assert!(
+        licences.terms.contains(&"warranty".to_string()),
+        "{:?}",
+        licences.terms
+    );
     assert!((parsers.share + licences.share - 1.0).abs() < 1e-12);
     assert!(parsers.share > licences.share, "largest first");
     assert_eq!(licences.typical.len(), 2);
@@ -58,10 +93,19 @@ fn near_clusters_become_one_that_can_be_told_what_it_is_about() {
 fn documents_of_another_corpus_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut cx = context(dir.path());
-    let shape = MatrixMeta { rows: 1, cols: 2, names: vec![] };
+    let shape = MatrixMeta {
+        rows: 1,
+        cols: 2,
+        names: vec![],
+    };
     matrix::write(&dir.path().join("other"), &shape, &[0.0, 1.0]).unwrap();
     cx.inputs.remove("embeddings");
     let cx = cx.with_input("embeddings", dir.path().join("other"));
-    let error = Merge::run(&MergeParams::default(), &cx).unwrap_err().to_string();
-    assert!(error.contains("`embeddings` is of 1 documents, `clustering` of 6"), "{error}");
+    let error = Merge::run(&MergeParams::default(), &cx)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`embeddings` is of 1 documents, `clustering` of 6"),
+        "{error}"
+    );
 }

@@ -81,13 +81,23 @@ pub fn scores(
     );
     cx.total("labels", rows.len() as f64);
     let range = |pick: fn(f64, f64) -> f64, start| rows.iter().fold(start, |a, r| pick(a, r.1));
-    let (low, high) = (range(f64::min, f64::INFINITY), range(f64::max, f64::NEG_INFINITY));
-    ensure!(high > low, "all labels are {low}: there is nothing to tell apart");
-    let scaled: Vec<(usize, f64)> =
-        rows.iter().map(|&(i, label)| (i, (label - low) / (high - low))).collect();
+    let (low, high) = (
+        range(f64::min, f64::INFINITY),
+        range(f64::max, f64::NEG_INFINITY),
+    );
+    ensure!(
+        high > low,
+        "all labels are {low}: there is nothing to tell apart"
+    );
+    let scaled: Vec<(usize, f64)> = rows
+        .iter()
+        .map(|&(i, label)| (i, (label - low) / (high - low)))
+        .collect();
     report_agreement(&scaled, matrix, classifier.l2, cx)?;
     let model = Ridge::fit(&scaled, matrix, classifier.l2)?;
-    Ok((0..documents.len()).map(|i| model.predict(matrix.row(i)).clamp(0.0, 1.0) as f32).collect())
+    Ok((0..documents.len())
+        .map(|i| model.predict(matrix.row(i)).clamp(0.0, 1.0) as f32)
+        .collect())
 }
 
 /// Labels by the BLAKE3 of their text.
@@ -133,7 +143,10 @@ fn report_agreement(
     for fold in 0..5 {
         let of_fold = |at: usize| at % 5 == fold;
         let split = |inside: bool| -> Vec<(usize, f64)> {
-            let rows = rows.iter().enumerate().filter(|(at, _)| of_fold(*at) == inside);
+            let rows = rows
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| of_fold(*at) == inside);
             rows.map(|(_, row)| *row).collect()
         };
         let model = Ridge::fit(&split(false), matrix, l2)?;
@@ -175,11 +188,17 @@ impl Ridge {
             .with_intercept(false)
             .fit(&Dataset::new(x, y))
             .context("the classifier cannot be fitted")?;
-        Ok(Ridge { weights: model.params().to_vec(), intercept: mean })
+        Ok(Ridge {
+            weights: model.params().to_vec(),
+            intercept: mean,
+        })
     }
 
     fn predict(&self, row: &[f32]) -> f64 {
-        let product = row.iter().zip(&self.weights).map(|(x, w)| f64::from(*x) * w);
+        let product = row
+            .iter()
+            .zip(&self.weights)
+            .map(|(x, w)| f64::from(*x) * w);
         self.intercept + product.sum::<f64>()
     }
 }

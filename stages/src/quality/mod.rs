@@ -70,15 +70,24 @@ const BLOCK: usize = 256;
 impl Stage for Quality {
     const KIND: &'static str = "quality";
     const VERSION: u32 = 1;
-    const DOC: &'static str =
-        "Scores documents by heuristics, a trained classifier or their own fields (CLIMB section 3.1).";
+    const DOC: &'static str = "Scores documents by heuristics, a trained classifier or their own fields (CLIMB section 3.1).";
     type Params = QualityParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort { name, ty, arity, doc };
+        let port = |name, ty, arity, doc| InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        };
         vec![
             port("documents", "documents", Arity::One, "The documents."),
-            port("embeddings", "embeddings", Arity::Optional, "Needed by the classifier."),
+            port(
+                "embeddings",
+                "embeddings",
+                Arity::Optional,
+                "Needed by the classifier.",
+            ),
         ]
     }
 
@@ -100,7 +109,10 @@ impl Stage for Quality {
     }
 
     fn resources(_params: &QualityParams) -> Resources {
-        Resources { cpus: 0, ..Resources::default() }
+        Resources {
+            cpus: 0,
+            ..Resources::default()
+        }
     }
 
     fn sources(params: &QualityParams) -> Vec<SourceSpec> {
@@ -148,19 +160,29 @@ fn heuristic_columns(
     if params.heuristics.is_empty() {
         return Ok(());
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(cx.threads.max(1)).build()?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(cx.threads.max(1))
+        .build()?;
     let score = |i: usize| heuristics::scores(documents.text(i), &params.heuristics);
     let mut rows: Vec<Vec<f32>> = Vec::with_capacity(documents.len());
     for start in (0..documents.len()).step_by(BLOCK * 16) {
         cx.check_cancelled()?;
         let end = (start + BLOCK * 16).min(documents.len());
-        let block: Vec<Vec<f32>> =
-            pool.install(|| (start..end).into_par_iter().with_min_len(BLOCK).map(score).collect());
+        let block: Vec<Vec<f32>> = pool.install(|| {
+            (start..end)
+                .into_par_iter()
+                .with_min_len(BLOCK)
+                .map(score)
+                .collect()
+        });
         rows.extend(block);
         cx.progress(end as u64, documents.len() as u64, "documents");
     }
     for (column, heuristic) in params.heuristics.iter().enumerate() {
-        columns.push((heuristic.name().into(), rows.iter().map(|row| row[column]).collect()));
+        columns.push((
+            heuristic.name().into(),
+            rows.iter().map(|row| row[column]).collect(),
+        ));
     }
     let mean = |row: &Vec<f32>| row.iter().sum::<f32>() / row.len() as f32;
     columns.push(("overall".into(), rows.iter().map(mean).collect()));
@@ -184,7 +206,11 @@ fn field_columns(
                 bail!(
                     "{} has no score `{name}`; it has: {}. Name it in `score_fields` of `corpus`",
                     document.source,
-                    if there.is_empty() { "none".into() } else { there.join(", ") }
+                    if there.is_empty() {
+                        "none".into()
+                    } else {
+                        there.join(", ")
+                    }
                 );
             };
             column.push(((score - low) / (high - low)).clamp(0.0, 1.0) as f32);
@@ -203,6 +229,10 @@ fn write(cx: &TaskContext, rows: usize, columns: &[(String, Vec<f32>)]) -> anyho
     for row in 0..rows {
         data.extend(columns.iter().map(|(_, column)| column[row]));
     }
-    let meta = MatrixMeta { rows, cols: columns.len(), names };
+    let meta = MatrixMeta {
+        rows,
+        cols: columns.len(),
+        names,
+    };
     matrix::write(&cx.output("scores"), &meta, &data)
 }

@@ -216,7 +216,13 @@ fn later(
 fn ranks(top: usize) -> impl Iterator<Item = usize> {
     let bits = usize::BITS - top.max(1).next_power_of_two().leading_zeros() - 1;
     (0..top.max(1).next_power_of_two())
-        .map(move |i| if bits == 0 { 0 } else { i.reverse_bits() >> (usize::BITS - bits) })
+        .map(move |i| {
+            if bits == 0 {
+                0
+            } else {
+                i.reverse_bits() >> (usize::BITS - bits)
+            }
+        })
         .filter(move |&rank| rank < top)
 }
 
@@ -226,17 +232,24 @@ mod tests {
     use crate::formats::clustering::ClusterSummary;
 
     pub fn clusters(shares: &[f64]) -> Clusters {
-        let clusters = shares.iter().enumerate().map(|(id, &share)| ClusterSummary {
-            id,
-            documents: 10,
-            tokens: (share * 1e6) as u64,
-            share,
-            terms: Vec::new(),
-            typical: Vec::new(),
-            scores: Default::default(),
-            members: vec![id as u32],
-        });
-        Clusters { clusters: clusters.collect(), dropped_tokens: 0, dropped_documents: 0 }
+        let clusters = shares
+            .iter()
+            .enumerate()
+            .map(|(id, &share)| ClusterSummary {
+                id,
+                documents: 10,
+                tokens: (share * 1e6) as u64,
+                share,
+                terms: Vec::new(),
+                typical: Vec::new(),
+                scores: Default::default(),
+                members: vec![id as u32],
+            });
+        Clusters {
+            clusters: clusters.collect(),
+            dropped_tokens: 0,
+            dropped_documents: 0,
+        }
     }
 
     fn mixtures(params: &SampleParams, shares: &[f64]) -> anyhow::Result<Vec<String>> {
@@ -246,16 +259,24 @@ mod tests {
         let cx = TaskContext::for_test(dir.path()).with_input("clusters", file);
         Sample::run(params, &cx)?;
         let folder = cx.output("mixtures");
-        let mut names: Vec<_> =
-            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
         names.sort();
-        Ok(names.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect())
+        Ok(names
+            .iter()
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect())
     }
 
     #[test]
     fn asking_for_more_keeps_the_first_ones() {
         let shares = [0.5, 0.3, 0.2];
-        let with = |count| SampleParams { count, ..Default::default() };
+        let with = |count| SampleParams {
+            count,
+            ..Default::default()
+        };
         let few = mixtures(&with(4), &shares).unwrap();
         let many = mixtures(&with(9), &shares).unwrap();
         assert_eq!(few[..], many[..4]);
@@ -267,7 +288,10 @@ mod tests {
 
     #[test]
     fn one_cluster_has_one_mixture() {
-        let with = |count| SampleParams { count, ..Default::default() };
+        let with = |count| SampleParams {
+            count,
+            ..Default::default()
+        };
         assert_eq!(mixtures(&with(1), &[1.0]).unwrap().len(), 1);
         let error = mixtures(&with(2), &[1.0]).unwrap_err().to_string();
         assert!(error.contains("only 1 were found"), "{error}");

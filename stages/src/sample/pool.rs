@@ -52,7 +52,9 @@ fn stream(predictor: &Predictor, scored: &[Scored]) -> String {
     hasher.update(&(predictor.report.runs as u64).to_le_bytes());
     let mut scores: Vec<f64> = scored.iter().map(|run| run.score).collect();
     scores.sort_by(f64::total_cmp);
-    scores.iter().for_each(|score| _ = hasher.update(&score.to_le_bytes()));
+    scores
+        .iter()
+        .for_each(|score| _ = hasher.update(&score.to_le_bytes()));
     hasher.finalize().to_hex()[..16].to_string()
 }
 
@@ -64,7 +66,12 @@ pub fn best_runs(scored: &[Scored], direction: Direction) -> Vec<&Scored> {
             Direction::LowerIsBetter => a.score.total_cmp(&b.score),
             Direction::HigherIsBetter => b.score.total_cmp(&a.score),
         };
-        order.then_with(|| a.mixture.weights.partial_cmp(&b.mixture.weights).unwrap_or(order))
+        order.then_with(|| {
+            a.mixture
+                .weights
+                .partial_cmp(&b.mixture.weights)
+                .unwrap_or(order)
+        })
     });
     best.truncate(NEAR);
     best

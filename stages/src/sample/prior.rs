@@ -57,8 +57,12 @@ impl PriorParams {
         let mut problems = Vec::new();
         let (low, high) = self.concentration;
         if !(low > 0.0 && high >= low && high.is_finite()) {
-            let message = format!("`concentration` must be two rising positive numbers, not [{low}, {high}]");
-            problems.push(ParamProblem::new(&format!("{field}.concentration"), message));
+            let message =
+                format!("`concentration` must be two rising positive numbers, not [{low}, {high}]");
+            problems.push(ParamProblem::new(
+                &format!("{field}.concentration"),
+                message,
+            ));
         }
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             let message = "`temperature` must be positive".to_string();
@@ -84,13 +88,22 @@ impl Prior {
             Center::Uniform => vec![1.0; count],
             Center::Shares => {
                 let shares = clusters.clusters.iter().map(|cluster| cluster.share);
-                shares.map(|share| share.powf(1.0 / params.temperature)).collect()
+                shares
+                    .map(|share| share.powf(1.0 / params.temperature))
+                    .collect()
             }
         };
         let sum: f64 = raw.iter().sum();
-        ensure!(sum > 0.0, "the clusters' shares sum to 0: they hold no tokens");
+        ensure!(
+            sum > 0.0,
+            "the clusters' shares sum to 0: they hold no tokens"
+        );
         let center = raw.iter().map(|w| w / sum * count as f64).collect();
-        Ok(Prior { params: params.clone(), center, seed })
+        Ok(Prior {
+            params: params.clone(),
+            center,
+            seed,
+        })
     }
 
     /// Clusters.
@@ -169,30 +182,42 @@ mod tests {
 
     fn prior(params: PriorParams) -> Prior {
         let shares = [0.6, 0.25, 0.1, 0.05];
-        let mut clusters = Clusters { clusters: vec![], dropped_tokens: 0, dropped_documents: 0 };
+        let mut clusters = Clusters {
+            clusters: vec![],
+            dropped_tokens: 0,
+            dropped_documents: 0,
+        };
         for (id, share) in shares.into_iter().enumerate() {
-            clusters.clusters.push(crate::formats::clustering::ClusterSummary {
-                id,
-                documents: 1,
-                tokens: 1,
-                share,
-                terms: vec![],
-                typical: vec![],
-                scores: Default::default(),
-                members: vec![],
-            });
+            clusters
+                .clusters
+                .push(crate::formats::clustering::ClusterSummary {
+                    id,
+                    documents: 1,
+                    tokens: 1,
+                    share,
+                    terms: vec![],
+                    typical: vec![],
+                    scores: Default::default(),
+                    members: vec![],
+                });
         }
         Prior::new(&clusters, &params, 7).unwrap()
     }
 
     #[test]
     fn the_mean_is_the_centre() {
-        let prior = prior(PriorParams { temperature: 1.0, min_weight: 0.0, ..Default::default() });
+        let prior = prior(PriorParams {
+            temperature: 1.0,
+            min_weight: 0.0,
+            ..Default::default()
+        });
         let mut mean = [0.0; 4];
         for i in 0..4000 {
             let mixture = prior.draw("t", i).unwrap();
             assert!((mixture.weights.iter().sum::<f64>() - 1.0).abs() < 1e-6);
-            mean.iter_mut().zip(&mixture.weights).for_each(|(m, w)| *m += w / 4000.0);
+            mean.iter_mut()
+                .zip(&mixture.weights)
+                .for_each(|(m, w)| *m += w / 4000.0);
         }
         for (m, share) in mean.iter().zip([0.6, 0.25, 0.1, 0.05]) {
             assert!((m - share).abs() < 0.02, "{mean:?}");
@@ -201,7 +226,11 @@ mod tests {
 
     #[test]
     fn sparsity_is_obeyed() {
-        let prior = prior(PriorParams { max_clusters: 2, min_weight: 0.1, ..Default::default() });
+        let prior = prior(PriorParams {
+            max_clusters: 2,
+            min_weight: 0.1,
+            ..Default::default()
+        });
         for i in 0..200 {
             let weights = prior.draw("t", i).unwrap().weights;
             assert!(weights.iter().filter(|w| **w > 0.0).count() <= 2);

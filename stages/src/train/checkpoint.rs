@@ -43,14 +43,25 @@ pub fn save(folder: &Path, state: &State) -> anyhow::Result<()> {
 pub fn load(folder: &Path, params: i64, device: Device) -> Option<State> {
     let tensors = Tensor::read_safetensors(file(folder)).ok()?;
     let get = |name: &str| {
-        tensors.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor.shallow_clone())
+        tensors
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, tensor)| tensor.shallow_clone())
     };
     let text = Vec::<u8>::try_from(get("state")?).ok()?;
     let (step, curve, losses) = serde_json::from_slice(&text).ok()?;
     let (weights, a, b) = (get("weights")?, get("moment1")?, get("moment2")?);
-    let fits = [&weights, &a, &b].iter().all(|tensor| tensor.size() == [params]);
+    let fits = [&weights, &a, &b]
+        .iter()
+        .all(|tensor| tensor.size() == [params]);
     let on = |tensor: Tensor| tensor.to_device(device);
-    fits.then(|| State { step, weights: on(weights), moments: (on(a), on(b)), curve, losses })
+    fits.then(|| State {
+        step,
+        weights: on(weights),
+        moments: (on(a), on(b)),
+        curve,
+        losses,
+    })
 }
 
 /// Whether there is anything to load, readable or not.

@@ -54,7 +54,13 @@ impl<'a> Batches<'a> {
             })
             .collect();
         cumulative.iter_mut().for_each(|c| *c /= sum);
-        Ok(Batches { packed, cumulative, batch, context, seed })
+        Ok(Batches {
+            packed,
+            cumulative,
+            batch,
+            context,
+            seed,
+        })
     }
 
     /// The clusters of a step's sequences, by systematic sampling: one uniform draw places `batch`
@@ -95,8 +101,14 @@ impl<'a> Batches<'a> {
             }
         }
         let ids = Tensor::from_slice(&ids).view([batch as i64, context as i64 + 1]);
-        let inputs = ids.narrow(1, 0, context as i64).contiguous().to_device(device);
-        let targets = ids.narrow(1, 1, context as i64).contiguous().to_device(device);
+        let inputs = ids
+            .narrow(1, 0, context as i64)
+            .contiguous()
+            .to_device(device);
+        let targets = ids
+            .narrow(1, 1, context as i64)
+            .contiguous()
+            .to_device(device);
         (inputs, targets)
     }
 }
@@ -119,7 +131,10 @@ mod tests {
     }
 
     fn mixture(weights: &[f64]) -> Mixture {
-        Mixture { weights: weights.to_vec(), seed: None }
+        Mixture {
+            weights: weights.to_vec(),
+            seed: None,
+        }
     }
 
     #[test]
@@ -139,7 +154,10 @@ mod tests {
             }
         }
         assert_eq!(counts.iter().sum::<i64>(), 400);
-        assert!((counts[1] - 200).abs() <= 50 && (counts[0] - 100).abs() <= 50, "{counts:?}");
+        assert!(
+            (counts[1] - 200).abs() <= 50 && (counts[0] - 100).abs() <= 50,
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -158,7 +176,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let packed = packed(dir.path(), &[500, 0]);
         let error = |weights: &[f64]| {
-            Batches::new(&packed, &mixture(weights), 4, 8, 1).err().unwrap().to_string()
+            Batches::new(&packed, &mixture(weights), 4, 8, 1)
+                .err()
+                .unwrap()
+                .to_string()
         };
         assert!(error(&[0.0, 0.0]).contains("sum to 0"));
         assert!(error(&[-1.0, 2.0]).contains("weight 0 of the mixture is -1"));

@@ -115,10 +115,16 @@ impl Params for TrainParams {
             problems.push(ParamProblem::new("model", message));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            problems.push(ParamProblem::new("learning_rate", "the learning rate must be positive"));
+            problems.push(ParamProblem::new(
+                "learning_rate",
+                "the learning rate must be positive",
+            ));
         }
         if self.warmup + self.decay > 1.0 {
-            problems.push(ParamProblem::new("warmup", "warmup and decay take more than all steps"));
+            problems.push(ParamProblem::new(
+                "warmup",
+                "warmup and decay take more than all steps",
+            ));
         }
         problems
     }
@@ -184,7 +190,10 @@ impl Stage for Train {
     }
 
     fn resources(_params: &TrainParams) -> Resources {
-        Resources { gpus: 1, ..Resources::default() }
+        Resources {
+            gpus: 1,
+            ..Resources::default()
+        }
     }
 
     fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -25,7 +25,12 @@ pub struct Config {
 
 impl Config {
     pub fn new(dims: Dims, vocab_size: i64, context: i64) -> Config {
-        Config { architecture: "climb-llama-1".into(), dims, vocab_size, context }
+        Config {
+            architecture: "climb-llama-1".into(),
+            dims,
+            vocab_size,
+            context,
+        }
     }
 
     /// FLOPs of training on one token: 6 for each parameter that is multiplied (the tied output
@@ -67,7 +72,8 @@ impl Decoder {
         let hidden = config.dims.hidden();
         let mut layout = vec![("embedding".to_string(), vec![config.vocab_size, width])];
         for i in 0..layers {
-            let mut add = |name: &str, shape: Vec<i64>| layout.push((format!("blocks.{i}.{name}"), shape));
+            let mut add =
+                |name: &str, shape: Vec<i64>| layout.push((format!("blocks.{i}.{name}"), shape));
             add("norm1", vec![width]);
             add("qkv", vec![3 * width, width]);
             add("out", vec![width, width]);
@@ -81,13 +87,24 @@ impl Decoder {
 
     /// A model over a flat vector of parameters. `compute` is the kind of the matrix products.
     pub fn new(config: Config, flat: Tensor, compute: Kind) -> anyhow::Result<Decoder> {
-        let Dims { layers, width, heads, .. } = config.dims;
+        let Dims {
+            layers,
+            width,
+            heads,
+            ..
+        } = config.dims;
         ensure!(
             width % heads == 0 && (width / heads) % 2 == 0,
             "{heads} heads do not divide a width of {width} into even head sizes"
         );
-        let total: i64 = Decoder::layout(&config).iter().map(|(_, s)| s.iter().product::<i64>()).sum();
-        ensure!(flat.numel() as i64 == total, "the weights are not this model's");
+        let total: i64 = Decoder::layout(&config)
+            .iter()
+            .map(|(_, s)| s.iter().product::<i64>())
+            .sum();
+        ensure!(
+            flat.numel() as i64 == total,
+            "the weights are not this model's"
+        );
         let mut at = 0;
         let mut views = Decoder::layout(&config).into_iter().map(|(_, shape)| {
             let len: i64 = shape.iter().product();
@@ -111,7 +128,16 @@ impl Decoder {
         let device = flat.device();
         let rope = rope(config.context, width / heads, device);
         let mask = mask(config.context, device);
-        Ok(Decoder { config, embedding, blocks, norm, rope, mask: Some(mask), flat, compute })
+        Ok(Decoder {
+            config,
+            embedding,
+            blocks,
+            norm,
+            rope,
+            mask: Some(mask),
+            flat,
+            compute,
+        })
     }
 
     /// Random weights: normal, those that feed the residual stream scaled down by the depth
@@ -149,7 +175,9 @@ impl Decoder {
     /// Mean cross-entropy in nats of predicting `targets` [batch, time] from `ids`.
     pub fn loss(&self, ids: &Tensor, targets: &Tensor) -> Tensor {
         let logits = self.forward(ids);
-        let logits = logits.view([-1, self.config.vocab_size]).to_kind(Kind::Float);
+        let logits = logits
+            .view([-1, self.config.vocab_size])
+            .to_kind(Kind::Float);
         logits.cross_entropy_for_logits(&targets.view([-1]))
     }
 
@@ -157,7 +185,9 @@ impl Decoder {
         let (batch, time, width) = x.size3().expect("[batch, time, width]");
         let heads = self.config.dims.heads;
         let qkv = x.linear::<&Tensor>(&block.qkv.to_kind(self.compute), None);
-        let qkv = qkv.view([batch, time, 3, heads, width / heads]).permute([2, 0, 3, 1, 4]);
+        let qkv = qkv
+            .view([batch, time, 3, heads, width / heads])
+            .permute([2, 0, 3, 1, 4]);
         let (q, k, v) = (qkv.get(0), qkv.get(1), qkv.get(2));
         let (q, k) = (self.rotate(&q, time), self.rotate(&k, time));
         let scale = 1.0 / ((width / heads) as f64).sqrt();
@@ -183,7 +213,10 @@ impl Decoder {
 
     /// Rotary positions (Su et al. 2021), halves rotated against each other as in Llama.
     fn rotate(&self, x: &Tensor, time: i64) -> Tensor {
-        let (cos, sin) = (self.rope.0.narrow(0, 0, time), self.rope.1.narrow(0, 0, time));
+        let (cos, sin) = (
+            self.rope.0.narrow(0, 0, time),
+            self.rope.1.narrow(0, 0, time),
+        );
         let (cos, sin) = (cos.to_kind(x.kind()), sin.to_kind(x.kind()));
         let halves = x.chunk(2, -1);
         let (a, b) = (&halves[0], &halves[1]);
@@ -193,7 +226,11 @@ impl Decoder {
 
 fn rms_norm(x: &Tensor, weight: &Tensor) -> Tensor {
     let wide = x.to_kind(Kind::Float);
-    let scale = (wide.square().mean_dim([-1i64].as_slice(), true, Kind::Float) + NORM_EPS).rsqrt();
+    let scale = (wide
+        .square()
+        .mean_dim([-1i64].as_slice(), true, Kind::Float)
+        + NORM_EPS)
+        .rsqrt();
     (wide * scale * weight).to_kind(x.kind())
 }
 
@@ -203,7 +240,10 @@ fn rope(context: i64, head: i64, device: Device) -> (Tensor, Tensor) {
         .map(|i| ROPE_BASE.powf(-2.0 * i as f64 / head as f64) as f32)
         .collect();
     let positions = Tensor::arange(context, (Kind::Float, device)).unsqueeze(1);
-    let angles = positions * Tensor::from_slice(&frequencies).to_device(device).unsqueeze(0);
+    let angles = positions
+        * Tensor::from_slice(&frequencies)
+            .to_device(device)
+            .unsqueeze(0);
     (angles.cos(), angles.sin())
 }
 
@@ -218,7 +258,12 @@ mod tests {
 
     fn decoder(seed: u64) -> Decoder {
         tch::set_num_threads(1);
-        let dims = Dims { layers: 2, width: 16, heads: 2, ffn: 0 };
+        let dims = Dims {
+            layers: 2,
+            width: 16,
+            heads: 2,
+            ffn: 0,
+        };
         let config = Config::new(dims, 50, 12);
         let flat = Decoder::init(&config, seed);
         Decoder::new(config, flat, Kind::Float).unwrap()
@@ -241,7 +286,12 @@ mod tests {
         let model = decoder(1);
         let a = model.forward(&ids(&[1, 7, 3, 9]));
         let b = model.forward(&ids(&[1, 7, 3, 44]));
-        let difference = |t: i64| (a.get(0).get(t) - b.get(0).get(t)).abs().max().double_value(&[]);
+        let difference = |t: i64| {
+            (a.get(0).get(t) - b.get(0).get(t))
+                .abs()
+                .max()
+                .double_value(&[])
+        };
         assert_eq!(difference(2), 0.0);
         assert!(difference(3) > 1e-4);
     }
@@ -251,10 +301,15 @@ mod tests {
         let model = decoder(1);
         let vector = |at: i64, seed: i64| {
             tch::manual_seed(seed);
-            let x = Tensor::randn([1, 1, 1, 8], (Kind::Float, Device::Cpu)).expand([1, 1, 12, 8], false);
+            let x = Tensor::randn([1, 1, 1, 8], (Kind::Float, Device::Cpu))
+                .expand([1, 1, 12, 8], false);
             model.rotate(&x.contiguous(), 12).select(2, at)
         };
-        let score = |i: i64, j: i64| (vector(i, 1) * vector(j, 2)).sum(Kind::Float).double_value(&[]);
+        let score = |i: i64, j: i64| {
+            (vector(i, 1) * vector(j, 2))
+                .sum(Kind::Float)
+                .double_value(&[])
+        };
         assert!((score(5, 2) - score(9, 6)).abs() < 1e-4);
         assert!((score(5, 2) - score(5, 4)).abs() > 1e-3);
     }

@@ -25,8 +25,11 @@ pub fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
     let packed = Packed::open(cx.input("tokens")?)?;
     let seed = mixture.seed.unwrap_or(params.seed);
     let batches = Batches::new(&packed, &mixture, params.batch, params.context, seed)?;
-    let config =
-        Config::new(params.model.dims(), packed.meta.vocab_size as i64, params.context as i64);
+    let config = Config::new(
+        params.model.dims(),
+        packed.meta.vocab_size as i64,
+        params.context as i64,
+    );
     let mut training = Training::start(params, cx, config, seed, device)?;
     training.run(&batches)?;
     training.write(&mixture, seed)
@@ -73,7 +76,14 @@ impl<'a> Training<'a> {
         let decayed = decayed(&config).to_device(device);
         let weights = state.weights.shallow_clone().set_requires_grad(true);
         let model = Decoder::new(config, weights, compute)?;
-        Ok(Training { params, cx, device, model, state, decayed })
+        Ok(Training {
+            params,
+            cx,
+            device,
+            model,
+            state,
+            decayed,
+        })
     }
 
     fn run(&mut self, batches: &Batches) -> anyhow::Result<()> {
@@ -83,7 +93,8 @@ impl<'a> Training<'a> {
         let (mut saved, mut told) = (Instant::now(), Instant::now() - Duration::from_secs(1));
         while self.state.step < schedule.steps {
             if told.elapsed() > Duration::from_millis(300) {
-                self.cx.progress(self.state.step * step_tokens, total, "tokens");
+                self.cx
+                    .progress(self.state.step * step_tokens, total, "tokens");
                 told = Instant::now();
             }
             if let Err(cancelled) = self.cx.check_cancelled() {
@@ -100,7 +111,8 @@ impl<'a> Training<'a> {
         }
         self.cx.progress(total, total, "tokens");
         self.cx.total("tokens", total as f64);
-        self.cx.total("flops", total as f64 * self.model.config.flops_per_token());
+        self.cx
+            .total("flops", total as f64 * self.model.config.flops_per_token());
         self.cx.total("parameters", self.model.flat.numel() as f64);
         Ok(())
     }
@@ -162,10 +174,17 @@ impl<'a> Training<'a> {
     fn write(&self, mixture: &Mixture, seed: u64) -> anyhow::Result<()> {
         let folder = self.cx.output_folder("model")?;
         write_json(&folder.join("config.json"), &self.model.config)?;
-        let trained = Mixture { weights: mixture.weights.clone(), seed: Some(seed) };
+        let trained = Mixture {
+            weights: mixture.weights.clone(),
+            seed: Some(seed),
+        };
         write_json(&folder.join("mixture.json"), &trained)?;
         std::fs::write(folder.join("curve.csv"), &self.state.curve)?;
-        save_weights(&self.model.config, &self.state.weights, &folder.join("model.safetensors"))
+        save_weights(
+            &self.model.config,
+            &self.state.weights,
+            &folder.join("model.safetensors"),
+        )
     }
 }
 

@@ -38,7 +38,10 @@ impl Schedule {
         let between = |done: u64, all: u64| (done as f64 / all.max(1) as f64).min(1.0);
         let fall = match self.shape {
             Shape::Constant => 0.0,
-            Shape::Wsd => between((step + 1 + self.decay).saturating_sub(self.steps), self.decay),
+            Shape::Wsd => between(
+                (step + 1 + self.decay).saturating_sub(self.steps),
+                self.decay,
+            ),
             Shape::Cosine => {
                 let done = between(step - self.warmup, self.steps - self.warmup);
                 0.5 - 0.5 * (std::f64::consts::PI * done).cos()
@@ -53,7 +56,14 @@ mod tests {
     use super::*;
 
     fn schedule(shape: Shape) -> Schedule {
-        Schedule { shape, peak: 1.0, minimum: 0.1, steps: 100, warmup: 10, decay: 20 }
+        Schedule {
+            shape,
+            peak: 1.0,
+            minimum: 0.1,
+            steps: 100,
+            warmup: 10,
+            decay: 20,
+        }
     }
 
     #[test]

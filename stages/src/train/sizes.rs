@@ -23,7 +23,11 @@ pub struct Dims {
 
 impl Dims {
     pub fn hidden(&self) -> i64 {
-        if self.ffn > 0 { self.ffn } else { (self.width * 8 / 3 + 15) / 16 * 16 }
+        if self.ffn > 0 {
+            self.ffn
+        } else {
+            (self.width * 8 / 3 + 15) / 16 * 16
+        }
     }
 
     /// Parameters without the embedding: attention, SwiGLU and norms.
@@ -70,7 +74,12 @@ impl Size {
             Size::M350 => (27, 1024, 16),
             Size::B1 => (20, 2048, 16),
         };
-        Dims { layers, width, heads, ffn: 0 }
+        Dims {
+            layers,
+            width,
+            heads,
+            ffn: 0,
+        }
     }
 }
 
@@ -99,7 +108,10 @@ mod tests {
     fn names_tell_the_number_of_parameters() {
         let near = |size: Size, millions: f64| {
             let params = size.dims().body_params() as f64 / 1e6;
-            assert!((params / millions - 1.0).abs() < 0.1, "{size:?}: {params:.1}M");
+            assert!(
+                (params / millions - 1.0).abs() < 0.1,
+                "{size:?}: {params:.1}M"
+            );
         };
         assert!((Size::Nano.dims().params(4096) as f64 / 2e5 - 1.0).abs() < 0.1);
         near(Size::M1, 1.0);
