@@ -117,6 +117,10 @@ impl StageKind for CommandStage {
         schemars::schema_for!(CommandParams).to_value()
     }
 
+    fn ports_depend_on_params(&self) -> bool {
+        true
+    }
+
     fn inputs(&self, with: &Value, wired: &[String]) -> Vec<Input> {
         let declared = parse(with).inputs;
         let undeclared = wired.iter().filter(|name| !declared.contains_key(*name));

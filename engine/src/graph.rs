@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use petgraph::graph::DiGraph;
 use serde_json::Value;
 
 use crate::diagnostic::Span;
@@ -107,18 +106,6 @@ impl Graph {
     /// The node with this name (`search[2].train`).
     pub fn find(&self, name: &str) -> Option<NodeId> {
         self.nodes.iter().position(|node| node.name == name)
-    }
-
-    /// Edges from producer to consumer.
-    pub fn dag(&self) -> DiGraph<NodeId, ()> {
-        let mut dag = DiGraph::new();
-        let indices: Vec<_> = (0..self.nodes.len()).map(|id| dag.add_node(id)).collect();
-        for (id, node) in self.nodes.iter().enumerate() {
-            for needed in node.needs() {
-                dag.update_edge(indices[needed], indices[id], ());
-            }
-        }
-        dag
     }
 }
 

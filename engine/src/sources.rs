@@ -265,6 +265,8 @@ mod tests {
         );
         assert_eq!(names(&spec(&["a/.hidden/*"], &[]), base), ["q.md"]);
         assert_eq!(names(&spec(&["a/**/*.{md,rs}"], &[]), base).len(), 3);
+        let nested = names(&spec(&["**/{*.{md,rs},LICEN[CS]E*}"], &[]), base);
+        assert_eq!(nested.len(), 4);
     }
 
     #[test]

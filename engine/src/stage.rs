@@ -212,6 +212,10 @@ pub trait StageKind: Send + Sync {
     /// Input ports. `wired` are the names under `needs:` (and `foreach:`).
     fn inputs(&self, with: &Value, wired: &[String]) -> Vec<Input>;
     fn outputs(&self, with: &Value) -> Vec<Output>;
+    /// Whether ports can only be told from parameters that are right.
+    fn ports_depend_on_params(&self) -> bool {
+        false
+    }
     /// `with:` with every default filled in; fails when it does not fit the schema.
     fn complete(&self, with: &Value) -> Result<Value, String>;
     /// Semantic problems of completed params.

@@ -179,7 +179,7 @@ fn only_declared_environment_reaches_a_command() {
     let workspace = Workspace::empty();
     let yaml = r#"
 stages:
-  env:
+  environment:
     uses: command
     with:
       run: env | sort > "$CLIMB_OUTPUT_X"
@@ -228,7 +228,7 @@ fn the_own_trainer_example_works() {
         "example/workflow.yaml",
         "--json",
         "--set",
-        "params.corpus=[../corpus/**/*.{rs,md}]",
+        "params.corpus=['../corpus/**/*.{rs,md}']",
     ];
     let ran = workspace.climb(&args);
     assert!(ran.ok(), "{}\n{}", ran.stdout, ran.stderr);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Loader;
-use super::model::{Need, Written, WrittenRepeat, WrittenStage, join, key};
+use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
 use super::schema;
 use super::spans::Part;
 use crate::diagnostic::{Diagnostic, Span};
@@ -23,7 +23,8 @@ pub struct Draft<'w> {
     pub inputs: Vec<Input>,
     pub outputs: Vec<Output>,
     pub param_spans: Vec<(String, Span)>,
-    /// Its kind is unknown or its parameters are wrong: do not complain about its wiring too.
+    /// Its ports are unknown, as its kind is, or as they depend on parameters that are wrong: do
+    /// not complain about its wiring too.
     pub broken: bool,
 }
 
@@ -98,11 +99,18 @@ impl Loader<'_> {
             param_spans: Vec::new(),
             broken: true,
         };
-        let place = join(&written.path, key("with"));
-        let Some(with) = self.resolve(written.with.clone(), &place, variables) else {
+        let Some(kind) = self.registry.get(&written.uses) else {
             return draft;
         };
-        let Some(kind) = self.registry.get(&written.uses) else {
+        let wired = written.needs.iter().chain(&written.foreach);
+        let wired: Vec<String> = wired.map(|need| need.port.clone()).collect();
+        if !kind.ports_depend_on_params() {
+            draft.inputs = kind.inputs(&Value::Null, &wired);
+            draft.outputs = kind.outputs(&Value::Null);
+            draft.broken = false;
+        }
+        let place = join(&written.path, key("with"));
+        let Some(with) = self.resolve(written.with.clone(), &place, variables) else {
             return draft;
         };
         if !with.is_object() {
@@ -142,13 +150,6 @@ impl Loader<'_> {
             diagnostic.help = problem.help;
             self.problem(diagnostic);
         }
-        let wired = |need: &Need| need.port.clone();
-        let wired: Vec<String> = written
-            .needs
-            .iter()
-            .chain(&written.foreach)
-            .map(wired)
-            .collect();
         draft.inputs = kind.inputs(&draft.params, &wired);
         draft.outputs = kind.outputs(&draft.params);
         draft.broken = false;

@@ -4,6 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
+use petgraph::Direction;
+use petgraph::algo::tarjan_scc;
+use petgraph::graphmap::DiGraphMap;
+
 use super::Loader;
 use super::model::Need;
 use super::suggest;
@@ -197,72 +201,68 @@ impl Loader<'_> {
         targets
     }
 
-    /// A topological order that follows the file where it is free to; a cycle is reported.
+    /// A topological order that follows the file where it is free to; cycles are reported.
     fn order(&mut self, drafts: &[Draft], targets: &[Vec<Target>]) -> Option<Vec<usize>> {
-        let mut missing = vec![0usize; drafts.len()];
-        let mut users: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
+        let mut dag = DiGraphMap::<usize, ()>::new();
+        (0..drafts.len()).for_each(|id| _ = dag.add_node(id));
         for (id, targets) in targets.iter().enumerate() {
-            let needed: BTreeSet<usize> = targets
-                .iter()
-                .flat_map(|target| &target.nodes)
-                .copied()
-                .collect();
-            missing[id] = needed.len();
-            needed.into_iter().for_each(|needed| users[needed].push(id));
+            let needed = targets.iter().flat_map(|target| &target.nodes);
+            needed.for_each(|&needed| _ = dag.add_edge(needed, id, ()));
         }
-        let mut ready: BinaryHeap<Reverse<usize>> = (0..drafts.len())
-            .filter(|&id| missing[id] == 0)
-            .map(Reverse)
-            .collect();
+        let components = tarjan_scc(&dag);
+        let cycles = components
+            .iter()
+            .filter(|c| c.len() > 1 || dag.contains_edge(c[0], c[0]));
+        let cycles: Vec<&Vec<usize>> = cycles.collect();
+        if !cycles.is_empty() {
+            let cycles = cycles.into_iter();
+            cycles.for_each(|cycle| self.report_cycle(drafts, targets, cycle));
+            return None;
+        }
+        // petgraph's own toposort would not keep the file's order.
+        let needs = |id| dag.neighbors_directed(id, Direction::Incoming).count();
+        let mut missing: Vec<usize> = (0..drafts.len()).map(needs).collect();
+        let free = (0..drafts.len()).filter(|&id| missing[id] == 0);
+        let mut ready: BinaryHeap<Reverse<usize>> = free.map(Reverse).collect();
         let mut order = Vec::new();
         while let Some(Reverse(id)) = ready.pop() {
             order.push(id);
-            for &user in &users[id] {
+            for user in dag.neighbors(id) {
                 missing[user] -= 1;
                 if missing[user] == 0 {
                     ready.push(Reverse(user));
                 }
             }
         }
-        if order.len() == drafts.len() {
-            return Some(order);
-        }
-        self.report_cycle(drafts, targets, &missing);
-        None
+        Some(order)
     }
 
-    fn report_cycle(&mut self, drafts: &[Draft], targets: &[Vec<Target>], missing: &[usize]) {
-        // From any stuck node, going to a stuck node it needs must come round.
-        let stuck = |id: usize| missing[id] > 0;
-        let needs = |id: usize| {
-            let nodes = targets[id].iter().flat_map(|target| &target.nodes).copied();
-            nodes.into_iter().find(|&needed| stuck(needed))
+    /// `among`: a strongly connected component. Following needs within it must come round.
+    fn report_cycle(&mut self, drafts: &[Draft], targets: &[Vec<Target>], among: &[usize]) {
+        let next = |id: usize| {
+            let mut needed = targets[id].iter().flat_map(|target| &target.nodes);
+            *needed
+                .find(|node| among.contains(node))
+                .expect("strongly connected")
         };
-        let mut path: Vec<usize> = Vec::new();
-        let mut at = (0..drafts.len()).find(|&id| stuck(id) && needs(id).is_some());
-        while let Some(id) = at {
-            if let Some(start) = path.iter().position(|&seen| seen == id) {
+        let first = *among.iter().min().expect("not empty");
+        let mut path = vec![first];
+        loop {
+            let needed = next(path[path.len() - 1]);
+            if let Some(start) = path.iter().position(|&seen| seen == needed) {
                 path.drain(..start);
                 break;
             }
-            path.push(id);
-            at = needs(id);
+            path.push(needed);
         }
-        let mut names: Vec<String> = path
-            .iter()
-            .map(|&id| format!("`{}`", drafts[id].name))
-            .collect();
-        names.extend(names.first().cloned());
-        let span = path
-            .first()
-            .map_or_else(Span::default, |&id| drafts[id].written.span.clone());
+        let name = |id: &usize| format!("`{}`", drafts[*id].name);
+        let names: Vec<String> = path.iter().chain(path.first()).map(name).collect();
+        let message = format!("the stages form a cycle: {}", names.join(" needs "));
+        let span = drafts[path[0]].written.span.clone();
         self.problem(
-            Diagnostic::error(format!(
-                "the stages form a cycle: {}",
-                names.join(" needs ")
-            ))
-            .at(span)
-            .help("in a `repeat`, `previous.x` refers to the iteration before"),
+            Diagnostic::error(message)
+                .at(span)
+                .help("in a `repeat`, `previous.x` refers to the iteration before"),
         );
     }
 

@@ -1,0 +1,474 @@
+//! Workflow files that are wrong in one way each, and what is said of them: message, line, column
+//! and help. Stage kinds are small ones of the test's own.
+
+use std::path::Path;
+
+use climb_engine::command::CommandStage;
+use climb_engine::context::TaskContext;
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::load::{Loaded, load_text};
+use climb_engine::stage::{
+    Arity, InputPort, OutputPort, ParamProblem, Params, Registry, Stage, erase,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! stage {
+    ($name:ident, $kind:literal, $params:ty, in: [$(($in:literal, $ity:literal, $arity:ident)),*],
+     out: ($out:literal, $items:expr)) => {
+        struct $name;
+        impl Stage for $name {
+            const KIND: &'static str = $kind;
+            const VERSION: u32 = 1;
+            const DOC: &'static str = "for tests";
+            type Params = $params;
+            fn inputs() -> Vec<InputPort> {
+                vec![$(InputPort { name: $in, ty: $ity, arity: Arity::$arity, doc: "" }),*]
+            }
+            fn outputs() -> Vec<OutputPort> {
+                vec![OutputPort { name: $out, ty: $out, items: $items, doc: "" }]
+            }
+            fn run(_: &$params, _: &TaskContext) -> anyhow::Result<()> {
+                unreachable!("nothing is run here")
+            }
+        }
+    };
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Plain {}
+impl Params for Plain {}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Knobs {
+    #[schemars(range(min = 1, max = 100))]
+    count: usize,
+    mode: Mode,
+    inner: Inner,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    #[default]
+    Fast,
+    Careful,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Inner {
+    rate: f64,
+}
+
+impl Default for Knobs {
+    fn default() -> Knobs {
+        Knobs {
+            count: 2,
+            mode: Mode::Fast,
+            inner: Inner::default(),
+        }
+    }
+}
+
+impl Params for Knobs {
+    fn problems(&self) -> Vec<ParamProblem> {
+        if self.inner.rate < 0.0 {
+            return vec![ParamProblem::new("inner.rate", "the rate is negative")];
+        }
+        Vec::new()
+    }
+}
+
+stage!(Texts, "texts", Knobs, in: [], out: ("texts", None));
+stage!(Vectors, "vectors", Plain, in: [("texts", "texts", One)], out: ("vectors", None));
+stage!(Draw, "draw", Knobs, in: [("vectors", "vectors", One), ("fit", "fit", Optional)],
+    out: ("draws", Some("draw")));
+stage!(Try, "try", Knobs, in: [("draw", "draw", One)], out: ("tried", None));
+stage!(Fit, "fit", Plain, in: [("tried", "tried", Many)], out: ("fit", None));
+
+fn registry() -> Registry {
+    Registry::new(vec![
+        erase::<Texts>(),
+        erase::<Vectors>(),
+        erase::<Draw>(),
+        erase::<Try>(),
+        erase::<Fit>(),
+        Box::new(CommandStage),
+    ])
+}
+
+fn load(text: &str) -> Result<Loaded, Vec<String>> {
+    load_with(text, &[])
+}
+
+/// Errors as `LINE:COLUMN message | help`.
+fn load_with(text: &str, set: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+    let set = set.iter().map(|(a, b)| (a.to_string(), b.to_string()));
+    let env = |name: &str| (name == "HOME").then(|| "/home/me".to_string());
+    let loaded = load_text(
+        text,
+        Path::new("w.yaml"),
+        &set.collect::<Vec<_>>(),
+        &registry(),
+        &env,
+    );
+    let line = |d: Diagnostic| {
+        let place = d
+            .span
+            .map_or("-".into(), |s| format!("{}:{}", s.line, s.column));
+        let help = d.help.map_or(String::new(), |help| format!(" | {help}"));
+        format!("{place} {}{help}", d.message)
+    };
+    loaded.map_err(|problems| problems.into_iter().map(line).collect())
+}
+
+#[track_caller]
+fn wrong(text: &str, expected: &[&str]) {
+    match load(text) {
+        Ok(_) => panic!("this is right:\n{text}"),
+        Err(found) => assert_eq!(found, expected, "\n{text}"),
+    }
+}
+
+const GOOD: &str = r#"
+name: good
+params: {count: 3, runs: [4, 2]}
+stages:
+  texts: {uses: texts, with: {count: "${params.count}"}}
+  vectors: {uses: vectors, needs: {texts: texts}}
+  search:
+    repeat:
+      over: "${params.runs}"
+      as: runs
+      stages:
+        draw: {uses: draw, needs: {vectors: vectors, fit: previous.fit}, with: {count: "${runs}"}}
+        try: {uses: try, foreach: {draw: draw}}
+        fit: {uses: fit, needs: {tried: all.try}}
+  last: {uses: fit, needs: {tried: search.all.try}}
+"#;
+
+#[test]
+fn a_good_workflow_is_unrolled() {
+    let graph = load(GOOD).unwrap().graph;
+    let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+    let (once, twice) = (
+        ["search[1].draw", "search[1].try", "search[1].fit"],
+        ["search[2].draw", "search[2].try", "search[2].fit"],
+    );
+    assert_eq!(
+        names,
+        [&["texts", "vectors"][..], &once, &twice, &["last"]].concat()
+    );
+    let node = |name: &str| &graph.nodes[graph.find(name).unwrap()];
+    assert_eq!(node("search[2].draw").params["count"], 2);
+    // All iterations so far, and all of them.
+    assert_eq!(node("search[2].fit").inputs[0].from.len(), 2);
+    assert_eq!(node("last").inputs[0].from.len(), 2);
+}
+
+#[test]
+fn set_changes_params_and_with_and_nothing_else() {
+    let graph = load_with(GOOD, &[("params.runs", "[1, 1, 1]")])
+        .unwrap()
+        .graph;
+    assert!(graph.find("search[3].fit").is_some());
+    let graph = load_with(GOOD, &[("stages.texts.with.mode", "careful")])
+        .unwrap()
+        .graph;
+    assert_eq!(graph.nodes[0].params["mode"], "careful");
+    let error = |name, value| load_with(GOOD, &[(name, value)]).unwrap_err();
+    assert_eq!(
+        error("params.coun", "3"),
+        [
+            "- --set params.coun: there is no `params.coun` in the workflow | did you mean \
+          `params.count`?"
+        ]
+    );
+    assert_eq!(
+        error("count", "3"),
+        ["- --set count: only `params.…` and `stages.…` can be set | write `--set params.count=3`"]
+    );
+    let unparsed = error("params.count", "[");
+    assert!(
+        unparsed[0].starts_with("- --set params.count: `[` is no YAML value"),
+        "{unparsed:?}"
+    );
+    assert_eq!(
+        error("params.count", "many"),
+        ["5:37 `count` must be an integer, not the string \"many\""]
+    );
+}
+
+#[test]
+fn names_that_are_nearly_right_get_a_suggestion() {
+    wrong(
+        "stages:\n  texts: {uses: text}\n",
+        &["2:17 unknown stage kind `text` | did you mean `texts`?"],
+    );
+    wrong(
+        "stages:\n  texts:\n    uses: texts\n    wiht: {}\n",
+        &["4:5 `wiht` means nothing in a stage | did you mean `with`?"],
+    );
+    wrong(
+        "stages:\n  texts:\n    uses: texts\n    with:\n      cuont: 3\n",
+        &["5:7 unknown parameter `cuont` | did you mean `count`?"],
+    );
+    wrong(
+        "stages:\n  texts: {uses: texts}\n  vectors:\n    uses: vectors\n    needs: {texts: text}\n",
+        &["5:20 there is no stage `text` | did you mean `texts`?"],
+    );
+    wrong(
+        "stages:\n  texts: {uses: texts}\n  vectors: {uses: vectors, needs: {txets: texts}}\n",
+        &[
+            "3:3 `vectors` needs its port `texts` (texts) wired | for example `needs: {texts: \
+             texts.texts}`",
+            "3:36 `vectors` has no input port `txets` | did you mean `texts`?",
+        ],
+    );
+    wrong(
+        "params: {count: 1}\nstages:\n  texts: {uses: texts, with: {count: \"${params.cont}\"}}\n",
+        &["3:38 `params.cont` is not defined | did you mean `params.count`?"],
+    );
+    wrong(
+        "stages:\n  texts: {uses: texts, with: {mode: carefull}}\n",
+        &["2:37 `mode` cannot be the string \"carefull\" | did you mean `careful`?"],
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type_or_size_are_found() {
+    let with = |with: &str, expected: &str| {
+        let text = format!("stages:\n  texts:\n    uses: texts\n    with: {{{with}}}\n");
+        wrong(&text, &[expected]);
+    };
+    with("count: 0", "4:19 `count` must be at least 1, not 0");
+    with("count: 101", "4:19 `count` must be at most 100, not 101");
+    with(
+        "count: three",
+        "4:19 `count` must be an integer, not the string \"three\"",
+    );
+    with(
+        "count: 1_0",
+        "4:19 `count` must be an integer, not the string \"1_0\" | YAML takes digits with `_` for \
+         text; write 10",
+    );
+    with("inner: {rate: -1}", "4:26 the rate is negative");
+    with(
+        "inner: {rat: 1}",
+        "4:20 unknown parameter `rat` | did you mean `rate`?",
+    );
+    with("count: .nan", "1:1 `.nan` is no number to compute with");
+}
+
+#[test]
+fn wiring_of_another_type_is_found() {
+    let draw = |vectors: &str| {
+        format!(
+            "stages:\n  texts: {{uses: texts}}\n  draw: {{uses: draw, needs: {{vectors: {vectors}}}}}\n"
+        )
+    };
+    wrong(
+        &draw("texts"),
+        &[
+            "3:38 port `vectors` wants vectors, but `texts` makes texts | its outputs: texts.texts \
+           (texts)",
+        ],
+    );
+    wrong(
+        &draw("texts.vectors"),
+        &["3:38 `texts` has no output `vectors` | its outputs are texts"],
+    );
+}
+
+#[test]
+fn lists_and_single_artifacts_are_told_apart() {
+    let text = |rest: &str| {
+        let vectors = "vectors: {uses: vectors, needs: {texts: texts}}";
+        let draw = "draw: {uses: draw, needs: {vectors: vectors}}";
+        format!("stages:\n  texts: {{uses: texts}}\n  {vectors}\n  {draw}\n{rest}\n")
+    };
+    wrong(
+        &text("  try: {uses: try, foreach: {draw: vectors}}"),
+        &[
+            "5:36 port `draw` wants draw, but `vectors` makes vectors | its outputs: \
+           vectors.vectors (vectors)",
+        ],
+    );
+    wrong(
+        &text("  try: {uses: try, foreach: {draw: draw}}\n  fit: {uses: fit, needs: {tried: try}}"),
+        &[
+            "6:35 `try` is many tasks, each with an output | take all of them with `all.try`, or \
+           map over them with `foreach`",
+        ],
+    );
+}
+
+#[test]
+fn cycles_are_named_each() {
+    let stage = |name: &str, needs: &str| {
+        let with = "{run: [\"true\"], outputs: {y: t}}";
+        format!("  {name}: {{uses: command, needs: {{x: {needs}}}, with: {with}}}\n")
+    };
+    let stages = [("a", "b"), ("b", "a"), ("c", "c"), ("d", "a")];
+    let stages: String = stages
+        .iter()
+        .map(|(name, needs)| stage(name, needs))
+        .collect();
+    let help = "in a `repeat`, `previous.x` refers to the iteration before";
+    wrong(
+        &format!("stages:\n{stages}"),
+        &[
+            &format!("2:3 the stages form a cycle: `a` needs `b` needs `a` | {help}"),
+            &format!("4:3 the stages form a cycle: `c` needs `c` | {help}"),
+        ],
+    );
+    wrong(
+        "params: {a: \"${params.b}\", b: \"${params.a}\"}\nstages: {t: {uses: texts}}\n",
+        &["1:10 parameters refer to each other in a circle: `a`, `b`"],
+    );
+}
+
+#[test]
+fn what_is_no_workflow_is_said_to_be_none() {
+    let none = "1:1 a workflow is a mapping with `params` and `stages` | workflows/quickstart.yaml \
+                is one to start from";
+    wrong("", &[none]);
+    wrong("- a\n", &[none]);
+    wrong("params: {}\n", &["1:1 the workflow has no `stages`"]);
+    wrong("stages: {}\n", &["1:1 `stages` is empty"]);
+    wrong(
+        "stages:\n  a: 3\n",
+        &["2:3 stage `a` must be a mapping with `uses`"],
+    );
+    wrong(
+        "stages:\n  a: {}\n",
+        &[
+            "2:3 stage `a` does not say what it uses | add `uses:` with one of command, draw, fit, \
+           texts, try, vectors",
+        ],
+    );
+    wrong(
+        "stage:\n  a: {uses: texts}\n",
+        &[
+            "1:1 `stage` means nothing at the top | did you mean `stages`?",
+            "1:1 the workflow has no `stages`",
+        ],
+    );
+    wrong(
+        "stages:\n  a: {uses: texts}\n  a: {uses: texts}\n",
+        &["3:3 `a` is here twice"],
+    );
+}
+
+#[test]
+fn broken_yaml_has_a_place() {
+    let error = load("stages:\n  a: {uses: [\n").unwrap_err();
+    assert!(
+        error[0].starts_with("2:") && error[0].contains("this is not YAML"),
+        "{error:?}"
+    );
+    let error = load("stages:\n\ta: 1\n").unwrap_err();
+    assert!(error[0].starts_with("2:1 this is not YAML"), "{error:?}");
+}
+
+#[test]
+fn all_is_said_at_once() {
+    let errors = load(
+        "params: {n: 1}\nstages:\n  a: {uses: textes}\n  b: {uses: texts, with: {count: 0}}\n  \
+         c: {uses: vectors, needs: {texts: bb}}\n  d: {uses: texts, with: {count: \"${params.m}\"}}\n",
+    );
+    let errors = errors.unwrap_err();
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+}
+
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_string();
+    for i in 1..12 {
+        let items = vec![format!("*a{}", i - 1); 10].join(", ");
+        text.push_str(&format!("a{i}: &a{i} [{items}]\n"));
+    }
+    let error = load(&text).unwrap_err();
+    let refused = ["repetition limit", "too many values"];
+    assert!(
+        refused.iter().any(|part| error[0].contains(part)),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for (open, close) in [("[", "]"), ("{a: ", "}")] {
+        let text = format!("stages: {}{}", open.repeat(5000), close.repeat(5000));
+        let error = load(&text).unwrap_err();
+        assert!(
+            error.len() == 1 && error[0].contains("nested too deeply"),
+            "{error:?}"
+        );
+    }
+    let steps: String = (1..3000)
+        .map(|i| format!("{}- \n", " ".repeat(i)))
+        .collect();
+    assert!(load(&format!("stages:\n{steps}")).is_err());
+}
+
+mod never_panics {
+    use climb_engine::graph::Graph;
+    use proptest::prelude::*;
+
+    use super::{GOOD, load, load_with};
+
+    /// The good workflow with one stretch replaced.
+    fn damaged() -> impl Strategy<Value = String> {
+        let words = ["${", "${params.", "&a *a", "<<: ", "!!x ", "- ", "{", "]"];
+        let piece = prop_oneof![
+            "[ -~\n]{0,8}",
+            "\\PC{0,4}",
+            proptest::sample::select(words.to_vec()).prop_map(String::from),
+        ];
+        (0..GOOD.len(), 0usize..12, piece).prop_map(|(at, cut, piece)| {
+            let end = (at + cut).min(GOOD.len());
+            format!("{}{piece}{}", &GOOD[..at], &GOOD[end..])
+        })
+    }
+
+    fn params(graph: &Graph) -> Vec<(String, String)> {
+        let nodes = graph.nodes.iter();
+        nodes
+            .map(|node| (node.name.clone(), node.params.to_string()))
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn on_damaged_workflows(text in damaged()) {
+            if let Err(errors) = load(&text) {
+                prop_assert!(!errors.is_empty(), "refused without a word");
+            }
+        }
+
+        #[test]
+        fn on_any_text(text in "\\PC{0,80}") {
+            let _ = load(&text);
+        }
+
+        #[test]
+        fn on_any_setting(name in "(params|stages)\\.[a-z.\\[\\]]{0,12}", value in "\\PC{0,12}") {
+            let _ = load_with(GOOD, &[(&name, &value)]);
+        }
+
+        #[test]
+        fn and_comments_change_nothing(line in 0usize..15, comment in "[ a-z:{}]{0,20}") {
+            let mut lines: Vec<&str> = GOOD.lines().collect();
+            let comment = format!("   # {comment}");
+            lines.insert(line.min(lines.len()), &comment);
+            let graph = load(&lines.join("\n")).unwrap().graph;
+            prop_assert_eq!(params(&graph), params(&load(GOOD).unwrap().graph));
+        }
+    }
+}
