@@ -198,7 +198,7 @@ fn set_changes_params_and_with_and_nothing_else() {
     );
     assert_eq!(
         error("params.count", "many"),
-        ["5:37 `count` must be an integer, not the string \"many\""]
+        ["5:38 `count` must be an integer, not the string \"many\""]
     );
 }
 
@@ -210,7 +210,7 @@ fn names_that_are_nearly_right_get_a_suggestion() {
     );
     wrong(
         "stages:\n  texts:\n    uses: texts\n    wiht: {}\n",
-        &["4:5 `wiht` means nothing in a stage | did you mean `with`?"],
+        &["4:5 unknown key `wiht` in a stage | did you mean `with`?"],
     );
     wrong(
         "stages:\n  texts:\n    uses: texts\n    with:\n      cuont: 3\n",
@@ -273,13 +273,13 @@ fn wiring_of_another_type_is_found() {
     wrong(
         &draw("texts"),
         &[
-            "3:38 port `vectors` wants vectors, but `texts` makes texts | its outputs: texts.texts \
+            "3:39 port `vectors` wants vectors, but `texts` makes texts | its outputs: texts.texts \
            (texts)",
         ],
     );
     wrong(
         &draw("texts.vectors"),
-        &["3:38 `texts` has no output `vectors` | its outputs are texts"],
+        &["3:39 `texts` has no output `vectors` | its outputs: texts"],
     );
 }
 
@@ -341,7 +341,7 @@ fn what_is_no_workflow_is_said_to_be_none() {
     wrong("stages: {}\n", &["1:1 `stages` is empty"]);
     wrong(
         "stages:\n  a: 3\n",
-        &["2:3 stage `a` must be a mapping with `uses`"],
+        &["2:6 stage `a` must be a mapping with `uses`"],
     );
     wrong(
         "stages:\n  a: {}\n",
@@ -353,8 +353,8 @@ fn what_is_no_workflow_is_said_to_be_none() {
     wrong(
         "stage:\n  a: {uses: texts}\n",
         &[
-            "1:1 `stage` means nothing at the top | did you mean `stages`?",
             "1:1 the workflow has no `stages`",
+            "1:1 unknown key `stage` at the top | did you mean `stages`?",
         ],
     );
     wrong(

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Span};
 const MAX_BYTES: usize = 4 << 20;
 /// More values than this after aliases are expanded is an alias bomb.
 const MAX_VALUES: usize = 200_000;
+const TOO_DEEP: &str = "this is nested too deeply for a workflow";
 
 /// The document's value, `<<` merged, and its places.
 pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
@@ -24,7 +25,7 @@ pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
         return Err(Diagnostic::error(message));
     }
     let place = spans::read(text, file).map_err(|TooDeep(span)| {
-        Diagnostic::error("this is nested too deeply for a workflow").at(span)
+        Diagnostic::error(TOO_DEEP).at(span)
     })?;
     let mut yaml: serde_yaml::Value =
         serde_yaml::from_str(text).map_err(|error| yaml_error(&error, text, file, &place))?;
@@ -43,13 +44,14 @@ pub fn parse_value(text: &str) -> Result<Value, String> {
 }
 
 fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Place>) -> Diagnostic {
-    let mut duplicates = Vec::new();
-    place.duplicate_keys(&mut duplicates);
-    if let Some((name, span)) = duplicates.into_iter().next() {
+    if let Some((name, span)) = place.duplicate_keys().into_iter().next() {
         return Diagnostic::error(format!("`{name}` is here twice")).at(span);
     }
     let whole = error.to_string();
-    let message = whole.split(" at line ").next().unwrap_or(&whole);
+    let message = match whole.split(" at line ").next().unwrap_or(&whole) {
+        "recursion limit exceeded" => TOO_DEEP.to_string(),
+        other => format!("this is not YAML: {other}"),
+    };
     let span = match error.location() {
         Some(at) => {
             // At the end of the file: point at the last line there is.
@@ -65,7 +67,7 @@ fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Pla
         }
         None => place.value(&[]),
     };
-    Diagnostic::error(format!("this is not YAML: {message}")).at(span)
+    Diagnostic::error(message).at(span)
 }
 
 /// YAML values as JSON ones, within a budget.

@@ -119,9 +119,7 @@ impl Loader<'_> {
     }
 
     fn report_duplicates(&mut self) {
-        let mut duplicates = Vec::new();
-        self.place.duplicate_keys(&mut duplicates);
-        for (name, span) in duplicates {
+        for (name, span) in self.place.duplicate_keys() {
             self.error_at(
                 format!("`{name}` is here twice; the first one counts for nothing"),
                 span,

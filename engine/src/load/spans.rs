@@ -3,7 +3,7 @@
 //! serde_yaml keeps no positions, so the text is parsed a second time for its events. Aliases share
 //! the node of their anchor and are never expanded, so alias bombs cost nothing here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -87,19 +87,34 @@ impl Place {
     }
 
     /// Keys that a mapping has twice: name and the second place.
-    pub fn duplicate_keys(&self, found: &mut Vec<(String, Span)>) {
+    pub fn duplicate_keys(&self) -> Vec<(String, Span)> {
+        let mut found = Vec::new();
+        self.collect_duplicates(&mut found, &mut HashSet::new());
+        found
+    }
+
+    /// `seen`: an alias shares its anchor's node, which is visited once.
+    fn collect_duplicates(
+        &self,
+        found: &mut Vec<(String, Span)>,
+        seen: &mut HashSet<*const Place>,
+    ) {
+        if !seen.insert(self) {
+            return;
+        }
         match &self.children {
             Children::None => {}
-            Children::List(items) => items.iter().for_each(|item| item.duplicate_keys(found)),
+            Children::List(items) => {
+                let items = items.iter();
+                items.for_each(|item| item.collect_duplicates(found, seen));
+            }
             Children::Map(entries) => {
-                for (i, (name, span, child)) in entries.iter().enumerate() {
-                    if entries[..i].iter().any(|(earlier, ..)| earlier == name) {
+                let mut names = HashSet::new();
+                for (name, span, child) in entries {
+                    if !names.insert(name) {
                         found.push((name.clone(), span.clone()));
                     }
-                    // An alias's target is visited where its anchor stands.
-                    if Rc::strong_count(child) == 1 {
-                        child.duplicate_keys(found);
-                    }
+                    child.collect_duplicates(found, seen);
                 }
             }
         }

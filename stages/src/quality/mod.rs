@@ -4,6 +4,8 @@
 
 mod classifier;
 mod heuristics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

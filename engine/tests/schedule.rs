@@ -1,0 +1,355 @@
+//! The scheduler over random workflows: what runs, how often, beside what, and what comes out,
+//! against a model that knows nothing of threads or caches. Stage kinds are small ones of the
+//! test's own; the cache is real.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use climb_cache::Cache;
+use climb_engine::context::TaskContext;
+use climb_engine::event::{Event, Outcome};
+use climb_engine::load::load_text;
+use climb_engine::resources::Machine;
+use climb_engine::schedule::{Run, RunOptions, RunResult, Setting};
+use climb_engine::sources::NodeSources;
+use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Registry, Stage, erase};
+use proptest::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Work {
+    value: u8,
+    /// The length of its list output.
+    items: u8,
+    /// Fails; a stage that maps over a list fails for the item whose text ends in `0`.
+    fails: bool,
+}
+
+impl Params for Work {}
+
+/// What a task writes: all that went into it.
+fn content(work: &Work, item: Option<&str>, from: &[String]) -> String {
+    let text = format!("{} {} {item:?} {from:?}", work.value, work.items);
+    blake3::hash(text.as_bytes()).to_hex()[..12].to_string()
+}
+
+fn item(whole: &str, i: u8) -> String {
+    format!("{whole}-{i}")
+}
+
+fn fails(work: &Work, item: Option<&str>) -> bool {
+    work.fails && item.is_none_or(|item| item.ends_with('0'))
+}
+
+fn run_work(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
+    let read = |path: &Path| std::fs::read_to_string(path);
+    let item_text = cx.optional("item").map(read).transpose()?;
+    let from = cx.list("from").iter().map(|input| read(&input.path));
+    let from: Vec<String> = from.collect::<Result<_, _>>()?;
+    anyhow::ensure!(!fails(work, item_text.as_deref()), "told to fail");
+    let whole = content(work, item_text.as_deref(), &from);
+    std::fs::write(cx.output("text"), &whole)?;
+    if cx.optional("item").is_none() {
+        let list = cx.output_folder("list")?;
+        for i in 0..work.items {
+            std::fs::write(list.join(format!("{i}")), item(&whole, i))?;
+        }
+    }
+    Ok(())
+}
+
+const FROM: InputPort = InputPort {
+    name: "from",
+    ty: "text",
+    arity: Arity::Many,
+    doc: "",
+};
+const TEXT: OutputPort = OutputPort {
+    name: "text",
+    ty: "text",
+    items: None,
+    doc: "",
+};
+
+struct Whole;
+
+impl Stage for Whole {
+    const KIND: &'static str = "whole";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "for tests";
+    type Params = Work;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![FROM]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        let list = OutputPort {
+            name: "list",
+            ty: "list",
+            items: Some("item"),
+            doc: "",
+        };
+        vec![TEXT, list]
+    }
+
+    fn run(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
+        run_work(work, cx)
+    }
+}
+
+struct Each;
+
+impl Stage for Each {
+    const KIND: &'static str = "each";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "for tests";
+    type Params = Work;
+
+    fn inputs() -> Vec<InputPort> {
+        let item = InputPort {
+            name: "item",
+            ty: "item",
+            arity: Arity::One,
+            doc: "",
+        };
+        vec![FROM, item]
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![TEXT]
+    }
+
+    fn run(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
+        run_work(work, cx)
+    }
+}
+
+/// One stage of a random workflow; it may refer to those before it.
+#[derive(Clone, Debug)]
+struct Drawn {
+    work: Work,
+    cpus: u8,
+    from: BTreeSet<usize>,
+    /// Maps over the list of an earlier stage.
+    over: Option<usize>,
+}
+
+fn workflows() -> impl Strategy<Value = Vec<Drawn>> {
+    let stage = (
+        (0u8..2, 0u8..4, proptest::bool::weighted(0.15)),
+        1u8..4,
+        proptest::collection::vec(any::<proptest::sample::Index>(), 0..3),
+        proptest::option::weighted(0.4, any::<proptest::sample::Index>()),
+    );
+    proptest::collection::vec(stage, 1..9).prop_map(|stages| {
+        let mut drawn: Vec<Drawn> = Vec::new();
+        for (i, ((value, items, fails), cpus, from, over)) in stages.into_iter().enumerate() {
+            let lists: Vec<usize> = (0..i).filter(|&j| drawn[j].over.is_none()).collect();
+            let over = over.filter(|_| !lists.is_empty());
+            let from = from.iter().filter(|_| i > 0).map(|index| index.index(i));
+            let work = Work {
+                value,
+                items,
+                fails,
+            };
+            drawn.push(Drawn {
+                work,
+                cpus,
+                from: from.collect(),
+                over: over.map(|index| lists[index.index(lists.len())]),
+            });
+        }
+        drawn
+    })
+}
+
+fn yaml(workflow: &[Drawn]) -> String {
+    let mut text = String::from("stages:\n");
+    for (i, stage) in workflow.iter().enumerate() {
+        let Work {
+            value,
+            items,
+            fails,
+        } = stage.work;
+        let kind = if stage.over.is_some() {
+            "each"
+        } else {
+            "whole"
+        };
+        text += &format!(
+            "  s{i}:\n    uses: {kind}\n    resources: {{cpus: {}}}\n",
+            stage.cpus
+        );
+        text += &format!("    with: {{value: {value}, items: {items}, fails: {fails}}}\n");
+        let from = stage.from.iter().map(|&j| match workflow[j].over {
+            Some(_) => format!("all.s{j}.text"),
+            None => format!("s{j}.text"),
+        });
+        let from: Vec<String> = from.collect();
+        text += &format!("    needs: {{from: [{}]}}\n", from.join(", "));
+        if let Some(list) = stage.over {
+            text += &format!("    foreach: {{item: s{list}.list}}\n");
+        }
+    }
+    text
+}
+
+/// What a stage's tasks come to: their texts, where they succeed. `None`: they never start.
+type Expected = Vec<Option<Vec<Result<String, ()>>>>;
+
+fn model(workflow: &[Drawn]) -> Expected {
+    let mut expected: Expected = Vec::new();
+    for stage in workflow {
+        let whole = |j: &usize| -> Option<Vec<String>> {
+            let tasks = expected[*j].clone()?.into_iter();
+            tasks.collect::<Result<_, _>>().ok()
+        };
+        let from: Option<Vec<Vec<String>>> = stage.from.iter().map(whole).collect();
+        let items: Option<Vec<Option<String>>> = match stage.over {
+            None => Some(vec![None]),
+            Some(list) => whole(&list).map(|texts| {
+                let items = 0..workflow[list].work.items;
+                items.map(|i| Some(item(&texts[0], i))).collect()
+            }),
+        };
+        expected.push(from.zip(items).map(|(from, items)| {
+            let from = from.concat();
+            let task = |item: &Option<String>| match fails(&stage.work, item.as_deref()) {
+                true => Err(()),
+                false => Ok(content(&stage.work, item.as_deref(), &from)),
+            };
+            items.iter().map(task).collect()
+        }));
+    }
+    expected
+}
+
+/// The texts of the tasks that succeed, by task name.
+fn succeeding(workflow: &[Drawn], expected: &Expected) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    for (i, tasks) in expected.iter().enumerate() {
+        for (item, text) in tasks.iter().flatten().enumerate() {
+            let name = match workflow[i].over {
+                Some(_) => format!("s{i}[{item}]"),
+                None => format!("s{i}"),
+            };
+            text.iter()
+                .for_each(|text| _ = texts.insert(name.clone(), text.clone()));
+        }
+    }
+    texts
+}
+
+/// What was seen of a run.
+struct Seen {
+    result: RunResult,
+    /// Task keys that were executed to their end, in order.
+    executed: Vec<String>,
+    most_cpus: usize,
+}
+
+fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen {
+    let registry = Registry::new(vec![erase::<Whole>(), erase::<Each>()]);
+    let file = cache.dir().join("w.yaml");
+    let loaded = load_text(&yaml(workflow), &file, &[], &registry, &|_| None);
+    let graph = loaded
+        .unwrap_or_else(|e| panic!("{e:#?}\n{}", yaml(workflow)))
+        .graph;
+    let setting = Setting {
+        graph: &graph,
+        registry: &registry,
+        cache,
+        sources: &NodeSources::new(),
+    };
+    let options = RunOptions {
+        machine: Machine {
+            cpus,
+            memory_bytes: 1 << 30,
+            gpus: 0,
+        },
+        keep_going,
+        exe: "/no/process/is/started/here".into(),
+        command: Vec::new(),
+    };
+    let wanted: Vec<usize> = workflow
+        .iter()
+        .map(|s| usize::from(s.cpus).min(cpus))
+        .collect();
+    let cpus_of = |stage: &str| wanted[stage[1..].parse::<usize>().expect("sN")];
+    let (mut executed, mut used, mut most_cpus) = (Vec::new(), 0, 0);
+    let mut running = BTreeSet::new();
+    let result = Run::new(setting, options).execute(&mut |stamped| match &stamped.event {
+        Event::TaskStarted { stage, task, .. } => {
+            running.insert(task.clone());
+            used += cpus_of(stage);
+            most_cpus = most_cpus.max(used);
+        }
+        Event::TaskFinished {
+            stage, task, key, ..
+        } if running.remove(task) => {
+            used -= cpus_of(stage);
+            executed.push(key.hex());
+        }
+        Event::TaskFailed { stage, .. } => used -= cpus_of(stage),
+        _ => {}
+    });
+    Seen {
+        result: result.expect("the journal can be written"),
+        executed,
+        most_cpus,
+    }
+}
+
+/// What the run's finished tasks wrote, by task name.
+fn texts(cache: &Cache, result: &RunResult) -> BTreeMap<String, String> {
+    let tasks = result.stages.iter().flat_map(|stage| &stage.tasks);
+    let text = |task: &climb_engine::schedule::TaskResult| {
+        let path = cache.checkout(&task.outputs["text"]).expect("intact");
+        std::fs::read_to_string(path).expect("readable")
+    };
+    tasks.map(|task| (task.name.clone(), text(task))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn all_that_can_run_does_and_nothing_twice(workflow in workflows(), cpus in 1usize..5) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), "test").unwrap();
+        let expected = model(&workflow);
+        let seen = run(&cache, &workflow, cpus, true);
+
+        prop_assert_eq!(texts(&cache, &seen.result), succeeding(&workflow, &expected));
+        let unique: BTreeSet<&String> = seen.executed.iter().collect();
+        prop_assert_eq!(unique.len(), seen.executed.len(), "a task was executed twice");
+        prop_assert!(seen.most_cpus <= cpus, "{} of {cpus} cpus", seen.most_cpus);
+        let any_failed = expected.iter().flatten().flatten().any(Result::is_err);
+        let outcome = if any_failed { Outcome::Failed } else { Outcome::Succeeded };
+        prop_assert_eq!(seen.result.outcome, outcome);
+
+        // Again: what succeeded is there, what failed is tried once more.
+        let again = run(&cache, &workflow, 1, true);
+        prop_assert!(again.executed.is_empty(), "{:?} ran again", again.executed);
+        prop_assert_eq!(again.result.outcome, outcome);
+        prop_assert_eq!(texts(&cache, &again.result), texts(&cache, &seen.result));
+    }
+
+    #[test]
+    fn the_first_failure_stops_the_rest_and_keeps_what_is_done(workflow in workflows()) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), "test").unwrap();
+        let succeeding = succeeding(&workflow, &model(&workflow));
+        let seen = run(&cache, &workflow, 2, false);
+        for (name, text) in texts(&cache, &seen.result) {
+            prop_assert_eq!(Some(&text), succeeding.get(&name), "{}", name);
+        }
+        // Going on executes only the others.
+        let rest = run(&cache, &workflow, 2, true);
+        prop_assert!(rest.executed.iter().all(|key| !seen.executed.contains(key)));
+        prop_assert_eq!(texts(&cache, &rest.result), succeeding);
+    }
+}
