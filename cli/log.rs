@@ -101,9 +101,9 @@ fn describe(event: &Stamped) -> Option<String> {
             outcome, summary, ..
         } => {
             let outcome = format!("{outcome:?}").to_lowercase();
-            let (ran, cached) = (summary.tasks_run, summary.tasks_cached);
+            let (ran, cached) = (text::count(summary.tasks_run, "task"), summary.tasks_cached);
             let wall = text::seconds(summary.wall_seconds);
-            format!("run {outcome} after {wall}: {ran} tasks run, {cached} cached")
+            format!("run {outcome} after {wall}: {ran} run, {cached} cached")
         }
         Event::StageExpanded { .. } | Event::TaskReported { .. } | Event::StageFinished { .. } => {
             return None;

@@ -87,8 +87,8 @@ fn print(plan: &Plan, sizes: &[Option<usize>]) {
     };
     println!();
     println!(
-        "{} tasks cached, {} to run{unknown}",
-        plan.cached(),
+        "{} cached, {} to run{unknown}",
+        text::count(plan.cached(), "task"),
         plan.to_run()
     );
 }

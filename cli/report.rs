@@ -188,7 +188,7 @@ fn verdict(name: &str, gain: f64, spread: f64) -> String {
 
 fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     let mut parts = vec![
-        format!("{} tasks run", summary.tasks_run),
+        format!("{} run", text::count(summary.tasks_run, "task")),
         format!("{} cached", summary.tasks_cached),
     ];
     if summary.tasks_failed > 0 {

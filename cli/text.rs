@@ -26,6 +26,12 @@ pub fn short(n: f64) -> String {
     }
 }
 
+/// `1 task`, `4 tasks`.
+pub fn count(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
+}
+
 /// At most `width` characters, the last one `…` when cut.
 pub fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -46,6 +52,8 @@ mod tests {
         assert_eq!(seconds(59.96), "1 min 00 s");
         assert_eq!(seconds(3725.0), "1 h 02 min");
         assert_eq!(short(41_200.0), "41.2k");
+        assert_eq!(count(1, "task"), "1 task");
+        assert_eq!(count(0, "task"), "0 tasks");
         assert_eq!(clip("abcdef", 4), "abc…");
     }
 }

@@ -375,8 +375,10 @@ impl<'a> Reading<'a> {
     fn drop_record(&mut self, file: &SourceFile, problem: &Bad) {
         self.count("records", 1);
         self.count(problem.reason, 1);
-        // Files that are not text are expected among globbed sources; broken lines are not.
-        if problem.reason != "not_text" {
+        // Files that are empty or not text are expected among globbed sources; broken records are
+        // not.
+        let is_file = problem.place.is_empty();
+        if !(is_file && ["not_text", "empty"].contains(&problem.reason)) {
             self.examples += 1;
             if self.examples <= EXAMPLES {
                 self.cx.warn(format!(

@@ -43,7 +43,7 @@ impl Dims {
 }
 
 /// A size by name. The paper's proxies are 62M, 132M and 350M, its targets 350M and 1B (section
-/// 4.1); counts are parameters without the embedding (`nano`: with one, for a vocabulary of 2048).
+/// 4.1); counts are parameters without the embedding (`nano`: with one, for a vocabulary of 512).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Size {
     /// 0.2M with its embedding: for the quickstart and tests.
@@ -66,7 +66,7 @@ pub enum Size {
 impl Size {
     pub fn dims(self) -> Dims {
         let (layers, width, heads) = match self {
-            Size::Nano => (2, 56, 2),
+            Size::Nano => (2, 80, 2),
             Size::M1 => (5, 128, 4),
             Size::M20 => (6, 512, 8),
             Size::M62 => (12, 640, 10),
@@ -113,7 +113,7 @@ mod tests {
                 "{size:?}: {params:.1}M"
             );
         };
-        assert!((Size::Nano.dims().params(2048) as f64 / 2e5 - 1.0).abs() < 0.1);
+        assert!((Size::Nano.dims().params(512) as f64 / 2e5 - 1.0).abs() < 0.1);
         near(Size::M1, 1.0);
         near(Size::M20, 20.0);
         near(Size::M62, 62.0);
