@@ -10,7 +10,7 @@ mod expr;
 mod model;
 mod schema;
 mod spans;
-mod suggest;
+pub mod suggest;
 mod unroll;
 mod wiring;
 
