@@ -2,6 +2,7 @@
 
 mod common;
 mod diagnostics;
+mod explain;
 mod graph;
 mod log;
 mod plan;
@@ -39,6 +40,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Plan(plan::Args),
+    Explain(explain::Args),
     Status(status::Args),
     Log(log::Args),
     Graph(graph::Args),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let code = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
         Command::Graph(args) => graph::run(args),

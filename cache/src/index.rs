@@ -6,6 +6,7 @@
 //! | `inline` | digest | the bytes of a small output |
 //! | `stamps` | digest | the object's [`Stamp`] when its hash was last seen to be right |
 //! | `sources` | path | a source file's [`Stamp`] and its digest |
+//! | `stages`, `lost` | | see [`crate::history`] |
 //! | others | | small facts by name ([`crate::Cache::remember`]) |
 
 use std::path::Path;
@@ -20,6 +21,8 @@ pub(crate) struct Index {
     pub inline: Tree,
     pub stamps: Tree,
     pub sources: Tree,
+    pub stages: Tree,
+    pub lost: Tree,
 }
 
 impl Index {
@@ -43,6 +46,8 @@ impl Index {
             inline: db.open_tree("inline")?,
             stamps: db.open_tree("stamps")?,
             sources: db.open_tree("sources")?,
+            stages: db.open_tree("stages")?,
+            lost: db.open_tree("lost")?,
             db,
         })
     }

@@ -7,6 +7,7 @@
 mod artifact;
 mod digest;
 mod error;
+mod history;
 mod index;
 mod lock;
 mod objects;
@@ -17,6 +18,7 @@ mod store;
 pub use artifact::{Artifact, FileRef};
 pub use digest::Digest;
 pub use error::CacheError;
+pub use history::{Loss, stage_of};
 pub use lock::Holder;
 pub use record::{Cost, Ingredients, Provenance, Record};
 pub use store::Cache;

@@ -33,7 +33,7 @@ struct Envelope {
 /// An open cache. One process at a time; within it, any number of threads.
 pub struct Cache {
     dir: PathBuf,
-    index: Index,
+    pub(crate) index: Index,
     notices: Mutex<Vec<String>>,
     /// Objects whose bytes this process has hashed and found right.
     verified: Mutex<HashSet<Digest>>,
@@ -227,7 +227,7 @@ impl Cache {
     fn index_record(&self, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record).expect("plain data");
         self.index.records.insert(record.key.as_bytes(), json)?;
-        Ok(())
+        self.index_stage(record)
     }
 
     /// The bytes of a small file, if the index has them and they are right.
@@ -260,6 +260,7 @@ impl Cache {
                     "{what}, an output of {}, is damaged or gone; it will be made again",
                     record.provenance.task
                 ));
+                self.note_loss(&record, &file)?;
                 self.forget(key)?;
                 return Ok(None);
             }
@@ -423,6 +424,7 @@ impl Cache {
             let record = record?;
             let mut files = record.outputs.values().flat_map(Artifact::files);
             if files.any(|(_, f)| f.digest == file.digest) {
+                self.note_loss(&record, file)?;
                 self.forget(&record.key)?;
             }
         }

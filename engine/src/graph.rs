@@ -27,7 +27,8 @@ pub struct Graph {
 /// A stage, or one iteration's instance of a stage in a `repeat` body.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// `embed`, or `search[2].train`: iterations count from 1.
+    /// `embed`, or `search[2].train`: iterations count from 1. `search[2].train~3` is the third
+    /// link of its chain ([`crate::stage::Chain`]).
     pub name: String,
     /// The name without its iteration: `search.train`.
     pub stage: String,

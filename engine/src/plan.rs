@@ -1,9 +1,11 @@
 //! A dry run: which tasks are cached, which would run, and which are not known yet.
 
+use std::collections::BTreeSet;
+
 use climb_cache::{Cache, CacheError};
 use serde::Serialize;
 
-use crate::explain::{History, Reason};
+use crate::explain::{Difference, Explainer, History, Reason};
 use crate::graph::Graph;
 use crate::sources::NodeSources;
 use crate::stage::Registry;
@@ -23,6 +25,12 @@ pub struct PlannedNode {
     pub run: Vec<PlannedTask>,
     /// Tasks whose inputs are made by tasks that would run: cached or not, nobody knows yet.
     pub unknown: Unknown,
+    /// The stages that make what is not known yet, and would run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+    /// What differs in the unknown tasks whatever their inputs turn out to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub besides: Vec<Difference>,
     /// From earlier tasks of this stage, for one task.
     pub expected_seconds: Option<f64>,
 }
@@ -89,9 +97,10 @@ pub fn plan(
             }
         }
     }
-    let history = History::load(cache);
+    let history = History::new(cache, &graph.name);
+    let explainer = Explainer::new(&tracker, &history);
     let nodes = (0..graph.nodes.len())
-        .map(|id| planned_node(&tracker, id, &history))
+        .map(|id| planned_node(&tracker, id, cache, &explainer))
         .collect();
     Ok(Plan {
         workflow: graph.name.clone(),
@@ -99,7 +108,7 @@ pub fn plan(
     })
 }
 
-fn planned_node(tracker: &Tracker, id: usize, history: &History) -> PlannedNode {
+fn planned_node(tracker: &Tracker, id: usize, cache: &Cache, explainer: &Explainer) -> PlannedNode {
     let node = &tracker.graph.nodes[id];
     let mut planned = PlannedNode {
         name: node.name.clone(),
@@ -107,9 +116,13 @@ fn planned_node(tracker: &Tracker, id: usize, history: &History) -> PlannedNode 
         cached: 0,
         run: Vec::new(),
         unknown: Unknown::List,
-        expected_seconds: history.expected_seconds(&node.kind, &node.stage),
+        waits_for: Vec::new(),
+        besides: Vec::new(),
+        expected_seconds: History::expected_seconds(cache, &node.kind, &node.stage),
     };
     let Some(tasks) = &tracker.nodes[id] else {
+        planned.waits_for = waits_for(tracker, id);
+        planned.besides = explainer.own_differences(id);
         return planned;
     };
     let mut waiting = 0;
@@ -119,15 +132,41 @@ fn planned_node(tracker: &Tracker, id: usize, history: &History) -> PlannedNode 
             (TaskState::Pending, Some(keyed)) => planned.run.push(PlannedTask {
                 name: task.name.clone(),
                 key: keyed.key.hex(),
-                reason: history.reason(&node.stage, keyed),
+                reason: explainer.reason(task),
             }),
             _ => waiting += 1,
         }
     }
-    planned.unknown = if waiting > 0 {
-        Unknown::Tasks(waiting)
-    } else {
-        Unknown::None
-    };
+    planned.unknown = Unknown::None;
+    if waiting > 0 {
+        planned.unknown = Unknown::Tasks(waiting);
+        planned.waits_for = waits_for(tracker, id);
+        planned.besides = explainer.own_differences(id);
+    }
     planned
+}
+
+/// The nearest nodes upstream with tasks that would run, by name, in topological order.
+fn waits_for(tracker: &Tracker, id: usize) -> Vec<String> {
+    let would_run = |node: usize| {
+        let tasks = tracker.nodes[node].iter().flatten();
+        tasks
+            .into_iter()
+            .any(|&task| tracker.tasks[task].state == TaskState::Pending)
+    };
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut above = tracker.graph.nodes[id].needs();
+    while let Some(node) = above.pop() {
+        if !seen.insert(node) {
+            continue;
+        }
+        if would_run(node) {
+            found.insert(node);
+        } else if !tracker.is_over(node) {
+            above.extend(tracker.graph.nodes[node].needs());
+        }
+    }
+    let name = |node: usize| tracker.graph.nodes[node].name.clone();
+    found.into_iter().map(name).collect()
 }

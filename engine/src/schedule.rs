@@ -180,7 +180,6 @@ impl<'a> Setting<'a> {
     }
 
     fn outlook(&self) -> Vec<StageOutlook> {
-        let history = History::load(self.cache);
         let nodes = &self.graph.nodes;
         let list_size = |node: usize| {
             let kind = self.registry.get(&nodes[node].kind)?;
@@ -195,7 +194,7 @@ impl<'a> Setting<'a> {
                     .axis
                     .as_ref()
                     .map_or(Some(1), |axis| list_size(axis.node)),
-                expected_seconds: history.expected_seconds(&node.kind, &node.stage),
+                expected_seconds: History::expected_seconds(self.cache, &node.kind, &node.stage),
             })
             .collect()
     }

@@ -56,19 +56,16 @@ pub fn find_all(
 
 /// A group's digest: like a folder's, over relative names and contents.
 pub fn group_digest(files: &[SourceFile]) -> Digest {
-    let entries = files
-        .iter()
-        .map(|f| {
-            (
-                f.name.clone(),
-                FileRef {
-                    digest: f.digest,
-                    size: f.size,
-                },
-            )
-        })
-        .collect();
-    Artifact::Folder(entries).digest()
+    Artifact::Folder(file_refs(files)).digest()
+}
+
+/// The files of a group by their names.
+pub fn file_refs(files: &[SourceFile]) -> BTreeMap<String, FileRef> {
+    let file = |f: &SourceFile| FileRef {
+        digest: f.digest,
+        size: f.size,
+    };
+    files.iter().map(|f| (f.name.clone(), file(f))).collect()
 }
 
 fn digest(cache: &Cache, files: Vec<(String, PathBuf)>) -> Result<Vec<SourceFile>, Diagnostic> {

@@ -120,6 +120,21 @@ impl ParamProblem {
     }
 }
 
+/// Tasks that run before a task, one after the other, each feeding the next and the last one the
+/// task itself. A link is keyed by its own content like any task, so two chains that begin alike
+/// share their beginning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// The kind of the links. It takes those of the task's input ports that it knows by name.
+    pub kind: &'static str,
+    /// The links' parameters, complete, in order.
+    pub links: Vec<Value>,
+    /// The output of a link that feeds the next.
+    pub output: &'static str,
+    /// The optional input port, of links and of the task itself, that it feeds.
+    pub port: &'static str,
+}
+
 /// A stage kind's parameters (`with:`).
 ///
 /// Use `#[serde(default, deny_unknown_fields)]`, document every field (the documentation becomes
@@ -166,6 +181,11 @@ pub trait Stage: Send + Sync + 'static {
 
     fn sources(_params: &Self::Params) -> Vec<SourceSpec> {
         Vec::new()
+    }
+
+    /// The part of the work that is done by tasks of its own, so that it can be shared.
+    fn chain(_params: &Self::Params) -> Option<Chain> {
+        None
     }
 
     /// Looks at the sources before anything runs (a model folder lacking a file, say). Cheap:
@@ -226,6 +246,9 @@ pub trait StageKind: Send + Sync {
     fn resources(&self, params: &Value) -> Resources;
     fn list_size(&self, params: &Value) -> Option<usize>;
     fn sources(&self, params: &Value) -> Vec<SourceSpec>;
+    fn chain(&self, _params: &Value) -> Option<Chain> {
+        None
+    }
     fn check_sources(
         &self,
         params: &Value,
@@ -327,6 +350,10 @@ impl<S: Stage> StageKind for Erased<S> {
 
     fn sources(&self, params: &Value) -> Vec<SourceSpec> {
         S::sources(&parse(params))
+    }
+
+    fn chain(&self, params: &Value) -> Option<Chain> {
+        S::chain(&parse(params))
     }
 
     fn check_sources(

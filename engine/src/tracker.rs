@@ -9,7 +9,7 @@ use climb_cache::{Artifact, Digest, Ingredients};
 
 use crate::graph::{Axis, Graph, Node, NodeId, Select, Source};
 use crate::sources::{NodeSources, group_digest};
-use crate::stage::Registry;
+use crate::stage::{Registry, SourceFile};
 
 /// Index of a task in [`Tracker::tasks`].
 pub type TaskId = usize;
@@ -314,7 +314,16 @@ impl<'a> Tracker<'a> {
         true
     }
 
-    fn ingredients(
+    /// The sources of a node's group, if it has that.
+    pub fn source_files(&self, node: NodeId, group: &str) -> &[SourceFile] {
+        let groups = self.sources.get(&node);
+        groups
+            .and_then(|all| all.get(group))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The ingredients of a node's task with these inputs.
+    pub fn ingredients(
         &self,
         id: NodeId,
         inputs: &BTreeMap<String, Vec<(Artifact, String)>>,

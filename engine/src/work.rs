@@ -12,6 +12,7 @@ use crate::event::TaskReport;
 use crate::execute::{ChildOptions, Control, Failure, TaskSpec, run_child, run_here};
 use crate::resources::Grant;
 use crate::schedule::Setting;
+use crate::sources::file_refs;
 use crate::stage::{Isolation, SourceFile};
 use crate::tracker::KeyedTask;
 
@@ -97,6 +98,7 @@ pub(crate) fn attempt(
         wall_seconds: started.elapsed().as_secs_f64(),
         totals,
     };
+    keep_source_lists(cache, &spec.sources).map_err(WorkFailure::plain)?;
     let record = record(job, &outputs, &cost);
     cache.commit(&record).map_err(WorkFailure::plain)?;
     // What is left there is of no use any more; the next run clears it if this fails.
@@ -218,6 +220,17 @@ fn check_sources_unchanged(
                 )));
             }
         }
+    }
+    Ok(())
+}
+
+/// So that `explain` can name the files that changed since.
+fn keep_source_lists(
+    cache: &Cache,
+    sources: &BTreeMap<String, Vec<SourceFile>>,
+) -> Result<(), CacheError> {
+    for files in sources.values() {
+        cache.keep_sources(&file_refs(files))?;
     }
     Ok(())
 }

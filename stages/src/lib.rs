@@ -38,6 +38,7 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
         erase::<pack::Pack>(),
         erase::<sample::Sample>(),
         erase::<train::Train>(),
+        erase::<train::TrainSegment>(),
         erase::<evaluate::Evaluate>(),
         erase::<fit::Fit>(),
         erase::<select::Select>(),

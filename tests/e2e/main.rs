@@ -4,5 +4,7 @@ mod caching;
 mod commands;
 mod determinism;
 mod errors;
+mod explain;
 mod killing;
+mod segments;
 mod workspace;

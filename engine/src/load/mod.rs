@@ -1,14 +1,16 @@
 //! Workflow YAML -> [`Graph`], with everything that is wrong reported at once.
 //!
 //! [`document`] reads the text; [`model`] reads the stages as written; [`unroll`] makes nodes of
-//! them, iteration by iteration; [`wiring`] looks references up and checks types.
+//! them, iteration by iteration; [`wiring`] looks references up and checks types; [`chain`] puts
+//! the links of chains before the nodes that have one.
 
+mod chain;
 mod document;
 mod expr;
 mod model;
 mod schema;
 mod spans;
-mod suggest;
+pub mod suggest;
 mod unroll;
 mod wiring;
 
@@ -158,7 +160,7 @@ impl Loader<'_> {
         let written = self.written_stages(&top["stages"], &[key("stages")], false);
         self.warn_of_unused_params(value);
         let nodes = self.unroll(&written);
-        let nodes = self.wire(nodes)?;
+        let nodes = chain::expand(self.wire(nodes)?, self.registry);
         let stem = file
             .file_stem()
             .map_or("workflow".into(), |s| s.to_string_lossy().into_owned());

@@ -1,9 +1,13 @@
-//! Partial state of a training, so that a killed one goes on to the same bytes.
+//! The state of a training between two steps, so that a killed one goes on to the same bytes, and
+//! so does one that another task began.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use safetensors::SafeTensors;
 use tch::{Device, Tensor};
+
+use crate::formats::flat::Flat;
 
 /// Everything the loop carries from step to step. Data and learning rates follow from the step.
 pub struct State {
@@ -17,12 +21,13 @@ pub struct State {
     pub losses: Vec<f64>,
 }
 
-fn file(folder: &Path) -> PathBuf {
-    folder.join("checkpoint.safetensors")
+/// Where a task that is not done keeps its state.
+pub fn partial(state_dir: &Path) -> PathBuf {
+    state_dir.join("checkpoint.safetensors")
 }
 
 /// Writes the state whole or not at all.
-pub fn save(folder: &Path, state: &State) -> anyhow::Result<()> {
+pub fn write(path: &Path, state: &State) -> anyhow::Result<()> {
     let text = serde_json::to_vec(&(state.step, &state.curve, &state.losses))?;
     let text = Tensor::from_slice(&text);
     let tensors = [
@@ -31,17 +36,17 @@ pub fn save(folder: &Path, state: &State) -> anyhow::Result<()> {
         ("moment2", state.moments.1.to_device(Device::Cpu)),
         ("state", text),
     ];
-    let tmp = folder.join("checkpoint.tmp");
+    let tmp = path.with_extension("tmp");
     Tensor::write_safetensors(&tensors, &tmp)
         .with_context(|| format!("cannot write the checkpoint {}", tmp.display()))?;
     std::fs::File::open(&tmp)?.sync_all()?;
-    std::fs::rename(&tmp, file(folder))?;
+    std::fs::rename(&tmp, path)?;
     Ok(())
 }
 
-/// The state a killed training left, if it can be read and is `params` long.
-pub fn load(folder: &Path, params: i64, device: Device) -> Option<State> {
-    let tensors = Tensor::read_safetensors(file(folder)).ok()?;
+/// The state at `path`, if it can be read and is `params` long.
+pub fn load(path: &Path, params: i64, device: Device) -> Option<State> {
+    let tensors = Tensor::read_safetensors(path).ok()?;
     let get = |name: &str| {
         tensors
             .iter()
@@ -64,7 +69,14 @@ pub fn load(folder: &Path, params: i64, device: Device) -> Option<State> {
     })
 }
 
-/// Whether there is anything to load, readable or not.
-pub fn exists(folder: &Path) -> bool {
-    file(folder).exists()
+/// The steps done in the state at `path`, without reading its weights.
+pub fn step(path: &Path) -> anyhow::Result<u64> {
+    let bytes = Flat::<u8>::open(path)?;
+    let read = || -> anyhow::Result<u64> {
+        let tensors = SafeTensors::deserialize(&bytes)?;
+        let text = tensors.tensor("state")?;
+        let (step, _, _): (u64, String, Vec<f64>) = serde_json::from_slice(text.data())?;
+        Ok(step)
+    };
+    read().with_context(|| format!("{} is no checkpoint of a training", path.display()))
 }

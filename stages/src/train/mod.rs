@@ -6,17 +6,19 @@ mod data;
 pub mod model;
 mod run;
 mod schedule;
+mod segments;
 mod sizes;
 
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    Arity, Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use run::load_model;
 pub use schedule::{Schedule, Shape};
+pub use segments::{SegmentParams, TrainSegment};
 pub use sizes::{Dims, ModelSize, Size};
 
 /// Arithmetic of the matrix products.
@@ -50,9 +52,17 @@ pub struct TrainParams {
     pub learning_rate: f64,
     /// What the learning rate does after its warm-up.
     pub schedule: Shape,
-    /// Share of the steps that warm up.
+    /// Share of the steps that warm up, where `warmup_tokens` is not given.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup: f64,
+    /// Tokens that warm up, however many follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_tokens: Option<u64>,
+    /// 0: off. Else what comes before the decay is trained in pieces of this many tokens, each a
+    /// task that keeps a checkpoint (three times the weights on disk), so that more `tokens` go on
+    /// from there. Needs `warmup_tokens`; the model is the same as without.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub segment_tokens: u64,
     /// Share of the steps over which WSD decays.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub decay: f64,
@@ -80,6 +90,11 @@ pub struct TrainParams {
     pub log_every: u64,
 }
 
+/// Segments that are off leave no trace in the key.
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl Default for TrainParams {
     fn default() -> TrainParams {
         TrainParams {
@@ -90,6 +105,8 @@ impl Default for TrainParams {
             learning_rate: 4e-3,
             schedule: Shape::Wsd,
             warmup: 0.05,
+            warmup_tokens: None,
+            segment_tokens: 0,
             decay: 0.2,
             min_rate: 0.05,
             weight_decay: 0.1,
@@ -120,19 +137,29 @@ impl Params for TrainParams {
                 "the learning rate must be positive",
             ));
         }
-        if self.warmup + self.decay > 1.0 {
+        let schedule = self.schedule();
+        let (field, too_long) = match self.warmup_tokens {
+            None => ("warmup", self.warmup + self.decay > 1.0),
+            Some(_) => ("warmup_tokens", schedule.warmup > schedule.stable_end()),
+        };
+        if too_long {
             problems.push(ParamProblem::new(
-                "warmup",
+                field,
                 "warmup and decay take more than all steps",
             ));
         }
+        problems.extend(segments::problems(self));
         problems
     }
 }
 
 impl TrainParams {
     pub fn steps(&self) -> u64 {
-        self.tokens.div_ceil((self.batch * self.context) as u64)
+        self.tokens.div_ceil(self.step_tokens())
+    }
+
+    fn step_tokens(&self) -> u64 {
+        (self.batch * self.context) as u64
     }
 
     fn schedule(&self) -> Schedule {
@@ -143,10 +170,38 @@ impl TrainParams {
             peak: self.learning_rate,
             minimum: self.learning_rate * self.min_rate,
             steps,
-            warmup: share(self.warmup),
+            warmup: match self.warmup_tokens {
+                Some(tokens) => tokens.div_ceil(self.step_tokens()),
+                None => share(self.warmup),
+            },
             decay: share(self.decay),
         }
     }
+}
+
+/// What a training reads, whole or in segments.
+fn inputs() -> Vec<InputPort> {
+    let port = |name, ty, arity, doc| InputPort {
+        name,
+        ty,
+        arity,
+        doc,
+    };
+    vec![
+        port(
+            "mixture",
+            "mixture",
+            Arity::One,
+            "Weights over the clusters; usually `foreach: {mixture: sample}`.",
+        ),
+        port("tokens", "packed", Arity::One, "Token ids by cluster."),
+        port(
+            "state",
+            "checkpoint",
+            Arity::Optional,
+            "Where to go on from; `segment_tokens` wires it.",
+        ),
+    ]
 }
 
 /// The stage kind `train`.
@@ -160,20 +215,7 @@ impl Stage for Train {
     type Params = TrainParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![
-            InputPort {
-                name: "mixture",
-                ty: "mixture",
-                arity: Arity::One,
-                doc: "Weights over the clusters; usually `foreach: {mixture: sample}`.",
-            },
-            InputPort {
-                name: "tokens",
-                ty: "packed",
-                arity: Arity::One,
-                doc: "Token ids by cluster.",
-            },
-        ]
+        inputs()
     }
 
     fn outputs() -> Vec<OutputPort> {
@@ -194,6 +236,15 @@ impl Stage for Train {
             gpus: 1,
             ..Resources::default()
         }
+    }
+
+    /// How it is cut changes no byte, and the checkpoint it goes on from is in the key.
+    fn unkeyed() -> &'static [&'static str] {
+        &["segment_tokens"]
+    }
+
+    fn chain(params: &TrainParams) -> Option<Chain> {
+        segments::chain(params)
     }
 
     fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -19,7 +19,24 @@ use crate::formats::{read_json, write_json};
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 const ADAM_EPS: f64 = 1e-8;
 
+/// The whole training, or what is left of it after a checkpoint, to a model.
 pub fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
+    train(params, cx, End::Model)
+}
+
+/// A training that goes on elsewhere, to a checkpoint.
+pub fn run_segment(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
+    train(params, cx, End::Checkpoint)
+}
+
+/// What a training ends in.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Model,
+    Checkpoint,
+}
+
+fn train(params: &TrainParams, cx: &TaskContext, end: End) -> anyhow::Result<()> {
     let device = device(&cx.device)?;
     let mixture: Mixture = read_json(cx.input("mixture")?)?;
     let packed = Packed::open(cx.input("tokens")?)?;
@@ -31,8 +48,11 @@ pub fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
         params.context as i64,
     );
     let mut training = Training::start(params, cx, config, seed, device)?;
-    training.run(&batches)?;
-    training.write(&mixture, seed)
+    training.run(&batches, end)?;
+    match end {
+        End::Model => training.write(&mixture, seed),
+        End::Checkpoint => checkpoint::write(&cx.output("checkpoint"), &training.state),
+    }
 }
 
 struct Training<'a> {
@@ -41,6 +61,8 @@ struct Training<'a> {
     device: Device,
     model: Decoder,
     state: State,
+    /// The step this task began at; other tasks did those before.
+    first: u64,
     /// 1 where weight decay applies.
     decayed: Tensor,
 }
@@ -55,9 +77,24 @@ impl<'a> Training<'a> {
     ) -> anyhow::Result<Training<'a>> {
         let fresh = Decoder::init(&config, seed);
         let count = fresh.numel() as i64;
-        let state = checkpoint::load(&cx.state_dir, count, device);
-        if state.is_none() && checkpoint::exists(&cx.state_dir) {
+        let given = cx.optional("state");
+        let first = given.map_or(Ok(0), checkpoint::step)?;
+        ensure!(
+            first < params.steps(),
+            "its `state` has trained {first} steps already, and this ends after {}",
+            params.steps()
+        );
+        let partial = checkpoint::partial(&cx.state_dir);
+        let mut state = checkpoint::load(&partial, count, device);
+        if state.is_none() && partial.exists() {
             cx.warn("its checkpoint cannot be read; it starts anew");
+        }
+        if let (None, Some(given)) = (&state, given) {
+            state = checkpoint::load(given, count, device);
+            ensure!(
+                state.is_some(),
+                "its `state` is of a model of another size than {count} parameters"
+            );
         }
         let zeros = || Tensor::zeros([count], (Kind::Float, device));
         let state = state.unwrap_or_else(|| State {
@@ -82,32 +119,35 @@ impl<'a> Training<'a> {
             device,
             model,
             state,
+            first,
             decayed,
         })
     }
 
-    fn run(&mut self, batches: &Batches) -> anyhow::Result<()> {
+    fn run(&mut self, batches: &Batches, end: End) -> anyhow::Result<()> {
         let schedule = self.params.schedule();
-        let step_tokens = (self.params.batch * self.params.context) as u64;
-        let total = schedule.steps * step_tokens;
+        let step_tokens = self.params.step_tokens();
+        let total = (schedule.steps - self.first) * step_tokens;
         let (mut saved, mut told) = (Instant::now(), Instant::now() - Duration::from_secs(1));
         while self.state.step < schedule.steps {
             if told.elapsed() > Duration::from_millis(300) {
-                self.cx
-                    .progress(self.state.step * step_tokens, total, "tokens");
+                let done = (self.state.step - self.first) * step_tokens;
+                self.cx.progress(done, total, "tokens");
                 told = Instant::now();
             }
+            let partial = checkpoint::partial(&self.cx.state_dir);
             if let Err(cancelled) = self.cx.check_cancelled() {
-                checkpoint::save(&self.cx.state_dir, &self.state)?;
+                checkpoint::write(&partial, &self.state)?;
                 return Err(cancelled.into());
             }
             if saved.elapsed() > CHECKPOINT_EVERY {
-                checkpoint::save(&self.cx.state_dir, &self.state)?;
+                checkpoint::write(&partial, &self.state)?;
                 saved = Instant::now();
             }
             let rate = schedule.rate(self.state.step);
             let loss = self.step(batches, rate)?;
-            self.log(loss, rate, step_tokens, schedule.steps);
+            let last = end == End::Model && self.state.step == schedule.steps;
+            self.log(loss, rate, last);
         }
         self.cx.progress(total, total, "tokens");
         self.cx.total("tokens", total as f64);
@@ -160,10 +200,10 @@ impl<'a> Training<'a> {
         let _ = weights.g_add_(&(&*first / scale * (-rate / fix1)));
     }
 
-    fn log(&mut self, loss: f64, rate: f64, step_tokens: u64, steps: u64) {
+    fn log(&mut self, loss: f64, rate: f64, last: bool) {
         self.state.losses.push(loss);
-        let step = self.state.step;
-        if step.is_multiple_of(self.params.log_every) || step == steps {
+        let (step, step_tokens) = (self.state.step, self.params.step_tokens());
+        if step.is_multiple_of(self.params.log_every) || last {
             let losses = std::mem::take(&mut self.state.losses);
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
             let line = format!("{step},{},{rate:.6e},{mean:.6}\n", step * step_tokens);

@@ -30,6 +30,15 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The first step whose rate depends on how many there are in all.
+    pub fn stable_end(&self) -> u64 {
+        match self.shape {
+            Shape::Wsd => self.steps.saturating_sub(self.decay),
+            Shape::Constant => self.steps,
+            Shape::Cosine => self.warmup,
+        }
+    }
+
     /// The rate of step `step`, counted from 0.
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup {

@@ -1,0 +1,223 @@
+//! Looking back: the records of one stage, tasks whose outputs were lost, and which files a group
+//! of sources had. Only explanations depend on it, never a result.
+//!
+//! | where | what |
+//! |---|---|
+//! | tree `stages` | kind, 0, stage, 0, task key -> nothing: records by stage |
+//! | tree `lost` | task key -> [`Loss`], JSON |
+//! | `sources/ab/cd…` | digest, size and name of each file of a source group, a line each |
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::CacheError;
+use crate::objects::{path_of, write_atomically};
+use crate::store::Cache;
+use crate::{Artifact, Digest, FileRef, Record};
+
+/// Larger groups of sources are kept by their digest alone.
+const MOST_FILES: usize = 200_000;
+/// The entry of `stages` that says that no record is missing there.
+const COMPLETE: &[u8] = b"\0complete";
+
+/// An output that was damaged or gone when its task was looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// `embeddings/matrix.f32`: the port, and the file where it is a folder.
+    pub output: String,
+    /// Damaged rather than gone.
+    pub damaged: bool,
+}
+
+/// A task's stage is its name without iteration, item and variant: `search[2].train[5]` and
+/// `search[2].train{clusters=48}[5]` are both of `search.train`.
+pub fn stage_of(task: &str) -> String {
+    let mut name = String::new();
+    let mut depth = 0;
+    for c in task.chars() {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            c if depth == 0 => name.push(c),
+            _ => {}
+        }
+    }
+    name
+}
+
+fn prefix(kind: &str, stage: &str) -> Vec<u8> {
+    [kind.as_bytes(), b"\0", stage.as_bytes(), b"\0"].concat()
+}
+
+impl Cache {
+    /// The records of a stage's tasks, in no particular order.
+    pub fn records_of(
+        &self,
+        kind: &str,
+        stage: &str,
+    ) -> Result<impl Iterator<Item = Record>, CacheError> {
+        let stages = &self.index.stages;
+        if stages.get(COMPLETE)?.is_none() {
+            for record in self.records() {
+                self.index_stage(&record?)?;
+            }
+            stages.insert(COMPLETE, &[])?;
+        }
+        let found = stages.scan_prefix(prefix(kind, stage)).keys();
+        // An entry may outlive its record.
+        Ok(found.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let key = entry.get(entry.len().checked_sub(32)?..)?;
+            let json = self.index.records.get(key).ok()??;
+            serde_json::from_slice(&json).ok()
+        }))
+    }
+
+    pub(crate) fn index_stage(&self, record: &Record) -> Result<(), CacheError> {
+        let stage = stage_of(&record.provenance.task);
+        let mut entry = prefix(&record.ingredients.kind, &stage);
+        entry.extend_from_slice(record.key.as_bytes());
+        self.index.stages.insert(entry, &[])?;
+        self.index.lost.remove(record.key.as_bytes())?;
+        Ok(())
+    }
+
+    /// Remembers that a task must run again as this file of its outputs is no good.
+    pub(crate) fn note_loss(&self, record: &Record, file: &FileRef) -> Result<(), CacheError> {
+        let find = |(port, artifact): (&String, &Artifact)| {
+            let files = artifact.files();
+            let (path, _) = files.into_iter().find(|(_, f)| f.digest == file.digest)?;
+            Some(match path {
+                "" => port.clone(),
+                path => format!("{port}/{path}"),
+            })
+        };
+        let loss = Loss {
+            output: record.outputs.iter().find_map(find).unwrap_or_default(),
+            damaged: self.dir().join("damaged").join(file.digest.hex()).exists(),
+        };
+        let json = serde_json::to_vec(&loss).expect("plain data");
+        self.index.lost.insert(record.key.as_bytes(), json)?;
+        Ok(())
+    }
+
+    /// What was lost of a task that was done once and is not any more.
+    pub fn lost(&self, key: &Digest) -> Option<Loss> {
+        let json = self.index.lost.get(key.as_bytes()).ok()??;
+        serde_json::from_slice(&json).ok()
+    }
+
+    /// Keeps the list of a source group's files, under the digest that is in task keys.
+    pub fn keep_sources(&self, files: &BTreeMap<String, FileRef>) -> Result<(), CacheError> {
+        let digest = Artifact::Folder(files.clone()).digest();
+        let path = path_of(&self.dir().join("sources"), &digest);
+        if files.len() > MOST_FILES || path.exists() {
+            return Ok(());
+        }
+        let lines = files
+            .iter()
+            .map(|(name, file)| format!("{} {} {name}\n", file.digest, file.size));
+        let text: String = lines.collect();
+        write_atomically(&self.dir().join("tmp"), &path, text.as_bytes())
+    }
+
+    /// The files that a source group of this digest had, if that was kept.
+    pub fn kept_sources(&self, digest: &Digest) -> Option<BTreeMap<String, FileRef>> {
+        let text = fs::read_to_string(path_of(&self.dir().join("sources"), digest)).ok()?;
+        let line = |line: &str| {
+            let mut parts = line.splitn(3, ' ');
+            let file = FileRef {
+                digest: parts.next()?.parse().ok()?,
+                size: parts.next()?.parse().ok()?,
+            };
+            Some((parts.next()?.to_string(), file))
+        };
+        let files: BTreeMap<_, _> = text.lines().map(line).collect::<Option<_>>()?;
+        (Artifact::Folder(files.clone()).digest() == *digest).then_some(files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tasks_stage_is_its_name_without_indices() {
+        assert_eq!(stage_of("search[2].train[15]"), "search.train");
+        assert_eq!(stage_of("search[2].train{clusters=48}[5]"), "search.train");
+        assert_eq!(stage_of("embed"), "embed");
+    }
+
+    fn record(task: &str, seed: u32) -> Record {
+        let ingredients = crate::Ingredients {
+            kind: "train".into(),
+            version: 1,
+            params: serde_json::json!({"seed": seed}),
+            inputs: BTreeMap::new(),
+        };
+        Record {
+            key: ingredients.key(),
+            ingredients,
+            input_names: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            cost: crate::Cost::default(),
+            provenance: crate::Provenance {
+                run: "r".into(),
+                task: task.into(),
+                host: String::new(),
+                device: "cpu".into(),
+                climb: String::new(),
+                finished: jiff::Timestamp::UNIX_EPOCH,
+            },
+        }
+    }
+
+    #[test]
+    fn records_are_found_by_stage_in_an_older_index_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), "test").unwrap();
+        for (task, seed) in [("a.train[0]", 0), ("a[2].train[1]", 1), ("b", 2)] {
+            cache.commit(&record(task, seed)).unwrap();
+        }
+        let tasks = |stage| {
+            let records = cache.records_of("train", stage).unwrap();
+            let mut tasks: Vec<String> = records.map(|r| r.provenance.task).collect();
+            tasks.sort();
+            tasks
+        };
+        assert_eq!(tasks("a.train"), ["a.train[0]", "a[2].train[1]"]);
+        assert_eq!(tasks("a"), [""; 0]);
+        // As written by a version that knew no stages.
+        cache.index.stages.clear().unwrap();
+        assert_eq!(tasks("a.train").len(), 2);
+        // An entry without its record is passed over.
+        let gone = record("a.train[0]", 0).key;
+        cache.index.records.remove(gone.as_bytes()).unwrap();
+        assert_eq!(tasks("a.train"), ["a[2].train[1]"]);
+    }
+
+    #[test]
+    fn the_files_of_a_source_group_are_kept_and_damage_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), "test").unwrap();
+        let file = |text: &str| FileRef {
+            digest: Digest::of(text.as_bytes()),
+            size: text.len() as u64,
+        };
+        let files = BTreeMap::from([
+            ("a b/c.md".to_string(), file("one")),
+            ("d.md".to_string(), file("two")),
+        ]);
+        cache.keep_sources(&files).unwrap();
+        let digest = Artifact::Folder(files.clone()).digest();
+        assert_eq!(cache.kept_sources(&digest), Some(files));
+        assert_eq!(cache.kept_sources(&Digest::of(b"another")), None);
+        let path = path_of(&cache.dir().join("sources"), &digest);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, text.replace("d.md", "e.md")).unwrap();
+        assert_eq!(cache.kept_sources(&digest), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! `climb explain`.
+
+use climb_engine::explain::Reason;
+use climb_engine::graph::{Graph, Node};
+use climb_engine::load::suggest;
+use climb_engine::plan::{Plan, PlannedNode, PlannedTask, Unknown};
+
+use crate::common::{self, BAD_INPUT, CacheArgs, FAILED, WorkflowArgs};
+use crate::diagnostics;
+
+/// Say why tasks would run: what differs from the time before
+///
+/// For every task that is not in the cache: which parameter, file, input, variable or stage version
+/// differs from which earlier record. A differing input is followed upstream to its root. Nothing
+/// is started.
+///
+/// Examples:
+///   climb explain search.yaml
+///   climb explain search.yaml cluster --set params.clusters=64
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    workflow: WorkflowArgs,
+
+    /// Only this stage: `embed`, `search` (all that it repeats), `search.train`, or `search[2].train`
+    stage: Option<String>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    /// Print the reasons as JSON, task by task
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> u8 {
+    match try_run(args) {
+        Ok(()) => 0,
+        Err(code) => code,
+    }
+}
+
+fn try_run(args: Args) -> Result<(), u8> {
+    let registry = common::registry();
+    let graph = common::load(&args.workflow, &registry)?;
+    let wanted = args.stage.as_deref();
+    check_stage(&graph, wanted)?;
+    let cache = common::open_cache(&args.cache.cache)?;
+    let sources = common::find_sources(&graph, &registry, &cache)?;
+    let mut plan =
+        climb_engine::plan::plan(&graph, &registry, &cache, &sources).map_err(|error| {
+            diagnostics::error(&error.to_string());
+            FAILED
+        })?;
+    plan.nodes.retain(|planned| {
+        let node = graph.nodes.iter().find(|node| node.name == planned.name);
+        node.is_some_and(|node| wanted.is_none_or(|wanted| is_of(node, wanted)))
+    });
+    if args.json {
+        let json = serde_json::to_string_pretty(&plan).expect("plain data");
+        println!("{json}");
+    } else {
+        print(&plan);
+    }
+    Ok(())
+}
+
+/// Whether a node is meant by what the user wrote.
+fn is_of(node: &Node, wanted: &str) -> bool {
+    // The links of a chain (`train~2`) belong to their stage.
+    let meant = |name: &str| {
+        let rest = name.strip_prefix(wanted);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', '{', '~']))
+    };
+    meant(&node.name) || meant(&node.stage)
+}
+
+fn check_stage(graph: &Graph, wanted: Option<&str>) -> Result<(), u8> {
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
+    if graph.nodes.iter().any(|node| is_of(node, wanted)) {
+        return Ok(());
+    }
+    let mut names: Vec<&str> = graph.nodes.iter().map(|n| n.stage.as_str()).collect();
+    names.dedup();
+    diagnostics::error(&format!(
+        "there is no stage `{wanted}` in {}: {}",
+        graph.file.display(),
+        suggest::help(wanted, names, "its stages")
+    ));
+    Err(BAD_INPUT)
+}
+
+fn print(plan: &Plan) {
+    for node in &plan.nodes {
+        for (tasks, reason) in grouped(&node.run) {
+            println!("{} would run:", subject(node, &tasks));
+            for line in reason.lines() {
+                println!("    {line}");
+            }
+            if let Reason::Differs { from, .. } = reason {
+                println!("    (compared with {from})");
+            }
+        }
+        let waiting = match node.unknown {
+            Unknown::None => continue,
+            Unknown::Tasks(n) if n > 1 => format!("{} ({n} tasks)", node.name),
+            Unknown::Tasks(_) | Unknown::List => node.name.clone(),
+        };
+        println!(
+            "{waiting}: not known yet, as {} would run",
+            list(&node.waits_for)
+        );
+        for difference in &node.besides {
+            println!("    besides, {difference}");
+        }
+    }
+    let rest = match plan.has_unknown() {
+        true => "; the rest is not known yet",
+        false => "",
+    };
+    println!(
+        "{} tasks cached, {} to run{rest}",
+        plan.cached(),
+        plan.to_run()
+    );
+}
+
+/// The tasks with the same things to say of them, in order. Whom they are compared with differs
+/// from task to task, so the first one's stands for all.
+fn grouped(tasks: &[PlannedTask]) -> Vec<(Vec<&PlannedTask>, &Reason)> {
+    let mut groups: Vec<(Vec<&PlannedTask>, &Reason)> = Vec::new();
+    for task in tasks {
+        let lines = task.reason.lines();
+        match groups
+            .iter_mut()
+            .find(|(_, reason)| reason.lines() == lines)
+        {
+            Some((group, _)) => group.push(task),
+            None => groups.push((vec![task], &task.reason)),
+        }
+    }
+    groups
+}
+
+/// `embed`, `search[1].train[4]`, `search[1].train: 12 of 16 tasks`.
+fn subject(node: &PlannedNode, tasks: &[&PlannedTask]) -> String {
+    let all = node.cached + node.run.len() + waiting(node);
+    match tasks {
+        [one] => one.name.clone(),
+        many => format!("{}: {} of {all} tasks", node.name, many.len()),
+    }
+}
+
+fn waiting(node: &PlannedNode) -> usize {
+    match node.unknown {
+        Unknown::Tasks(n) => n,
+        _ => 0,
+    }
+}
+
+/// `a`, `a and b`, `a, b and 3 more`.
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "something before it".into(),
+        [one] => one.clone(),
+        [one, two] => format!("{one} and {two}"),
+        [one, two, rest @ ..] => format!("{one}, {two} and {} more", rest.len()),
+    }
+}

@@ -1,0 +1,197 @@
+//! The earlier records of the stages asked about, and which of them a task is compared with.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use climb_cache::{Cache, Digest, Ingredients, Record};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::stage_of;
+use crate::event::Event;
+use crate::journal;
+
+/// How many earlier runs are looked at for the latest tasks of a stage.
+const RUNS: usize = 20;
+/// How many records a stage's expected time is taken from.
+const SAMPLE: usize = 200;
+
+/// What was recorded before. Stages are read when they are asked about.
+pub struct History<'a> {
+    pub(super) cache: &'a Cache,
+    stages: RefCell<HashMap<(String, String), Rc<StageRecords>>>,
+    /// For each stage, the keys its tasks had in the latest run that had any.
+    latest: HashMap<String, BTreeSet<Digest>>,
+}
+
+/// A record, without what is not needed for comparing.
+pub(super) struct Past {
+    pub key: Digest,
+    pub version: u32,
+    /// Most records of a stage share their parameters.
+    pub params: Rc<Value>,
+    pub inputs: BTreeMap<String, Vec<Digest>>,
+    pub input_names: BTreeMap<String, Vec<String>>,
+    pub task: String,
+    pub run: String,
+    pub finished: Timestamp,
+}
+
+/// The records of a stage.
+pub(super) struct StageRecords {
+    records: Vec<Past>,
+    /// The latest record that made an artifact, by its digest; and those of a list's items.
+    makers: HashMap<Digest, usize>,
+}
+
+impl<'a> History<'a> {
+    /// `workflow`: its runs say which records are the latest.
+    pub fn new(cache: &'a Cache, workflow: &str) -> History<'a> {
+        History {
+            cache,
+            stages: RefCell::default(),
+            latest: latest(cache, workflow),
+        }
+    }
+
+    pub(super) fn stage(&self, kind: &str, stage: &str) -> Rc<StageRecords> {
+        let name = (kind.to_string(), stage.to_string());
+        let mut stages = self.stages.borrow_mut();
+        let read = || Rc::new(StageRecords::read(self.cache, kind, stage));
+        stages.entry(name).or_insert_with(read).clone()
+    }
+
+    /// Mean seconds that tasks of this stage took, if any ran. From some of its records, in the
+    /// order of their keys, which is by chance.
+    pub fn expected_seconds(cache: &Cache, kind: &str, stage: &str) -> Option<f64> {
+        let records = cache.records_of(kind, stage).ok()?;
+        let times: Vec<f64> = records.take(SAMPLE).map(|r| r.cost.wall_seconds).collect();
+        match (times.len(), stage.rsplit_once('~')) {
+            // The links of a chain are much alike.
+            (0, Some((base, link))) if link != "1" => {
+                History::expected_seconds(cache, kind, &format!("{base}~1"))
+            }
+            (0, _) => None,
+            (count, _) => Some(times.iter().sum::<f64>() / count as f64),
+        }
+    }
+
+    /// Of the records that `fits` lets pass, the one of the latest run that is most alike; of an
+    /// earlier run where the latest has none.
+    pub(super) fn nearest<'s>(
+        &self,
+        stage: &'s StageRecords,
+        name: &str,
+        new: &Ingredients,
+        fits: impl Fn(&Past) -> bool,
+    ) -> Option<&'s Past> {
+        let fitting: Vec<&Past> = stage.records.iter().filter(|past| fits(past)).collect();
+        let keys = self.latest.get(name);
+        let in_latest = |past: &&&Past| keys.is_some_and(|keys| keys.contains(&past.key));
+        let latest: Vec<&Past> = fitting.iter().filter(in_latest).copied().collect();
+        let candidates = if latest.is_empty() { fitting } else { latest };
+        let mut counted: HashMap<*const Value, usize> = HashMap::new();
+        let mut count = |past: &Past| {
+            let params = counted
+                .entry(Rc::as_ptr(&past.params))
+                .or_insert_with(|| leaves(&past.params, &new.params));
+            let gone = past.inputs.keys();
+            let gone = gone.filter(|port| !new.inputs.contains_key(*port)).count();
+            let other = new.inputs.iter();
+            let other = other.filter(|(port, new)| past.inputs.get(*port) != Some(new));
+            *params + gone + other.count() + usize::from(past.version != new.version)
+        };
+        candidates
+            .into_iter()
+            .min_by_key(|past| (count(past), Reverse(past.finished)))
+    }
+}
+
+impl StageRecords {
+    fn read(cache: &Cache, kind: &str, stage: &str) -> StageRecords {
+        let mut shared: HashMap<String, Rc<Value>> = HashMap::new();
+        let mut records = Vec::new();
+        let mut makers: HashMap<Digest, (Timestamp, usize)> = HashMap::new();
+        for record in cache.records_of(kind, stage).into_iter().flatten() {
+            let me = (record.provenance.finished, records.len());
+            for artifact in record.outputs.values() {
+                let items = artifact.files().into_iter().map(|(_, file)| file.digest);
+                for digest in items.chain([artifact.digest()]) {
+                    let latest = makers.entry(digest).or_insert(me);
+                    *latest = me.max(*latest);
+                }
+            }
+            records.push(Past::of(record, &mut shared));
+        }
+        let makers = makers.into_iter().map(|(digest, (_, i))| (digest, i));
+        StageRecords {
+            records,
+            makers: makers.collect(),
+        }
+    }
+
+    /// The record that made this artifact, or has it as an item of a list.
+    pub fn maker(&self, digest: &Digest) -> Option<&Past> {
+        self.makers.get(digest).map(|&i| &self.records[i])
+    }
+}
+
+impl Past {
+    fn of(record: Record, shared: &mut HashMap<String, Rc<Value>>) -> Past {
+        let params = record.ingredients.params;
+        let params = shared
+            .entry(params.to_string())
+            .or_insert_with(|| Rc::new(params));
+        Past {
+            key: record.key,
+            version: record.ingredients.version,
+            params: params.clone(),
+            inputs: record.ingredients.inputs,
+            input_names: record.input_names,
+            task: record.provenance.task,
+            run: record.provenance.run,
+            finished: record.provenance.finished,
+        }
+    }
+}
+
+/// In how many leaves two parameter trees differ.
+fn leaves(old: &Value, new: &Value) -> usize {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            keys.into_iter()
+                .map(|key| match (a.get(key), b.get(key)) {
+                    (Some(a), Some(b)) => leaves(a, b),
+                    _ => 1,
+                })
+                .sum()
+        }
+        _ => usize::from(old != new),
+    }
+}
+
+/// The keys each stage had in the latest run of this workflow that had it.
+fn latest(cache: &Cache, workflow: &str) -> HashMap<String, BTreeSet<Digest>> {
+    let mut latest: HashMap<String, BTreeSet<Digest>> = HashMap::new();
+    let mut runs = journal::runs(cache.dir());
+    runs.reverse();
+    for run in runs.iter().take(RUNS) {
+        let mut stages: HashMap<String, BTreeSet<Digest>> = HashMap::new();
+        for stamped in journal::read(cache.dir(), run).unwrap_or_default() {
+            match stamped.event {
+                Event::RunStarted { workflow: of, .. } if of != workflow => break,
+                Event::TaskCached { task, key, .. } | Event::TaskFinished { task, key, .. } => {
+                    stages.entry(stage_of(&task)).or_default().insert(key);
+                }
+                _ => {}
+            }
+        }
+        for (stage, keys) in stages {
+            latest.entry(stage).or_insert(keys);
+        }
+    }
+    latest
+}

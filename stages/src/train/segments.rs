@@ -1,0 +1,291 @@
+//! `train-segment`: a piece of a training before its decay, as a task of its own.
+//!
+//! With the WSD schedule, what comes before the decay does not know how many tokens there will be
+//! in all. It is cut on a grid of `segment_tokens`; the checkpoint at each cut is an artifact, so
+//! that a training of more tokens goes on from the last one.
+
+use climb_engine::context::TaskContext;
+use climb_engine::stage::{
+    Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ModelSize, Precision, Shape, Train, TrainParams, run};
+
+/// Most tasks that one training may become.
+const MOST: u64 = 1000;
+
+/// Parameters of `train-segment`: those of `train` that do not depend on how many tokens there
+/// will be in all, and where this segment ends.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SegmentParams {
+    /// A size by name or dimensions, as in `train`.
+    pub model: ModelSize,
+    /// Train up to here, counted in tokens from the training's start; rounded up to whole steps.
+    #[schemars(range(min = 1))]
+    pub until_tokens: u64,
+    /// Tokens in a sequence.
+    #[schemars(range(min = 2, max = 131072))]
+    pub context: usize,
+    /// Sequences in a step.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Tokens that warm up.
+    pub warmup_tokens: u64,
+    /// AdamW's weight decay (on all parameters but norms).
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub beta2: f64,
+    /// Gradients are scaled down to this norm; 0: never.
+    #[schemars(range(min = 0.0))]
+    pub clip: f64,
+    /// Arithmetic of the matrix products; weights and moments are always f32.
+    pub precision: Precision,
+    /// Of the initial weights and of the order of the data. A mixture's own seed goes before it.
+    pub seed: u64,
+    /// Steps between lines of the loss curve.
+    #[schemars(range(min = 1))]
+    pub log_every: u64,
+}
+
+impl Default for SegmentParams {
+    fn default() -> SegmentParams {
+        let params = TrainParams::default();
+        SegmentParams::of(&params, params.tokens)
+    }
+}
+
+impl SegmentParams {
+    /// The segment of `params` that ends after so many tokens.
+    fn of(params: &TrainParams, until_tokens: u64) -> SegmentParams {
+        SegmentParams {
+            model: params.model.clone(),
+            until_tokens,
+            context: params.context,
+            batch: params.batch,
+            learning_rate: params.learning_rate,
+            warmup_tokens: params.warmup_tokens.unwrap_or(0),
+            weight_decay: params.weight_decay,
+            beta1: params.beta1,
+            beta2: params.beta2,
+            clip: params.clip,
+            precision: params.precision,
+            seed: params.seed,
+            log_every: params.log_every,
+        }
+    }
+
+    /// The training that this is the beginning of, ending where the segment does.
+    fn training(&self) -> TrainParams {
+        TrainParams {
+            model: self.model.clone(),
+            tokens: self.until_tokens,
+            context: self.context,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            schedule: Shape::Constant,
+            warmup_tokens: Some(self.warmup_tokens),
+            weight_decay: self.weight_decay,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            clip: self.clip,
+            precision: self.precision,
+            seed: self.seed,
+            log_every: self.log_every,
+            warmup: 0.0,
+            segment_tokens: 0,
+            decay: 0.0,
+            min_rate: 1.0,
+        }
+    }
+}
+
+impl Params for SegmentParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        let mut problems = self.training().problems();
+        // The warm-up may go on after the segment.
+        problems.retain(|problem| problem.field != "warmup_tokens");
+        problems
+    }
+}
+
+/// The segments of a training, unless it has none.
+pub fn chain(params: &TrainParams) -> Option<Chain> {
+    let each = segment_steps(params)?;
+    let count = params.schedule().stable_end() / each;
+    let link = |i| {
+        let link = SegmentParams::of(params, i * each * params.step_tokens());
+        serde_json::to_value(link).expect("plain data")
+    };
+    Some(Chain {
+        kind: TrainSegment::KIND,
+        links: (1..=count.min(MOST)).map(link).collect(),
+        output: "checkpoint",
+        port: "state",
+    })
+}
+
+fn segment_steps(params: &TrainParams) -> Option<u64> {
+    (params.segment_tokens > 0).then(|| params.segment_tokens.div_ceil(params.step_tokens()))
+}
+
+/// What is wrong with `segment_tokens`, if it is on.
+pub fn problems(params: &TrainParams) -> Vec<ParamProblem> {
+    let Some(each) = segment_steps(params) else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    let mut problem = |message: &str, help: &str| {
+        problems.push(ParamProblem::new("segment_tokens", message).help(help));
+    };
+    if params.schedule == Shape::Cosine {
+        problem(
+            "a cosine depends on `tokens` from its first step on, so its segments cannot be shared",
+            "use `schedule: wsd`, or no `segment_tokens`",
+        );
+    }
+    if params.warmup_tokens.is_none() {
+        let share = (params.warmup * params.tokens as f64).round();
+        problem(
+            "segments need `warmup_tokens`: a share of `tokens` would be another warm-up for other \
+             `tokens`",
+            &format!("for what `warmup` gives now, write `warmup_tokens: {share}`"),
+        );
+    }
+    let count = params.schedule().stable_end() / each;
+    if count > MOST {
+        problem(
+            &format!("this cuts the training into {count} segments, more than {MOST}"),
+            "make `segment_tokens` larger",
+        );
+    }
+    problems
+}
+
+/// The stage kind `train-segment`.
+pub struct TrainSegment;
+
+impl Stage for TrainSegment {
+    const KIND: &'static str = "train-segment";
+    /// The same loop as `train`'s.
+    const VERSION: u32 = Train::VERSION;
+    const DOC: &'static str = "Trains a proxy up to a checkpoint before its decay: what `segment_tokens` makes of `train` \
+         (CLIMB section 4.1's WSD schedule).";
+    type Params = SegmentParams;
+
+    fn inputs() -> Vec<InputPort> {
+        super::inputs()
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort {
+            name: "checkpoint",
+            ty: "checkpoint",
+            items: None,
+            doc: "Weights, both of Adam's moments and the loss curve so far, as safetensors.",
+        }]
+    }
+
+    fn isolation() -> Isolation {
+        Train::isolation()
+    }
+
+    fn resources(params: &SegmentParams) -> Resources {
+        Train::resources(&params.training())
+    }
+
+    fn run(params: &SegmentParams, cx: &TaskContext) -> anyhow::Result<()> {
+        run::run_segment(&params.training(), cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(tokens: u64) -> TrainParams {
+        TrainParams {
+            tokens,
+            context: 10,
+            batch: 10,
+            warmup_tokens: Some(500),
+            segment_tokens: 2000,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn more_tokens_make_the_chain_longer_and_change_none_of_it() {
+        let links = |tokens| chain(&params(tokens)).unwrap().links;
+        // 80 of 100 steps before the decay, in segments of 20; then 160 of 200.
+        let (short, long) = (links(10_000), links(20_000));
+        assert_eq!((short.len(), long.len()), (4, 8));
+        assert_eq!(long[..4], short);
+        assert_eq!(long[7]["until_tokens"], 16_000);
+        // No room for one: trained in one task.
+        assert!(links(2000).is_empty());
+        assert_eq!(chain(&TrainParams::default()), None);
+    }
+
+    #[test]
+    fn a_segments_rates_are_the_whole_trainings() {
+        let (short, long) = (params(10_000).schedule(), params(20_000).schedule());
+        for segment in chain(&params(10_000)).unwrap().links {
+            let segment: SegmentParams = serde_json::from_value(segment).unwrap();
+            let schedule = segment.training().schedule();
+            for step in 0..schedule.steps {
+                assert_eq!(schedule.rate(step), short.rate(step), "{step}");
+                assert_eq!(schedule.rate(step), long.rate(step), "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_depend_on_tokens_is_refused() {
+        let messages = |params: TrainParams| {
+            let problems = params.problems();
+            problems
+                .into_iter()
+                .map(|p| {
+                    format!(
+                        "{}: {} ({})",
+                        p.field,
+                        p.message,
+                        p.help.unwrap_or_default()
+                    )
+                })
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(messages(params(10_000)), "");
+        let share = TrainParams {
+            warmup_tokens: None,
+            ..params(10_000)
+        };
+        assert!(messages(share).contains("write `warmup_tokens: 500`"));
+        let cosine = TrainParams {
+            schedule: Shape::Cosine,
+            ..params(10_000)
+        };
+        assert!(messages(cosine).contains("a cosine depends on `tokens`"));
+        let fine = TrainParams {
+            segment_tokens: 1,
+            ..params(1_000_000)
+        };
+        assert!(messages(fine).contains("8000 segments, more than 1000"));
+        let long = TrainParams {
+            warmup_tokens: Some(8001),
+            ..params(10_000)
+        };
+        assert!(messages(long).starts_with("warmup_tokens: warmup and decay take more"));
+    }
+}
