@@ -89,6 +89,17 @@ pub fn open_cache(dir: &Path) -> Result<Cache, u8> {
     }
 }
 
+/// The expected size of a fan-out whose list is not known yet.
+pub fn list_size<'a>(
+    graph: &'a Graph,
+    registry: &'a Registry,
+) -> impl Fn(&climb_engine::graph::Node) -> Option<usize> + 'a {
+    |node| {
+        let list = &graph.nodes[node.axis.as_ref()?.node];
+        registry.get(&list.kind)?.list_size(&list.params)
+    }
+}
+
 fn bad_input(problems: &[Diagnostic]) -> u8 {
     diagnostics::print(problems);
     let errors = problems.len();
