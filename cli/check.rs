@@ -1,17 +1,18 @@
 //! `climb check`.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use climb_engine::diagnostic::{Diagnostic, Severity};
 use climb_engine::graph::Graph;
-use climb_engine::load;
+use climb_engine::load::{self, Checked};
 use climb_engine::stage::Registry;
 use serde_json::json;
 
-use crate::common::{self, BAD_INPUT, WorkflowArgs};
+use crate::common::{self, BAD_INPUT};
 use crate::{diagnostics, text};
 
-/// Check a workflow: every error and warning at once
+/// Check workflows: every error and warning at once
 ///
 /// Nothing is started and no cache is opened. Besides the file itself this checks that the files
 /// which its stages read are there: the corpus, an encoder, a tokenizer, scripts. Exit code 2:
@@ -20,10 +21,15 @@ use crate::{diagnostics, text};
 /// Example: climb check search.yaml --set params.clusters=100
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    workflow: WorkflowArgs,
+    /// Workflows, YAML files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 
-    /// Print the problems as JSON
+    /// Override a parameter: params.NAME=VALUE, the value in YAML; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = common::name_and_value)]
+    set: Vec<(String, String)>,
+
+    /// Print the problems as JSON, a list with an entry for each file
     #[arg(long)]
     json: bool,
 }
@@ -31,21 +37,22 @@ pub struct Args {
 pub fn run(args: Args) -> u8 {
     let registry = common::registry();
     let env = |name: &str| std::env::var(name).ok();
-    let workflow = &args.workflow;
-    let checked = load::check(&workflow.file, &workflow.set, &registry, &env);
+    let check = |file: &PathBuf| load::check(file, &args.set, &registry, &env);
+    let checked: Vec<Checked> = args.files.iter().map(check).collect();
     if args.json {
-        print_json(&checked, &registry);
+        print_json(&args.files, &checked, &registry);
     } else {
-        diagnostics::print(&checked.problems);
-        match &checked.graph {
-            Some(graph) => println!("{}", summary(graph, &registry, &checked.problems)),
-            None => eprintln!("{}", counts(&checked.problems)),
-        }
+        checked.iter().for_each(|checked| print(checked, &registry));
     }
-    if checked.graph.is_some() {
-        0
-    } else {
-        BAD_INPUT
+    let good = checked.iter().all(|checked| checked.graph.is_some());
+    if good { 0 } else { BAD_INPUT }
+}
+
+fn print(checked: &Checked, registry: &Registry) {
+    diagnostics::print(&checked.problems);
+    match &checked.graph {
+        Some(graph) => println!("{}", summary(graph, registry, &checked.problems)),
+        None => eprintln!("{}", counts(&checked.problems)),
     }
 }
 
@@ -63,13 +70,17 @@ pub fn summary(graph: &Graph, registry: &Registry, warnings: &[Diagnostic]) -> S
     )
 }
 
-fn print_json(checked: &load::Checked, registry: &Registry) {
-    let value = json!({
-        "problems": checked.problems,
-        "stages": checked.graph.as_ref().map(stages),
-        "tasks_at_least": checked.graph.as_ref().map(|graph| tasks(graph, registry)),
-    });
-    let json = serde_json::to_string_pretty(&value).expect("plain data");
+fn print_json(files: &[PathBuf], checked: &[Checked], registry: &Registry) {
+    let entry = |(file, checked): (&PathBuf, &Checked)| {
+        json!({
+            "file": file,
+            "problems": checked.problems,
+            "stages": checked.graph.as_ref().map(stages),
+            "tasks_at_least": checked.graph.as_ref().map(|graph| tasks(graph, registry)),
+        })
+    };
+    let entries: Vec<_> = files.iter().zip(checked).map(entry).collect();
+    let json = serde_json::to_string_pretty(&entries).expect("plain data");
     println!("{json}");
 }
 

@@ -44,7 +44,8 @@ pub struct CacheArgs {
     pub cache: PathBuf,
 }
 
-fn name_and_value(text: &str) -> Result<(String, String), String> {
+/// Parses one `--set`.
+pub fn name_and_value(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.trim().to_string(), value.to_string()))
 }

@@ -28,17 +28,8 @@ pub fn stage(kind: &dyn StageKind, registry: &Registry) -> String {
     text
 }
 
-/// The kinds that [`stage`]'s example refers to.
-#[cfg(test)]
-pub fn makers(kind: &dyn StageKind, registry: &Registry) -> Vec<&'static str> {
-    let wired = wiring(kind, registry, &mut Vec::new());
-    wired.into_iter().map(|wire| wire.maker).collect()
-}
-
 struct Wire {
     port: String,
-    #[cfg_attr(not(test), allow(dead_code))]
-    maker: &'static str,
     reference: String,
     /// It stands under `foreach`.
     fan: bool,
@@ -54,7 +45,11 @@ fn wiring(kind: &dyn StageKind, registry: &Registry, above: &mut Vec<&'static st
         }
         let fans_already = wires.iter().any(|wire| wire.fan);
         let mut makers = makers_of(&port, registry);
-        makers.retain(|(maker, ..)| !above.contains(&maker.kind()));
+        makers.retain(|(maker, ..)| {
+            // Runs already done, say, come from this very stage: that takes a `repeat`.
+            let circular = port.arity == Arity::Many && depends(*maker, kind.kind(), registry);
+            !circular && !above.contains(&maker.kind())
+        });
         for (maker, output, list) in makers {
             let fan = is_fan(maker, registry, above);
             let many = port.arity == Arity::Many;
@@ -66,7 +61,6 @@ fn wiring(kind: &dyn StageKind, registry: &Registry, above: &mut Vec<&'static st
             let all = if fan && many { "all." } else { "" };
             wires.push(Wire {
                 port: port.name.clone(),
-                maker: maker.kind(),
                 reference: format!("{all}{}{output}", maker.kind()),
                 fan: !many && (list || fan),
             });
@@ -75,6 +69,26 @@ fn wiring(kind: &dyn StageKind, registry: &Registry, above: &mut Vec<&'static st
     }
     above.pop();
     wires
+}
+
+/// Whether a kind cannot be had without another one, each port wired to the first kind that fits.
+fn depends(kind: &dyn StageKind, on: &str, registry: &Registry) -> bool {
+    let (mut todo, mut seen) = (vec![kind], Vec::new());
+    while let Some(kind) = todo.pop() {
+        if kind.kind() == on {
+            return true;
+        }
+        if seen.contains(&kind.kind()) {
+            continue;
+        }
+        seen.push(kind.kind());
+        let ports = kind.inputs(&Value::Null, &[]).into_iter();
+        for port in ports.filter(|port| port.arity == Arity::One) {
+            let maker = makers_of(&port, registry).into_iter().next();
+            todo.extend(maker.map(|(maker, ..)| maker));
+        }
+    }
+    false
 }
 
 /// Whether the example of a kind is a fan-out.

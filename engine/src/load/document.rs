@@ -36,12 +36,9 @@ fn too_much(error: TooMuch) -> Diagnostic {
         TooMuch::Depth(span) => {
             Diagnostic::error(TOO_DEEP).at(span)
         }
-        TooMuch::Values { span, alias: true } => {
-            Diagnostic::error("aliases expand to too many values here").at(span)
-        }
-        TooMuch::Values { span, alias: false } => {
-            Diagnostic::error("these are too many values for a workflow").at(span)
-        }
+        TooMuch::Values(span) => Diagnostic::error("this makes more values than any workflow has")
+            .at(span)
+            .help("an alias counts as all that it stands for"),
     }
 }
 

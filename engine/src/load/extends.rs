@@ -193,3 +193,115 @@ fn drop_replaced_params(below: &mut Value, above: &Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Writes the files and reads the last one.
+    fn read_files(files: &[(&str, &str)]) -> Result<Document, Vec<Diagnostic>> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let (name, text) = files.last().unwrap();
+        read(text, &dir.path().join(name))
+    }
+
+    fn value(files: &[(&str, &str)]) -> Value {
+        read_files(files).unwrap().0
+    }
+
+    const BASE: &str = "name: base\nparams: {k: 48, runs: [16, 8, 4]}\nstages:\n  a: {uses: x, \
+                        needs: {p: b}, with: {m: 1, n: {o: 2, p: 3}}}\n  b: {uses: y}\n";
+
+    #[test]
+    fn mappings_are_merged_and_all_else_is_replaced() {
+        let over = "extends: base.yaml\nparams: {runs: [2]}\nstages:\n  a: {with: {n: {p: 4}}}\n  \
+                    c: {uses: z}\n";
+        let expected = json!({
+            "params": {"k": 48, "runs": [2]},
+            "stages": {
+                "a": {"uses": "x", "needs": {"p": "b"}, "with": {"m": 1, "n": {"o": 2, "p": 4}}},
+                "b": {"uses": "y"},
+                "c": {"uses": "z"},
+            },
+        });
+        assert_eq!(value(&[("base.yaml", BASE), ("w.yaml", over)]), expected);
+    }
+
+    #[test]
+    fn another_kind_keeps_the_wiring_and_drops_the_parameters() {
+        let over = "extends: base.yaml\nstages: {a: {uses: z, with: {q: 1}}}\n";
+        let value = value(&[("base.yaml", BASE), ("w.yaml", over)]);
+        let expected = json!({"uses": "z", "needs": {"p": "b"}, "with": {"q": 1}});
+        assert_eq!(value["stages"]["a"], expected);
+    }
+
+    #[test]
+    fn an_empty_mapping_takes_nothing_away_and_a_name_is_not_inherited() {
+        let over = "extends: base.yaml\nparams:\nstages:\n  a: {with: }\n";
+        let value = value(&[("base.yaml", BASE), ("w.yaml", over)]);
+        assert_eq!(value["params"]["k"], 48);
+        assert_eq!(value["stages"]["a"]["with"]["m"], 1);
+        assert_eq!(value.get("name"), None);
+    }
+
+    #[test]
+    fn the_last_of_several_wins_and_paths_are_relative_to_their_own_file() {
+        let files = [
+            ("lib/base.yaml", BASE),
+            ("lib/small.yaml", "extends: base.yaml\nparams: {k: 8}\n"),
+            ("lib/tiny.yaml", "params: {k: 2}\n"),
+            ("w.yaml", "extends: [lib/small.yaml, lib/tiny.yaml]\n"),
+        ];
+        assert_eq!(value(&files)["params"], json!({"k": 2, "runs": [16, 8, 4]}));
+    }
+
+    #[test]
+    fn every_place_names_the_file_it_came_from() {
+        let over = "extends: base.yaml\nstages:\n  a: {with: {n: {p: 4}}}\n";
+        let (_, place) = read_files(&[("base.yaml", BASE), ("w.yaml", over)]).unwrap();
+        let at = |path: &[&str]| {
+            let path: Vec<Part> = path.iter().map(|name| key(name)).collect();
+            let span = place.value(&path);
+            let file = span
+                .file
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            format!("{file}:{}:{}", span.line, span.column)
+        };
+        assert_eq!(at(&["stages", "a", "with", "n", "p"]), "w.yaml:3:21");
+        assert_eq!(at(&["stages", "a", "with", "n", "o"]), "base.yaml:4:50");
+        assert_eq!(at(&["params", "k"]), "base.yaml:2:13");
+        assert_eq!(place.names(&[key("stages")]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_pile_of_files_is_refused() {
+        // 2^12 files, were each read as often as it is named.
+        let names: Vec<String> = (0..13).map(|i| format!("{i}.yaml")).collect();
+        let texts: Vec<String> = (0..13)
+            .map(|i| match i {
+                0 => "params: {k: 1}\n".to_string(),
+                _ => format!("extends: [{0}.yaml, {0}.yaml]\n", i - 1),
+            })
+            .collect();
+        let files: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        let problems = read_files(&files).unwrap_err();
+        assert!(
+            problems[0].message.contains("more than 32 files"),
+            "{problems:?}"
+        );
+    }
+}

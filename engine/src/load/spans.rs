@@ -258,8 +258,8 @@ pub fn read(text: &str, file: &Path) -> Result<Rc<Place>, TooMuch> {
 pub enum TooMuch {
     /// Levels within each other.
     Depth(Span),
-    /// Values in all. `alias`: it is an alias that expands to too many.
-    Values { span: Span, alias: bool },
+    /// Values in all.
+    Values(Span),
 }
 
 struct Reader<'a> {
@@ -352,8 +352,7 @@ impl Reader<'_> {
         if let Some(Open::Map { values, .. } | Open::List { values, .. }) = self.stack.last_mut() {
             *values = values.saturating_add(place.values);
             if *values > MAX_VALUES {
-                let (span, alias) = (here(), alias.is_some());
-                return Err(TooMuch::Values { span, alias });
+                return Err(TooMuch::Values(here()));
             }
         }
         match self.stack.last_mut() {
