@@ -1,7 +1,7 @@
 //! `climb check`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use climb_engine::diagnostic::{Diagnostic, Severity};
 use climb_engine::graph::Graph;
@@ -42,17 +42,18 @@ pub fn run(args: Args) -> u8 {
     if args.json {
         print_json(&args.files, &checked, &registry);
     } else {
-        checked.iter().for_each(|checked| print(checked, &registry));
+        let files = args.files.iter().zip(&checked);
+        files.for_each(|(file, checked)| print(file, checked, &registry));
     }
     let good = checked.iter().all(|checked| checked.graph.is_some());
     if good { 0 } else { BAD_INPUT }
 }
 
-fn print(checked: &Checked, registry: &Registry) {
+fn print(file: &Path, checked: &Checked, registry: &Registry) {
     diagnostics::print(&checked.problems);
     match &checked.graph {
         Some(graph) => println!("{}", summary(graph, registry, &checked.problems)),
-        None => eprintln!("{}", counts(&checked.problems)),
+        None => eprintln!("{}: {}", file.display(), counts(&checked.problems)),
     }
 }
 

@@ -278,7 +278,7 @@ mod tests {
             format!("{file}:{}:{}", span.line, span.column)
         };
         assert_eq!(at(&["stages", "a", "with", "n", "p"]), "w.yaml:3:21");
-        assert_eq!(at(&["stages", "a", "with", "n", "o"]), "base.yaml:4:50");
+        assert_eq!(at(&["stages", "a", "with", "n", "o"]), "base.yaml:4:51");
         assert_eq!(at(&["params", "k"]), "base.yaml:2:13");
         assert_eq!(place.names(&[key("stages")]), ["a", "b"]);
     }
