@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use super::model::{join, key};
-use super::spans::{self, MERGE, Part, Place, TooMuch};
+use super::spans::{self, MERGE, Part, Place, Places, TooMuch};
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Larger files are no workflows.
@@ -23,7 +23,13 @@ pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
         );
         return Err(Diagnostic::error(message));
     }
-    let place = spans::read(text, file).map_err(too_much)?;
+    let Places { root: place, error } = spans::read(text, file).map_err(too_much)?;
+    if let Some((span, message)) = error
+        && text.contains('*')
+    {
+        // Serde_yaml's messages are as good, but nobody has counted what aliases expand to here.
+        return Err(Diagnostic::error(format!("this is not YAML: {message}")).at(span));
+    }
     let yaml: serde_yaml::Value =
         serde_yaml::from_str(text).map_err(|error| yaml_error(&error, text, file, &place))?;
     let value = to_json(yaml, &[])
@@ -33,9 +39,7 @@ pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
 
 fn too_much(error: TooMuch) -> Diagnostic {
     match error {
-        TooMuch::Depth(span) => {
-            Diagnostic::error(TOO_DEEP).at(span)
-        }
+        TooMuch::Depth(span) => Diagnostic::error(TOO_DEEP).at(span),
         TooMuch::Values(span) => Diagnostic::error("this makes more values than any workflow has")
             .at(span)
             .help("an alias counts as all that it stands for"),
@@ -44,6 +48,8 @@ fn too_much(error: TooMuch) -> Diagnostic {
 
 /// A value on its own, as in `--set`.
 pub fn parse_value(text: &str) -> Result<Value, String> {
+    // For its limits.
+    spans::read(text, Path::new("")).map_err(|error| too_much(error).message)?;
     let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
     to_json(yaml, &[]).map_err(|(_, message)| message)
 }

@@ -226,23 +226,35 @@ enum Open {
     },
 }
 
-/// Reads the places of the first document. Errors are left to serde_yaml: what could be read until
-/// then is returned.
-pub fn read(text: &str, file: &Path) -> Result<Rc<Place>, TooMuch> {
+/// The places of a document, and what stopped the reading before its end.
+pub struct Places {
+    pub root: Rc<Place>,
+    pub error: Option<(Span, String)>,
+}
+
+/// Reads the places of the first document, or of what can be read of it.
+pub fn read(text: &str, file: &Path) -> Result<Places, TooMuch> {
     let mut reader = Reader {
         file,
         stack: Vec::new(),
         anchors: HashMap::new(),
         root: None,
     };
+    let mut error = None;
     for event in Parser::new_from_str(text) {
-        let Ok((event, marks)) = event else { break };
-        reader.event(event, marks)?;
+        match event {
+            Ok((event, marks)) => reader.event(event, marks)?,
+            Err(wrong) => {
+                let at = Marks::new(*wrong.marker(), *wrong.marker());
+                error = Some((reader.span(at), wrong.info().to_string()));
+                break;
+            }
+        }
         if reader.root.is_some() {
             break;
         }
     }
-    Ok(reader.root.unwrap_or_else(|| {
+    let root = reader.root.unwrap_or_else(|| {
         let span = Span {
             file: file.to_path_buf(),
             line: 1,
@@ -250,7 +262,8 @@ pub fn read(text: &str, file: &Path) -> Result<Rc<Place>, TooMuch> {
             len: 1,
         };
         Rc::new(Place::new(span, Children::None))
-    }))
+    });
+    Ok(Places { root, error })
 }
 
 /// The document is larger than any workflow, aliases expanded.
