@@ -44,7 +44,8 @@ pub struct CacheArgs {
     pub cache: PathBuf,
 }
 
-fn name_and_value(text: &str) -> Result<(String, String), String> {
+/// Parses one `--set`.
+pub fn name_and_value(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.trim().to_string(), value.to_string()))
 }
@@ -86,6 +87,17 @@ pub fn open_cache(dir: &Path) -> Result<Cache, u8> {
             diagnostics::error(&error.to_string());
             Err(BAD_INPUT)
         }
+    }
+}
+
+/// The expected size of a fan-out whose list is not known yet.
+pub fn list_size<'a>(
+    graph: &'a Graph,
+    registry: &'a Registry,
+) -> impl Fn(&climb_engine::graph::Node) -> Option<usize> + 'a {
+    |node| {
+        let list = &graph.nodes[node.axis.as_ref()?.node];
+        registry.get(&list.kind)?.list_size(&list.params)
     }
 }
 

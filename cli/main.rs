@@ -1,14 +1,20 @@
 //! The `climb` command line: one file a subcommand. Everything drawn or printed is drawn here.
 
+mod check;
 mod common;
+mod completions;
 mod diagnostics;
 mod explain;
 mod graph;
+mod init;
 mod log;
+mod man;
 mod plan;
 mod progress;
 mod report;
 mod run;
+mod schema;
+mod stages;
 mod status;
 mod task;
 mod text;
@@ -16,7 +22,7 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// Search a pretraining data mixture: a cached workflow engine for CLIMB (arXiv 2504.13161).
@@ -38,14 +44,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(init::Args),
+    Check(check::Args),
     Run(run::Args),
     Plan(plan::Args),
     Explain(explain::Args),
     Status(status::Args),
     Log(log::Args),
     Graph(graph::Args),
+    Stages(stages::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     #[command(hide = true)]
     Task(task::Args),
+}
+
+/// The command line, for its completions and its man pages.
+fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn main() -> ExitCode {
@@ -58,12 +75,18 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let code = match Cli::parse().command {
+        Command::Init(args) => init::run(args),
+        Command::Check(args) => check::run(args),
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
         Command::Graph(args) => graph::run(args),
+        Command::Stages(args) => stages::run(args),
+        Command::Schema(args) => schema::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
         Command::Task(args) => task::run(args),
     };
     ExitCode::from(code)

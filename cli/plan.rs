@@ -49,22 +49,11 @@ fn try_run(args: Args) -> Result<(), u8> {
             &graph
                 .nodes
                 .iter()
-                .map(list_size(&graph, &registry))
+                .map(common::list_size(&graph, &registry))
                 .collect::<Vec<_>>(),
         );
     }
     Ok(())
-}
-
-/// The expected size of a fan-out whose list is not known yet.
-fn list_size<'a>(
-    graph: &'a climb_engine::graph::Graph,
-    registry: &'a climb_engine::stage::Registry,
-) -> impl Fn(&climb_engine::graph::Node) -> Option<usize> + 'a {
-    |node| {
-        let list = &graph.nodes[node.axis.as_ref()?.node];
-        registry.get(&list.kind)?.list_size(&list.params)
-    }
 }
 
 fn print(plan: &Plan, sizes: &[Option<usize>]) {

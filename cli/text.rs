@@ -41,6 +41,38 @@ pub fn clip(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
+/// Lines of at most `width` characters, broken at spaces. Longer words stay whole.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
+}
+
+/// `1 stage`, `3 stages`.
+pub fn count(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
+}
+
+/// Writes to a file, or to stdout without one. What goes wrong is said.
+pub fn write_or_print(file: Option<&std::path::Path>, text: &str) -> Result<(), ()> {
+    let Some(file) = file else {
+        print!("{text}");
+        return Ok(());
+    };
+    std::fs::write(file, text).map_err(|error| {
+        crate::diagnostics::error(&format!("cannot write {}: {error}", file.display()));
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +87,7 @@ mod tests {
         assert_eq!(count(1, "task"), "1 task");
         assert_eq!(count(0, "task"), "0 tasks");
         assert_eq!(clip("abcdef", 4), "abc…");
+        assert_eq!(wrap("one two  three", 8), ["one two", "three"]);
+        assert_eq!(count(1, "task") + &count(2, "task"), "1 task2 tasks");
     }
 }

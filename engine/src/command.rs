@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::{Cancelled, TaskContext};
 use crate::stage::{
-    Arity, Input, Isolation, Output, ParamProblem, Resources, SourceFile, SourceSpec, StageKind,
+    Arity, FoundFile, Input, Isolation, Output, ParamProblem, Resources, SourceSpec, StageKind,
 };
 
 /// Parameters of `command`.
@@ -27,6 +27,7 @@ pub struct CommandParams {
     /// string it goes to `sh -eu -c`, with everything in environment variables only:
     /// `$CLIMB_INPUT_NAME`, `$CLIMB_OUTPUT_NAME`, `$CLIMB_PARAM_NAME`, `$CLIMB_THREADS`,
     /// `$CLIMB_DEVICE`, `$CLIMB_STATE`. It runs in the workflow file's folder.
+    #[schemars(example = ["python3", "train.py", "{output.model}"])]
     pub run: Run,
     /// The files that make up the program (paths or globs). A change in one reruns the stage.
     pub scripts: Vec<String>,
@@ -42,6 +43,7 @@ pub struct CommandParams {
     /// any type.
     pub inputs: BTreeMap<String, InputSpec>,
     /// What the program makes: a file or folder at the path it is given for each.
+    #[schemars(example = BTreeMap::from([("model", "model")]))]
     pub outputs: BTreeMap<String, OutputSpec>,
 }
 
@@ -222,7 +224,7 @@ impl StageKind for CommandStage {
     fn check_sources(
         &self,
         _params: &Value,
-        _sources: &BTreeMap<String, Vec<SourceFile>>,
+        _sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         Vec::new()
     }

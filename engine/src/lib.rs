@@ -3,6 +3,7 @@
 // A diagnostic is large, and made a few times a run.
 #![allow(clippy::result_large_err)]
 
+pub mod catalog;
 pub mod command;
 pub mod context;
 pub mod diagnostic;

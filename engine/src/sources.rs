@@ -7,12 +7,39 @@ use climb_cache::{Artifact, Cache, Digest, FileRef};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use walkdir::WalkDir;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{Graph, Node, NodeId};
-use crate::stage::{Registry, SourceFile, SourceSpec};
+use crate::stage::{FoundFile, Registry, SourceFile, SourceSpec, StageKind};
 
 /// Source files by group, for each node that has any.
 pub type NodeSources = BTreeMap<NodeId, BTreeMap<String, Vec<SourceFile>>>;
+
+/// Files that were found, by group.
+type Found = BTreeMap<String, Vec<FoundFile>>;
+
+/// Finds the sources of a stage with these complete `params` and lets its kind look at them, at
+/// names and headers. `span` gives a parameter's place.
+pub fn look(
+    kind: &dyn StageKind,
+    params: &serde_json::Value,
+    base: &Path,
+    span: &dyn Fn(&str) -> Span,
+) -> (Found, Vec<Diagnostic>) {
+    let mut groups = Found::new();
+    let mut problems = Vec::new();
+    for spec in kind.sources(params) {
+        match find(&spec, base) {
+            Ok(files) => _ = groups.insert(spec.group.to_string(), files),
+            Err(problem) => problems.push(problem.at(span(spec.param))),
+        }
+    }
+    for problem in kind.check_sources(params, &groups) {
+        let mut diagnostic = Diagnostic::error(problem.message).at(span(&problem.field));
+        diagnostic.help = problem.help;
+        problems.push(diagnostic);
+    }
+    (groups, problems)
+}
 
 /// Finds and digests the sources of every node, and lets each kind look at them. All problems at
 /// once; nothing has run yet.
@@ -28,18 +55,15 @@ pub fn find_all(
         let Some(kind) = registry.get(&node.kind) else {
             continue;
         };
+        let span = |field: &str| node.param_span(field);
+        let (files, wrong) = look(kind, &node.params, &base, &span);
+        problems.extend(wrong);
         let mut groups = BTreeMap::new();
-        for spec in kind.sources(&node.params) {
-            match find(&spec, &base).and_then(|files| digest(cache, files)) {
-                Ok(files) => _ = groups.insert(spec.group.to_string(), files),
-                Err(problem) => problems.push(problem.at(node.param_span(spec.param))),
+        for (group, files) in files {
+            match digest(cache, files) {
+                Ok(files) => _ = groups.insert(group, files),
+                Err(problem) => problems.push(problem),
             }
-        }
-        for problem in kind.check_sources(&node.params, &groups) {
-            let mut diagnostic =
-                Diagnostic::error(problem.message).at(node.param_span(&problem.field));
-            diagnostic.help = problem.help;
-            problems.push(diagnostic);
         }
         if !groups.is_empty() {
             found.insert(id, groups);
@@ -68,8 +92,9 @@ pub fn file_refs(files: &[SourceFile]) -> BTreeMap<String, FileRef> {
     files.iter().map(|f| (f.name.clone(), file(f))).collect()
 }
 
-fn digest(cache: &Cache, files: Vec<(String, PathBuf)>) -> Result<Vec<SourceFile>, Diagnostic> {
-    let (names, paths): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+fn digest(cache: &Cache, files: Vec<FoundFile>) -> Result<Vec<SourceFile>, Diagnostic> {
+    let found = files.into_iter().map(|file| (file.name, file.path));
+    let (names, paths): (Vec<_>, Vec<_>) = found.unzip();
     let digests = cache
         .source_digests(&paths)
         .map_err(|error| Diagnostic::error(error.to_string()))?;
@@ -86,8 +111,8 @@ fn digest(cache: &Cache, files: Vec<(String, PathBuf)>) -> Result<Vec<SourceFile
         .collect())
 }
 
-/// The files a spec names, sorted by name: (relative name, path).
-fn find(spec: &SourceSpec, base: &Path) -> Result<Vec<(String, PathBuf)>, Diagnostic> {
+/// The files a spec names, sorted by name. Relative patterns start at `base`.
+pub fn find(spec: &SourceSpec, base: &Path) -> Result<Vec<FoundFile>, Diagnostic> {
     let exclude = glob_set(&spec.exclude, spec.param)?;
     let mut paths = BTreeSet::new();
     let mut roots = Vec::new();
@@ -100,12 +125,16 @@ fn find(spec: &SourceSpec, base: &Path) -> Result<Vec<(String, PathBuf)>, Diagno
         paths.extend(files);
     }
     let common = common_root(&roots);
-    let mut files: Vec<(String, PathBuf)> = paths
+    let mut files: Vec<FoundFile> = paths
         .into_iter()
-        .map(|path| (relative_name(&path, &common), path))
-        .filter(|(name, _)| !exclude.is_match(name))
+        .map(|path| FoundFile {
+            name: relative_name(&path, &common),
+            size: path.metadata().map_or(0, |metadata| metadata.len()),
+            path,
+        })
+        .filter(|file| !exclude.is_match(&file.name))
         .collect();
-    files.sort();
+    files.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     if files.is_empty() && !spec.patterns.is_empty() {
         return Err(Diagnostic::error(format!(
             "`{}` excludes every file it matches",
@@ -209,10 +238,15 @@ fn relative_name(path: &Path, root: &Path) -> String {
 impl Graph {
     /// The folder of the workflow file.
     pub fn base_dir(&self) -> PathBuf {
-        let parent = self.file.parent().filter(|parent| *parent != Path::new(""));
-        let parent = parent.unwrap_or(Path::new("."));
-        std::path::absolute(parent).unwrap_or_else(|_| parent.to_path_buf())
+        base_dir(&self.file)
     }
+}
+
+/// The folder that relative paths in a workflow file start from.
+pub fn base_dir(file: &Path) -> PathBuf {
+    let parent = file.parent().filter(|parent| *parent != Path::new(""));
+    let parent = parent.unwrap_or(Path::new("."));
+    std::path::absolute(parent).unwrap_or_else(|_| parent.to_path_buf())
 }
 
 impl Node {
@@ -241,7 +275,7 @@ mod tests {
         find(spec, base)
             .unwrap()
             .into_iter()
-            .map(|(name, _)| name)
+            .map(|file| file.name)
             .collect()
     }
 

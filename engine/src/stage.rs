@@ -86,7 +86,16 @@ pub struct SourceSpec {
     pub exclude: Vec<String>,
 }
 
-/// One file of a source group.
+/// A file of a source group that was found, and not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Relative to the group's common root, `/`-separated.
+    pub name: String,
+    pub path: PathBuf,
+    pub size: u64,
+}
+
+/// One file of a source group, read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
     /// Relative to the group's common root, `/`-separated; part of the key.
@@ -192,7 +201,7 @@ pub trait Stage: Send + Sync + 'static {
     /// headers and names, not contents.
     fn check_sources(
         _params: &Self::Params,
-        _sources: &BTreeMap<String, Vec<SourceFile>>,
+        _sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         Vec::new()
     }
@@ -252,7 +261,7 @@ pub trait StageKind: Send + Sync {
     fn check_sources(
         &self,
         params: &Value,
-        sources: &BTreeMap<String, Vec<SourceFile>>,
+        sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem>;
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()>;
 }
@@ -359,7 +368,7 @@ impl<S: Stage> StageKind for Erased<S> {
     fn check_sources(
         &self,
         params: &Value,
-        sources: &BTreeMap<String, Vec<SourceFile>>,
+        sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         S::check_sources(&parse(params), sources)
     }

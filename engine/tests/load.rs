@@ -260,7 +260,7 @@ fn values_of_the_wrong_type_or_size_are_found() {
         "inner: {rat: 1}",
         "4:20 unknown parameter `rat` | did you mean `rate`?",
     );
-    with("count: .nan", "1:1 `.nan` is no number to compute with");
+    with("count: .nan", "4:19 `.nan` is no number to compute with");
 }
 
 #[test]
@@ -392,9 +392,8 @@ fn an_alias_bomb_is_refused() {
         text.push_str(&format!("a{i}: &a{i} [{items}]\n"));
     }
     let error = load(&text).unwrap_err();
-    let refused = ["repetition limit", "too many values"];
     assert!(
-        refused.iter().any(|part| error[0].contains(part)),
+        error[0].contains("more values than any workflow"),
         "{error:?}"
     );
 }

@@ -18,6 +18,7 @@ pub mod quality;
 pub mod sample;
 pub mod select;
 pub mod stats;
+pub mod suggest;
 pub mod tokenize;
 pub mod tokenizer;
 pub mod train;

@@ -47,6 +47,7 @@ pub struct FitParams {
     /// Folds of the cross-validation; as many as there are runs when they are few.
     #[schemars(range(min = 2))]
     pub folds: usize,
+    /// Of every random choice.
     pub seed: u64,
 }
 

@@ -28,6 +28,7 @@ pub struct SelectParams {
     pub top: usize,
     /// Where candidates come from.
     pub prior: PriorParams,
+    /// Of every random choice.
     pub seed: u64,
 }
 

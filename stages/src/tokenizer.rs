@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, anyhow};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
+    Arity, FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,7 +110,7 @@ impl Stage for TokenizerStage {
 
     fn check_sources(
         params: &TokenizerParams,
-        sources: &BTreeMap<String, Vec<SourceFile>>,
+        sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         let files = sources.get("tokenizer").map_or(&[][..], Vec::as_slice);
         let loaded = files

@@ -1,5 +1,7 @@
 //! The binary run as people run it: real files, real sled, real libtorch, real XGBoost.
 
+mod authoring;
+mod broken;
 mod caching;
 mod commands;
 mod determinism;

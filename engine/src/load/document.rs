@@ -1,17 +1,16 @@
-//! Reading the text: values by serde_yaml, places by [`spans`](super::spans).
+//! Reading the text of one file: values by serde_yaml, places by [`spans`](super::spans).
 
 use std::path::Path;
 use std::rc::Rc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::spans::{self, Place, TooDeep};
+use super::model::{join, key};
+use super::spans::{self, MERGE, Part, Place, Places, TooMuch};
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Larger files are no workflows.
 const MAX_BYTES: usize = 4 << 20;
-/// More values than this after aliases are expanded is an alias bomb.
-const MAX_VALUES: usize = 200_000;
 const TOO_DEEP: &str = "this is nested too deeply for a workflow";
 
 /// The document's value, `<<` merged, and its places.
@@ -24,23 +23,35 @@ pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
         );
         return Err(Diagnostic::error(message));
     }
-    let place = spans::read(text, file).map_err(|TooDeep(span)| {
-        Diagnostic::error(TOO_DEEP).at(span)
-    })?;
-    let mut yaml: serde_yaml::Value =
+    let Places { root: place, error } = spans::read(text, file).map_err(too_much)?;
+    if let Some((span, message)) = error
+        && text.contains('*')
+    {
+        // Serde_yaml's messages are as good, but nobody has counted what aliases expand to here.
+        return Err(Diagnostic::error(format!("this is not YAML: {message}")).at(span));
+    }
+    let yaml: serde_yaml::Value =
         serde_yaml::from_str(text).map_err(|error| yaml_error(&error, text, file, &place))?;
-    yaml.apply_merge()
-        .map_err(|error| Diagnostic::error(format!("`<<`: {error}")).at(place.value(&[])))?;
-    let mut budget = MAX_VALUES;
-    let value = to_json(yaml, &mut budget)
-        .map_err(|message| Diagnostic::error(message).at(place.value(&[])))?;
+    let value = to_json(yaml, &[])
+        .map_err(|(path, message)| Diagnostic::error(message).at(place.value(&path)))?;
     Ok((value, place))
+}
+
+fn too_much(error: TooMuch) -> Diagnostic {
+    match error {
+        TooMuch::Depth(span) => Diagnostic::error(TOO_DEEP).at(span),
+        TooMuch::Values(span) => Diagnostic::error("this makes more values than any workflow has")
+            .at(span)
+            .help("an alias counts as all that it stands for"),
+    }
 }
 
 /// A value on its own, as in `--set`.
 pub fn parse_value(text: &str) -> Result<Value, String> {
+    // For its limits.
+    spans::read(text, Path::new("")).map_err(|error| too_much(error).message)?;
     let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
-    to_json(yaml, &mut MAX_VALUES.clone())
+    to_json(yaml, &[]).map_err(|(_, message)| message)
 }
 
 fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Place>) -> Diagnostic {
@@ -70,40 +81,74 @@ fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Pla
     Diagnostic::error(message).at(span)
 }
 
-/// YAML values as JSON ones, within a budget.
-fn to_json(yaml: serde_yaml::Value, budget: &mut usize) -> Result<Value, String> {
-    *budget = budget
-        .checked_sub(1)
-        .ok_or("the file expands to too many values (aliases?)")?;
+/// What cannot be a workflow's value, and where.
+type Wrong = (Vec<Part>, String);
+
+/// YAML values as JSON ones, `<<` merged (serde_yaml's own merging stops at one level).
+fn to_json(yaml: serde_yaml::Value, path: &[Part]) -> Result<Value, Wrong> {
     Ok(match yaml {
         serde_yaml::Value::Null => Value::Null,
         serde_yaml::Value::Bool(b) => Value::Bool(b),
         serde_yaml::Value::String(text) => Value::String(text),
-        serde_yaml::Value::Number(n) => number(&n)?,
+        serde_yaml::Value::Number(n) => number(&n).map_err(|message| (path.to_vec(), message))?,
         serde_yaml::Value::Sequence(items) => {
-            let items: Result<Vec<Value>, String> = items
-                .into_iter()
-                .map(|item| to_json(item, budget))
+            let items = items.into_iter().enumerate();
+            let items: Result<Vec<Value>, Wrong> = items
+                .map(|(i, item)| to_json(item, &join(path, Part::Index(i))))
                 .collect();
             Value::Array(items?)
         }
-        serde_yaml::Value::Mapping(entries) => {
-            let mut map = serde_json::Map::new();
-            for (name, value) in entries {
-                let name = match name {
-                    serde_yaml::Value::String(name) => name,
-                    serde_yaml::Value::Number(n) => n.to_string(),
-                    serde_yaml::Value::Bool(b) => b.to_string(),
-                    _ => return Err("a mapping has a key that is not text".into()),
-                };
-                map.insert(name, to_json(value, budget)?);
-            }
-            Value::Object(map)
-        }
+        serde_yaml::Value::Mapping(entries) => mapping(entries, path)?,
         serde_yaml::Value::Tagged(tagged) => {
-            return Err(format!("the tag `{}` means nothing here", tagged.tag));
+            let message = format!("the tag `{}` means nothing here", tagged.tag);
+            return Err((path.to_vec(), message));
         }
     })
+}
+
+fn mapping(entries: serde_yaml::Mapping, path: &[Part]) -> Result<Value, Wrong> {
+    let mut map = Map::new();
+    let mut inherited = Map::new();
+    for (name, value) in entries {
+        let name = match name {
+            serde_yaml::Value::String(name) => name,
+            serde_yaml::Value::Number(n) => n.to_string(),
+            serde_yaml::Value::Bool(b) => b.to_string(),
+            _ => {
+                let message = "a mapping has a key that is not text".to_string();
+                return Err((path.to_vec(), message));
+            }
+        };
+        let here = join(path, Part::Key(name.clone()));
+        let value = to_json(value, &here)?;
+        if name == MERGE {
+            merge_into(&mut inherited, value, path)?;
+        } else {
+            map.insert(name, value);
+        }
+    }
+    for (name, value) in inherited {
+        map.entry(name).or_insert(value);
+    }
+    Ok(Value::Object(map))
+}
+
+/// `<<: *base`, or a list of them of which the first has precedence.
+fn merge_into(map: &mut Map<String, Value>, bases: Value, path: &[Part]) -> Result<(), Wrong> {
+    let bases = match bases {
+        Value::Array(bases) => bases,
+        one => vec![one],
+    };
+    for base in bases {
+        let Value::Object(fields) = base else {
+            let message = "`<<` takes a mapping, or a list of mappings".to_string();
+            return Err((join(path, key(MERGE)), message));
+        };
+        for (name, value) in fields {
+            map.entry(name).or_insert(value);
+        }
+    }
+    Ok(())
 }
 
 fn number(n: &serde_yaml::Number) -> Result<Value, String> {

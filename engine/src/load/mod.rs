@@ -1,16 +1,21 @@
 //! Workflow YAML -> [`Graph`], with everything that is wrong reported at once.
 //!
-//! [`document`] reads the text; [`model`] reads the stages as written; [`unroll`] makes nodes of
-//! them, iteration by iteration; [`wiring`] looks references up and checks types; [`chain`] puts
-//! the links of chains before the nodes that have one.
+//! [`document`] reads a text, [`extends`] those below it; [`model`] reads the stages as written;
+//! [`unroll`] makes nodes of them, iteration by iteration; [`wiring`] looks references up and
+//! checks types; [`chain`] puts the links of chains before the nodes that have one. [`syntax`] has
+//! the keys there are, of which [`json_schema`] makes what editors read.
 
 mod chain;
 mod document;
 mod expr;
+mod extends;
+mod json_schema;
 mod model;
+mod quantity;
 mod schema;
 mod spans;
 pub mod suggest;
+mod syntax;
 mod unroll;
 mod wiring;
 
@@ -22,10 +27,14 @@ use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::graph::Graph;
+use crate::sources;
 use crate::stage::Registry;
 use expr::Scope;
+pub use json_schema::json_schema;
 use model::{join, key};
 use spans::{Part, Place};
+use syntax::keys;
+use unroll::Draft;
 
 /// A workflow without errors.
 #[derive(Debug)]
@@ -42,13 +51,8 @@ pub fn load(
     registry: &Registry,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => load_text(&text, file, overrides, registry, env),
-        Err(error) => Err(vec![Diagnostic::error(format!(
-            "cannot read {}: {error}",
-            file.display()
-        ))]),
-    }
+    let text = read_file(file).map_err(|error| vec![error])?;
+    load_text(&text, file, overrides, registry, env)
 }
 
 /// [`load`], of a text that is already read.
@@ -59,20 +63,70 @@ pub fn load_text(
     registry: &Registry,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let (mut value, place) = document::read(text, file).map_err(|error| vec![error])?;
-    let mut loader = Loader {
-        registry,
-        env,
-        place,
-        params: Value::Object(Default::default()),
-        problems: Vec::new(),
-    };
-    loader.report_duplicates();
-    for (name, text) in overrides {
-        loader.override_value(&mut value, name, text);
+    let (value, place) = extends::read(text, file)?;
+    let mut loader = Loader::new(registry, env, place);
+    let graph = loader.load(value, overrides, file);
+    let errors = loader.has_errors();
+    let mut problems = loader.settled(file);
+    match graph {
+        Some(graph) if !errors => Ok(Loaded {
+            graph,
+            warnings: problems,
+        }),
+        _ => {
+            problems.retain(|problem| problem.severity == Severity::Error);
+            Err(problems)
+        }
     }
-    let graph = loader.graph(&value, file);
-    loader.finish(graph)
+}
+
+/// What to say to someone who named a kind that is not there.
+pub fn suggest_kind(name: &str, registry: &Registry) -> String {
+    suggest::help(name, registry.names(), "stage kinds")
+}
+
+/// All that is known of a workflow without running it.
+#[derive(Debug)]
+pub struct Checked {
+    /// `None`: there are errors.
+    pub graph: Option<Graph>,
+    /// Errors and warnings, in the order of the file.
+    pub problems: Vec<Diagnostic>,
+}
+
+/// Finds everything that is wrong with a workflow, the files that its stages read included. Needs
+/// no cache, and reads headers only.
+pub fn check(
+    file: &Path,
+    overrides: &[(String, String)],
+    registry: &Registry,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Checked {
+    let refused = |problems| Checked {
+        graph: None,
+        problems,
+    };
+    let text = match read_file(file) {
+        Ok(text) => text,
+        Err(problem) => return refused(vec![problem]),
+    };
+    let (value, place) = match extends::read(&text, file) {
+        Ok(document) => document,
+        Err(problems) => return refused(problems),
+    };
+    let mut loader = Loader::new(registry, env, place);
+    loader.looks_at_sources = true;
+    let graph = loader.load(value, overrides, file);
+    let graph = graph.filter(|_| !loader.has_errors());
+    Checked {
+        graph,
+        problems: loader.settled(file),
+    }
+}
+
+fn read_file(file: &Path) -> Result<String, Diagnostic> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Diagnostic::error(format!("cannot read {}: {error}", file.display())))
 }
 
 /// What loading carries along.
@@ -83,9 +137,40 @@ struct Loader<'a> {
     /// Resolved.
     params: Value,
     problems: Vec<Diagnostic>,
+    /// Whether the files are looked at that stages read.
+    looks_at_sources: bool,
+}
+
+impl<'a> Loader<'a> {
+    fn new(
+        registry: &'a Registry,
+        env: &'a dyn Fn(&str) -> Option<String>,
+        place: Rc<Place>,
+    ) -> Loader<'a> {
+        Loader {
+            registry,
+            env,
+            place,
+            params: Value::Object(Default::default()),
+            problems: Vec::new(),
+            looks_at_sources: false,
+        }
+    }
 }
 
 impl Loader<'_> {
+    fn load(
+        &mut self,
+        mut value: Value,
+        overrides: &[(String, String)],
+        file: &Path,
+    ) -> Option<Graph> {
+        for (name, text) in overrides {
+            self.override_value(&mut value, name, text);
+        }
+        self.graph(&value, file)
+    }
+
     fn problem(&mut self, diagnostic: Diagnostic) {
         self.problems.push(diagnostic);
     }
@@ -100,32 +185,34 @@ impl Loader<'_> {
             .any(|problem| problem.severity == Severity::Error)
     }
 
-    fn finish(mut self, graph: Option<Graph>) -> Result<Loaded, Vec<Diagnostic>> {
-        let place = |d: &Diagnostic| d.span.as_ref().map_or((0, 0), |s| (s.line, s.column));
+    /// The problems in the order of the files: the workflow's own first.
+    fn settled(mut self, file: &Path) -> Vec<Diagnostic> {
+        let place = |d: &Diagnostic| {
+            let span = d.span.as_ref()?;
+            Some((span.file != file, span.file.clone(), span.line, span.column))
+        };
         self.problems
-            .sort_by_key(|problem| (place(problem), problem.message.clone()));
+            .sort_by_cached_key(|problem| (place(problem), problem.message.clone()));
         // The iterations of a repeat repeat their problems.
         self.problems
             .dedup_by(|a, b| a.span == b.span && a.message == b.message);
-        match graph {
-            Some(graph) if !self.has_errors() => Ok(Loaded {
-                graph,
-                warnings: self.problems,
-            }),
-            _ => {
-                self.problems
-                    .retain(|problem| problem.severity == Severity::Error);
-                Err(self.problems)
-            }
-        }
+        self.problems
     }
 
-    fn report_duplicates(&mut self) {
-        for (name, span) in self.place.duplicate_keys() {
-            self.error_at(
-                format!("`{name}` is here twice; the first one counts for nothing"),
-                span,
-            );
+    /// Reports files that are missing or cannot be what a stage wants, for every stage whose
+    /// parameters are right.
+    fn look_at_sources(&mut self, drafts: &[Draft], file: &Path) {
+        let base = sources::base_dir(file);
+        for draft in drafts.iter().filter(|draft| !draft.params.is_null()) {
+            let Some(kind) = self.registry.get(&draft.written.uses) else {
+                continue;
+            };
+            let span = |field: &str| {
+                let known = draft.param_spans.iter().find(|(name, _)| name == field);
+                known.map_or(&draft.written.span, |(_, span)| span).clone()
+            };
+            let (_, problems) = sources::look(kind, &draft.params, &base, &span);
+            self.problems.extend(problems);
         }
     }
 
@@ -138,12 +225,10 @@ impl Loader<'_> {
             );
             return None;
         };
-        self.unknown_keys(
-            top,
-            &[],
-            &["name", "description", "params", "stages"],
-            "at the top",
-        );
+        let mut known = top.clone();
+        // Free for anchors.
+        known.retain(|name, _| !name.starts_with(syntax::FREE));
+        self.unknown_keys(&known, &[], &keys::<syntax::Workflow>(), "at the top");
         self.resolve_params(top.get("params"));
         let empty = |stages: &&Value| stages.as_object().is_none_or(|map| map.is_empty());
         match top.get("stages") {
@@ -160,6 +245,9 @@ impl Loader<'_> {
         let written = self.written_stages(&top["stages"], &[key("stages")], false);
         self.warn_of_unused_params(value);
         let nodes = self.unroll(&written);
+        if self.looks_at_sources {
+            self.look_at_sources(&nodes, file);
+        }
         let nodes = chain::expand(self.wire(nodes)?, self.registry);
         let stem = file
             .file_stem()

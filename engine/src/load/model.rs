@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Loader;
+use super::quantity::{Size, Time};
 use super::spans::Part;
 use super::suggest;
+use super::syntax::{self, keys};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::ResourceOverrides;
 
@@ -55,20 +57,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
 }
 
-const STAGE_KEYS: [&str; 10] = [
-    "uses",
-    "needs",
-    "foreach",
-    "with",
-    "description",
-    "resources",
-    "retries",
-    "backoff",
-    "timeout",
-    "repeat",
-];
 /// Names that mean something else in references.
-const RESERVED: [&str; 4] = ["previous", "all", "params", "env"];
+pub const RESERVED: [&str; 4] = ["previous", "all", "params", "env"];
 
 impl Loader<'_> {
     /// Reads `stages:` at `path`.
@@ -79,12 +69,9 @@ impl Loader<'_> {
             return Vec::new();
         };
         // serde_json's map is sorted; the file's own order is the one people chose.
+        let order = self.place.names(path);
         let mut names: Vec<&String> = map.keys().collect();
-        let at = |name: &String| {
-            let span = self.place.key(&join(path, Part::Key(name.clone())));
-            (span.line, span.column)
-        };
-        names.sort_by_key(|name| at(name));
+        names.sort_by_cached_key(|name| order.iter().position(|written| written == *name));
         let mut written = Vec::new();
         for name in names {
             let here = join(path, Part::Key(name.clone()));
@@ -133,11 +120,11 @@ impl Loader<'_> {
         &mut self,
         fields: &serde_json::Map<String, Value>,
         path: &[Part],
-        known: &[&str],
+        known: &[String],
         what: &str,
     ) {
-        for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
-            let help = suggest::help(name, known.iter().copied(), "keys");
+        for name in fields.keys().filter(|name| !known.contains(name)) {
+            let help = suggest::help(name, known.iter().map(String::as_str), "keys");
             let span = self.place.key(&join(path, Part::Key(name.clone())));
             self.problem(
                 Diagnostic::error(format!("unknown key `{name}` {what}"))
@@ -156,7 +143,7 @@ impl Loader<'_> {
         self.unknown_keys(
             fields,
             path,
-            &["repeat", "description"],
+            &keys::<syntax::RepeatStage>(),
             "beside a `repeat`",
         );
         let inside = join(path, key("repeat"));
@@ -165,7 +152,7 @@ impl Loader<'_> {
             self.error_at(message, self.place.value(&inside));
             return None;
         };
-        self.unknown_keys(repeat, &inside, &["over", "as", "stages"], "in a `repeat`");
+        self.unknown_keys(repeat, &inside, &keys::<syntax::Repeat>(), "in a `repeat`");
         let Some(over) = repeat.get("over") else {
             let message = "a `repeat` needs `over`: a list, or a number of iterations";
             self.error_at(message, self.place.key(&inside));
@@ -200,7 +187,7 @@ impl Loader<'_> {
         fields: &serde_json::Map<String, Value>,
         path: &[Part],
     ) -> Option<WrittenStage> {
-        self.unknown_keys(fields, path, &STAGE_KEYS, "in a stage");
+        self.unknown_keys(fields, path, &keys::<syntax::Stage>(), "in a stage");
         let span = self.place.key(path);
         let Some(uses) = fields.get("uses") else {
             let kinds: Vec<&str> = self.registry.names().collect();
@@ -311,7 +298,7 @@ impl Loader<'_> {
             let Some(value) = scope_free(self, name) else {
                 continue;
             };
-            match duration(&value) {
+            match Time::parse(&value) {
                 Some(time) if name == "backoff" => options.backoff = Some(time),
                 Some(time) => options.timeout = Some(time),
                 None => self.bad_option(path, name, "a time such as 30s, 10m or 1h30m"),
@@ -327,14 +314,15 @@ impl Loader<'_> {
                 );
                 return options;
             };
-            self.unknown_keys(map, &here, &["cpus", "memory", "gpus"], "in `resources`");
+            let known = keys::<syntax::Resources>();
+            self.unknown_keys(map, &here, &known, "in `resources`");
             for (name, value) in map {
                 let count = value.as_u64().map(|n| n as usize);
                 match (name.as_str(), count) {
                     ("cpus", Some(n)) => options.resources.cpus = Some(n),
                     ("gpus", Some(n)) => options.resources.gpus = Some(n),
                     ("cpus" | "gpus", None) => self.bad_option(&here, name, "a whole number"),
-                    ("memory", _) => match bytes(value) {
+                    ("memory", _) => match Size::parse(value) {
                         Some(bytes) => options.resources.memory_bytes = Some(bytes),
                         None => self.bad_option(&here, name, "bytes, or a size such as 8GiB"),
                     },
@@ -359,82 +347,4 @@ pub fn join(path: &[Part], part: Part) -> Vec<Part> {
     let mut joined = path.to_vec();
     joined.push(part);
     joined
-}
-
-/// `90` (seconds), `500ms`, `30s`, `10m`, `1h30m`, `2d`.
-fn duration(value: &Value) -> Option<Duration> {
-    if let Some(seconds) = value.as_f64() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let mut rest = value.as_str()?.trim();
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |at| digits + at);
-        let seconds = match rest[digits..unit_end].trim() {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" | "min" => 60.0,
-            "h" => 3600.0,
-            "d" => 86_400.0,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = &rest[unit_end..];
-    }
-    Some(total)
-}
-
-/// `1073741824`, `8GiB`, `500 MB`.
-fn bytes(value: &Value) -> Option<u64> {
-    if let Some(bytes) = value.as_u64() {
-        return Some(bytes);
-    }
-    let text = value.as_str()?.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let number: f64 = text[..digits].parse().ok()?;
-    let unit = match text[digits..].trim() {
-        "KiB" => 1024.0,
-        "MiB" => 1024.0 * 1024.0,
-        "GiB" => 1024.0f64.powi(3),
-        "TiB" => 1024.0f64.powi(4),
-        "KB" | "kB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "TB" => 1e12,
-        _ => return None,
-    };
-    Some((number * unit) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn times_and_sizes() {
-        assert_eq!(duration(&json!("1h30m")), Some(Duration::from_secs(5400)));
-        assert_eq!(duration(&json!("500ms")), Some(Duration::from_millis(500)));
-        assert_eq!(duration(&json!(2)), Some(Duration::from_secs(2)));
-        for wrong in [
-            json!("soon"),
-            json!("10"),
-            json!(""),
-            json!(-1),
-            json!("1x"),
-        ] {
-            assert_eq!(duration(&wrong), None, "{wrong}");
-        }
-        assert_eq!(bytes(&json!("8GiB")), Some(8 << 30));
-        assert_eq!(bytes(&json!("1.5 MB")), Some(1_500_000));
-        assert_eq!(bytes(&json!("8 gigs")), None);
-    }
 }

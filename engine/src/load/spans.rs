@@ -1,7 +1,8 @@
 //! Where things stand in a YAML file: a tree of places beside serde_yaml's tree of values.
 //!
 //! serde_yaml keeps no positions, so the text is parsed a second time for its events. Aliases share
-//! the node of their anchor and are never expanded, so alias bombs cost nothing here.
+//! the node of their anchor and are never expanded, so alias bombs cost nothing here: what they
+//! would expand to is counted, and refused before serde_yaml builds it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -13,21 +14,33 @@ use crate::diagnostic::Span;
 
 /// Deeper nesting than this is nobody's workflow.
 const MAX_DEPTH: usize = 64;
+/// So are more values than this, aliases expanded.
+const MAX_VALUES: usize = 200_000;
+
+/// The key that merges other mappings in.
+pub const MERGE: &str = "<<";
 
 /// A node's place, and its children's.
 #[derive(Debug)]
 pub struct Place {
     pub span: Span,
     pub children: Children,
+    /// Values in it, itself among them, aliases expanded.
+    values: usize,
+    /// Levels below it, aliases expanded.
+    height: usize,
 }
 
 #[derive(Debug)]
 pub enum Children {
     None,
-    /// Key, the key's place, the value. Duplicates are kept.
-    Map(Vec<(String, Span, Rc<Place>)>),
+    /// Duplicates are kept.
+    Map(Vec<Entry>),
     List(Vec<Rc<Place>>),
 }
+
+/// Key, the key's place, the value.
+pub type Entry = (String, Span, Rc<Place>);
 
 /// One part of a path into a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +50,81 @@ pub enum Part {
 }
 
 impl Place {
+    fn new(span: Span, children: Children) -> Place {
+        let inner: Vec<&Rc<Place>> = match &children {
+            Children::None => Vec::new(),
+            Children::Map(entries) => entries.iter().map(|(.., child)| child).collect(),
+            Children::List(items) => items.iter().collect(),
+        };
+        let values = inner.iter().map(|child| child.values);
+        let values = values.fold(1, usize::saturating_add);
+        let height = inner.iter().map(|child| child.height + 1).max();
+        Place {
+            span,
+            values,
+            height: height.unwrap_or(0),
+            children,
+        }
+    }
+
+    /// A mapping's entries as they count: those of `<<` in its place, unless the mapping itself or
+    /// an earlier one has the key.
+    pub fn entries(&self) -> Vec<&Entry> {
+        let Children::Map(own) = &self.children else {
+            return Vec::new();
+        };
+        let mut seen: HashSet<&str> = own.iter().map(|(name, ..)| name.as_str()).collect();
+        let mut all = Vec::new();
+        for entry in own {
+            if entry.0 != MERGE {
+                all.push(entry);
+                continue;
+            }
+            let bases: Vec<&Rc<Place>> = match &entry.2.children {
+                Children::List(bases) => bases.iter().collect(),
+                _ => vec![&entry.2],
+            };
+            for inherited in bases.iter().flat_map(|base| base.entries()) {
+                if seen.insert(&inherited.0) {
+                    all.push(inherited);
+                }
+            }
+        }
+        all
+    }
+
+    /// The keys of the mapping at `path`, in the order in which they are written.
+    pub fn names(&self, path: &[Part]) -> Vec<String> {
+        match path.split_first() {
+            None => self.entries().iter().map(|e| e.0.clone()).collect(),
+            Some((part, rest)) => self
+                .child(part)
+                .map_or_else(Vec::new, |(_, child)| child.names(rest)),
+        }
+    }
+
+    /// The places of `over` laid on top of `base`: mappings are merged, all else is replaced. The
+    /// keys of `base` come first.
+    pub fn overlay(base: &Rc<Place>, over: &Rc<Place>) -> Rc<Place> {
+        let both = (&base.children, &over.children);
+        let (Children::Map(_), Children::Map(_)) = both else {
+            return over.clone();
+        };
+        let above = over.entries();
+        let mut merged: Vec<Entry> = Vec::new();
+        for (name, span, child) in base.entries() {
+            let on_top = above.iter().find(|entry| entry.0 == *name);
+            merged.push(match on_top {
+                Some((_, span, top)) => (name.clone(), span.clone(), Place::overlay(child, top)),
+                None => (name.clone(), span.clone(), child.clone()),
+            });
+        }
+        let is_new = |name: &String| base.entries().iter().all(|entry| entry.0 != *name);
+        let new = above.iter().filter(|entry| is_new(&entry.0));
+        merged.extend(new.map(|entry| (*entry).clone()));
+        Rc::new(Place::new(over.span.clone(), Children::Map(merged)))
+    }
+
     /// The value's place at `path`, or that of its nearest ancestor there is.
     pub fn value(&self, path: &[Part]) -> Span {
         match path.split_first() {
@@ -70,7 +158,7 @@ impl Place {
                     return Some((span.clone(), child));
                 }
                 // `<<: *base`, or a list of them.
-                let merged = entries.iter().filter(|(key, ..)| key == "<<");
+                let merged = entries.iter().filter(|(key, ..)| key == MERGE);
                 merged
                     .map(|(.., base)| base)
                     .find_map(|base| match &base.children {
@@ -125,50 +213,67 @@ impl Place {
 enum Open {
     Map {
         span: Span,
-        entries: Vec<(String, Span, Rc<Place>)>,
+        entries: Vec<Entry>,
         key: Option<(String, Span)>,
         anchor: usize,
+        values: usize,
     },
     List {
         span: Span,
         items: Vec<Rc<Place>>,
         anchor: usize,
+        values: usize,
     },
 }
 
-/// Reads the places of the first document. Errors are left to serde_yaml: what could be read until
-/// then is returned.
-pub fn read(text: &str, file: &Path) -> Result<Rc<Place>, TooDeep> {
+/// The places of a document, and what stopped the reading before its end.
+pub struct Places {
+    pub root: Rc<Place>,
+    pub error: Option<(Span, String)>,
+}
+
+/// Reads the places of the first document, or of what can be read of it.
+pub fn read(text: &str, file: &Path) -> Result<Places, TooMuch> {
     let mut reader = Reader {
         file,
         stack: Vec::new(),
         anchors: HashMap::new(),
         root: None,
     };
+    let mut error = None;
     for event in Parser::new_from_str(text) {
-        let Ok((event, marks)) = event else { break };
-        reader.event(event, marks)?;
+        match event {
+            Ok((event, marks)) => reader.event(event, marks)?,
+            Err(wrong) => {
+                let at = Marks::new(*wrong.marker(), *wrong.marker());
+                error = Some((reader.span(at), wrong.info().to_string()));
+                break;
+            }
+        }
         if reader.root.is_some() {
             break;
         }
     }
-    Ok(reader.root.unwrap_or_else(|| {
+    let root = reader.root.unwrap_or_else(|| {
         let span = Span {
             file: file.to_path_buf(),
             line: 1,
             column: 1,
             len: 1,
         };
-        Rc::new(Place {
-            span,
-            children: Children::None,
-        })
-    }))
+        Rc::new(Place::new(span, Children::None))
+    });
+    Ok(Places { root, error })
 }
 
-/// The document is nested too deeply.
+/// The document is larger than any workflow, aliases expanded.
 #[derive(Debug)]
-pub struct TooDeep(pub Span);
+pub enum TooMuch {
+    /// Levels within each other.
+    Depth(Span),
+    /// Values in all.
+    Values(Span),
+}
 
 struct Reader<'a> {
     file: &'a Path,
@@ -178,15 +283,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn event(&mut self, event: Event, marks: Marks) -> Result<(), TooDeep> {
+    fn event(&mut self, event: Event, marks: Marks) -> Result<(), TooMuch> {
         let span = self.span(marks);
         match event {
             Event::Scalar(text, _, anchor, _) => {
-                let place = Rc::new(Place {
-                    span,
-                    children: Children::None,
-                });
-                self.add(Some(text.to_string()), place, anchor);
+                let place = Rc::new(Place::new(span, Children::None));
+                self.add(Some(text.to_string()), place, anchor, None)?;
             }
             Event::MappingStart(anchor, ..) => {
                 self.push(Open::Map {
@@ -194,6 +296,7 @@ impl Reader<'_> {
                     entries: Vec::new(),
                     key: None,
                     anchor,
+                    values: 1,
                 })?;
             }
             Event::SequenceStart(anchor, ..) => {
@@ -201,6 +304,7 @@ impl Reader<'_> {
                     span,
                     items: Vec::new(),
                     anchor,
+                    values: 1,
                 })?;
             }
             Event::MappingEnd | Event::SequenceEnd => {
@@ -216,39 +320,53 @@ impl Reader<'_> {
                             span,
                             items,
                             anchor,
+                            ..
                         } => (span, Children::List(items), anchor),
                     };
-                    self.add(None, Rc::new(Place { span, children }), anchor);
+                    let place = Rc::new(Place::new(span, children));
+                    self.add(None, place, anchor, None)?;
                 }
             }
             Event::Alias(anchor) => {
-                let unknown = || {
-                    Rc::new(Place {
-                        span: span.clone(),
-                        children: Children::None,
-                    })
-                };
+                let unknown = || Rc::new(Place::new(span.clone(), Children::None));
                 let place = self.anchors.get(&anchor).cloned().unwrap_or_else(unknown);
-                self.add(None, place, 0);
+                self.add(None, place, 0, Some(span))?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn push(&mut self, open: Open) -> Result<(), TooDeep> {
+    fn push(&mut self, open: Open) -> Result<(), TooMuch> {
         if self.stack.len() >= MAX_DEPTH {
             let (Open::Map { span, .. } | Open::List { span, .. }) = open;
-            return Err(TooDeep(span));
+            return Err(TooMuch::Depth(span));
         }
         self.stack.push(open);
         Ok(())
     }
 
-    /// A finished node takes its place in what encloses it.
-    fn add(&mut self, text: Option<String>, place: Rc<Place>, anchor: usize) {
+    /// A finished node takes its place in what encloses it. `alias`: where the alias stands that
+    /// means it.
+    fn add(
+        &mut self,
+        text: Option<String>,
+        place: Rc<Place>,
+        anchor: usize,
+        alias: Option<Span>,
+    ) -> Result<(), TooMuch> {
+        let here = || alias.clone().unwrap_or_else(|| place.span.clone());
+        if self.stack.len() + place.height > MAX_DEPTH {
+            return Err(TooMuch::Depth(here()));
+        }
         if anchor > 0 {
             self.anchors.insert(anchor, place.clone());
+        }
+        if let Some(Open::Map { values, .. } | Open::List { values, .. }) = self.stack.last_mut() {
+            *values = values.saturating_add(place.values);
+            if *values > MAX_VALUES {
+                return Err(TooMuch::Values(here()));
+            }
         }
         match self.stack.last_mut() {
             None => self.root = Some(place),
@@ -258,6 +376,7 @@ impl Reader<'_> {
                 Some((name, span)) => entries.push((name, span, place)),
             },
         }
+        Ok(())
     }
 
     fn span(&self, marks: Marks) -> Span {

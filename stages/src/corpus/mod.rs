@@ -5,13 +5,15 @@ mod choose;
 mod chunk;
 mod parquet_file;
 mod records;
+pub mod survey;
 
 use std::collections::BTreeMap;
 
 use anyhow::{bail, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
+    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec,
+    Stage,
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
@@ -68,6 +70,7 @@ impl Default for Heldout {
 #[serde(default, deny_unknown_fields)]
 pub struct CorpusParams {
     /// Files, folders or globs, relative to the workflow file. Hidden files are left out.
+    #[schemars(example = ["data/**/*.jsonl.zst"])]
     pub paths: Vec<String>,
     /// Globs of files to leave out, on names below the paths' common folder.
     pub exclude: Vec<String>,
@@ -194,12 +197,12 @@ impl Stage for Corpus {
 
     fn check_sources(
         params: &CorpusParams,
-        sources: &BTreeMap<String, Vec<SourceFile>>,
+        sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         let files = sources.get("files").map_or(&[][..], Vec::as_slice);
         let parquet = files
             .iter()
-            .filter(|f| records::format_of(f, params) == Format::Parquet);
+            .filter(|f| records::format_of(&f.name, params) == Format::Parquet);
         parquet
             .filter_map(|file| parquet_file::check(&file.path).err())
             .map(|error| ParamProblem::new("paths", format!("{error:#}")))
@@ -209,6 +212,12 @@ impl Stage for Corpus {
     fn run(params: &CorpusParams, cx: &TaskContext) -> anyhow::Result<()> {
         Reading::new(params, cx)?.run()
     }
+}
+
+/// Whether a glob, as in `heldout.match`, matches any of these names.
+pub fn any_match(pattern: &str, names: &[&str]) -> bool {
+    let glob = Glob::new(pattern).map(|glob| glob.compile_matcher());
+    glob.is_ok_and(|glob| names.iter().any(|name| glob.is_match(name)))
 }
 
 /// One pass over the files.
@@ -396,7 +405,7 @@ impl<'a> Reading<'a> {
         bad: u64,
         first_bad: Option<Bad>,
     ) -> anyhow::Result<()> {
-        let text = records::format_of(file, self.params) == Format::Text;
+        let text = records::format_of(&file.name, self.params) == Format::Text;
         if good == 0
             && bad > 0
             && !text

@@ -35,11 +35,12 @@ pub struct Bad {
 
 pub type Each<'e> = &'e mut dyn FnMut(Result<Record, Bad>) -> anyhow::Result<()>;
 
-pub fn format_of(file: &SourceFile, params: &CorpusParams) -> Format {
+/// How the file of this name is read.
+pub fn format_of(name: &str, params: &CorpusParams) -> Format {
     if params.format != Format::Auto {
         return params.format;
     }
-    let name = file.name.to_lowercase();
+    let name = name.to_lowercase();
     let name = name
         .strip_suffix(".gz")
         .or(name.strip_suffix(".zst"))
@@ -55,7 +56,7 @@ pub fn format_of(file: &SourceFile, params: &CorpusParams) -> Format {
 
 /// Hands every record of a file to `each`, in order.
 pub fn read(file: &SourceFile, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
-    match format_of(file, params) {
+    match format_of(&file.name, params) {
         Format::Parquet => parquet_file::read(&file.path, params, each),
         Format::Jsonl => read_jsonl(&file.path, params, each),
         Format::Text | Format::Auto => each(read_text(&file.path)?),
@@ -63,7 +64,7 @@ pub fn read(file: &SourceFile, params: &CorpusParams, each: Each) -> anyhow::Res
 }
 
 /// A file, decompressed by its ending.
-fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(match path.extension().and_then(|ending| ending.to_str()) {
         Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceFile,
+    Arity, FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources,
     SourceSpec, Stage,
 };
 use schemars::JsonSchema;
@@ -129,7 +129,7 @@ impl Stage for Embed {
 
     fn check_sources(
         params: &EmbedParams,
-        sources: &BTreeMap<String, Vec<SourceFile>>,
+        sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         let Some(files) = sources.get("model") else {
             return Vec::new();

@@ -45,6 +45,7 @@ pub struct KmeansParams {
     pub train_rows: usize,
     /// How the first centroids are found.
     pub init: Init,
+    /// Of every random choice.
     pub seed: u64,
 }
 

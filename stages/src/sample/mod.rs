@@ -36,6 +36,7 @@ pub struct SampleParams {
     /// With a predictor: the share of mixtures drawn from the prior all the same.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub explore: f64,
+    /// Of every random choice.
     pub seed: u64,
 }
 

@@ -1,0 +1,141 @@
+//! Times and sizes as people write them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+/// A time: seconds, or text such as `10m` or `1h30m`.
+pub struct Time;
+
+/// A size: bytes, or text such as `8GiB`.
+pub struct Size;
+
+impl Time {
+    /// `90` (seconds), `500ms`, `30s`, `10m`, `1h30m`, `2d`.
+    pub fn parse(value: &Value) -> Option<Duration> {
+        if let Some(seconds) = value.as_f64() {
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
+        let mut rest = value.as_str()?.trim();
+        if rest.is_empty() {
+            return None;
+        }
+        let mut total = Duration::ZERO;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+            let number: f64 = rest[..digits].parse().ok()?;
+            let unit_end = rest[digits..]
+                .find(|c: char| c.is_ascii_digit())
+                .map_or(rest.len(), |at| digits + at);
+            let seconds = match rest[digits..unit_end].trim() {
+                "ms" => 0.001,
+                "s" => 1.0,
+                "m" | "min" => 60.0,
+                "h" => 3600.0,
+                "d" => 86_400.0,
+                _ => return None,
+            };
+            total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+            rest = &rest[unit_end..];
+        }
+        Some(total)
+    }
+}
+
+impl Size {
+    /// `1073741824`, `8GiB`, `500 MB`.
+    pub fn parse(value: &Value) -> Option<u64> {
+        if let Some(bytes) = value.as_u64() {
+            return Some(bytes);
+        }
+        let text = value.as_str()?.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = text[..digits].parse().ok()?;
+        let unit = match text[digits..].trim() {
+            "KiB" => 1024.0,
+            "MiB" => 1024.0 * 1024.0,
+            "GiB" => 1024.0f64.powi(3),
+            "TiB" => 1024.0f64.powi(4),
+            "KB" | "kB" => 1e3,
+            "MB" => 1e6,
+            "GB" => 1e9,
+            "TB" => 1e12,
+            _ => return None,
+        };
+        Some((number * unit) as u64)
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A time: seconds, or text such as `30s`, `10m` or `1h30m`.",
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {
+                    "type": "string",
+                    "pattern": r"^\s*([0-9]+(\.[0-9]+)?\s*(ms|s|min|m|h|d)\s*)+$",
+                    "examples": ["30s", "10m", "1h30m"],
+                },
+            ],
+        })
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A size: bytes, or text such as `500MB` or `8GiB`.",
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {
+                    "type": "string",
+                    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(KiB|MiB|GiB|TiB|KB|kB|MB|GB|TB)\s*$",
+                    "examples": ["500MB", "8GiB"],
+                },
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(
+            Time::parse(&json!("1h30m")),
+            Some(Duration::from_secs(5400))
+        );
+        assert_eq!(
+            Time::parse(&json!("500ms")),
+            Some(Duration::from_millis(500))
+        );
+        assert_eq!(Time::parse(&json!(2)), Some(Duration::from_secs(2)));
+        for wrong in [
+            json!("soon"),
+            json!("10"),
+            json!(""),
+            json!(-1),
+            json!("1x"),
+        ] {
+            assert_eq!(Time::parse(&wrong), None, "{wrong}");
+        }
+        assert_eq!(Size::parse(&json!("8GiB")), Some(8 << 30));
+        assert_eq!(Size::parse(&json!("1.5 MB")), Some(1_500_000));
+        assert_eq!(Size::parse(&json!("8 gigs")), None);
+    }
+}
