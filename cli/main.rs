@@ -1,13 +1,19 @@
 //! The `climb` command line: one file a subcommand. Everything drawn or printed is drawn here.
 
+mod cache;
 mod common;
 mod diagnostics;
+mod diff;
 mod graph;
 mod log;
 mod plan;
 mod progress;
 mod report;
+mod resume;
+mod rm;
 mod run;
+mod runs;
+mod show;
 mod status;
 mod task;
 mod text;
@@ -38,9 +44,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Resume(resume::Args),
     Plan(plan::Args),
     Status(status::Args),
     Log(log::Args),
+    Runs(runs::Args),
+    Show(show::Args),
+    Diff(diff::Args),
+    Rm(rm::Args),
+    Cache(cache::Args),
     Graph(graph::Args),
     #[command(hide = true)]
     Task(task::Args),
@@ -57,9 +69,15 @@ fn main() -> ExitCode {
         .init();
     let code = match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Resume(args) => resume::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
+        Command::Runs(args) => runs::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Diff(args) => diff::run(args),
+        Command::Rm(args) => rm::run(args),
+        Command::Cache(args) => cache::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Task(args) => task::run(args),
     };

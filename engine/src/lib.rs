@@ -4,6 +4,7 @@
 #![allow(clippy::result_large_err)]
 
 pub mod command;
+pub mod compare;
 pub mod context;
 pub mod diagnostic;
 pub mod event;
@@ -14,6 +15,8 @@ pub mod journal;
 pub mod load;
 pub mod plan;
 pub mod resources;
+pub mod retention;
+pub mod runs;
 pub mod schedule;
 pub mod sources;
 pub mod stage;

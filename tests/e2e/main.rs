@@ -1,8 +1,11 @@
 //! The binary run as people run it: real files, real sled, real libtorch, real XGBoost.
 
+mod cache_commands;
 mod caching;
 mod commands;
 mod determinism;
 mod errors;
 mod killing;
+mod runs;
+mod snapshot;
 mod workspace;
