@@ -4,10 +4,10 @@ use std::path::Path;
 
 use climb_cache::{Artifact, look};
 use climb_engine::event::{Outcome, Summary};
-use climb_engine::schedule::RunResult;
+use climb_engine::schedule::{RunResult, TaskResult};
 use climb_stages::formats::clustering::Clusters;
 use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::de::DeserializeOwned;
 
 use crate::text;
@@ -21,24 +21,33 @@ pub fn print(result: &RunResult, cache: &Path) {
         print_mixture(clusters, selection);
         print_search(selection);
     }
-    if let Some(confirmation) = last::<Confirmation>(result, cache, "confirmation") {
-        print_confirmation(&confirmation);
+    let confirmation: Option<Confirmation> = last(result, cache, "confirmation");
+    if let Some(confirmation) = &confirmation {
+        print_confirmation(confirmation);
+    }
+    let lost = |ty, found: bool| !found && last_artifact(result, ty).is_some();
+    if lost("selection", selection.is_some()) || lost("confirmation", confirmation.is_some()) {
+        println!("Results of this run are not in the cache any more; running it again makes them.");
     }
     println!("{}", closing_line(result.outcome, &result.summary));
 }
 
 /// The last artifact of this type, a JSON file; `None` as well when the cache has lost it.
 pub fn last<T: DeserializeOwned>(result: &RunResult, cache: &Path, ty: &str) -> Option<T> {
-    let mut stages = result.stages.iter().rev();
-    let (task, artifact) = stages.find_map(|stage| {
-        let (port, _) = stage.types.iter().rev().find(|(_, port)| *port == ty)?;
-        let mut tasks = stage.tasks.iter().rev();
-        tasks.find_map(|task| Some((task, task.outputs.get(port)?)))
-    })?;
+    let (task, artifact) = last_artifact(result, ty)?;
     let Artifact::File(file) = artifact else {
         return None;
     };
     serde_json::from_slice(&look::bytes(cache, &task.key, file).ok()?).ok()
+}
+
+fn last_artifact<'a>(result: &'a RunResult, ty: &str) -> Option<(&'a TaskResult, &'a Artifact)> {
+    let mut stages = result.stages.iter().rev();
+    stages.find_map(|stage| {
+        let (port, _) = stage.types.iter().rev().find(|(_, port)| *port == ty)?;
+        let mut tasks = stage.tasks.iter().rev();
+        tasks.find_map(|task| Some((task, task.outputs.get(port)?)))
+    })
 }
 
 pub fn table(header: &[&str], right: &[usize]) -> Table {
@@ -50,6 +59,20 @@ pub fn table(header: &[&str], right: &[usize]) -> Table {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+    }
+    table
+}
+
+/// [`table`] without lines between its rows: for lists that may be long.
+pub fn list(header: &[&str], right: &[usize]) -> Table {
+    let mut table = table(header, right);
+    for line in [
+        TableComponent::HorizontalLines,
+        TableComponent::MiddleIntersections,
+        TableComponent::LeftBorderIntersections,
+        TableComponent::RightBorderIntersections,
+    ] {
+        table.remove_style(line);
     }
     table
 }

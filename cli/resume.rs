@@ -15,8 +15,8 @@ use crate::{diagnostics, status};
 ///
 /// The run goes on with its own workflow text, parameters (--set), options and working folder, even
 /// if the workflow file has changed since. What it finished is not done again; a task that was cut
-/// off goes on from its last checkpoint. By default the latest run that did not succeed is taken up
-/// and that no later run has taken up.
+/// off goes on from its last checkpoint. By default it is the latest run that did not succeed and
+/// that no later run has taken up.
 ///
 /// Examples:
 ///   climb resume

@@ -81,9 +81,10 @@ fn print(garbage: &Garbage, dry_run: bool) {
     for (n, what, bytes) in parts.iter().filter(|(n, ..)| *n > 0) {
         println!("{:<20} {:>10}", text::count(*n, what), text::bytes(*bytes));
     }
-    if garbage.stale_entries() > 0 {
-        let n = garbage.stale_entries();
-        println!("{n} index entries of files that are gone");
+    match garbage.stale_entries() {
+        0 => {}
+        1 => println!("1 index entry of a file that is gone"),
+        n => println!("{n} index entries of files that are gone"),
     }
     let freed = text::bytes(garbage.bytes());
     match (garbage.is_empty(), dry_run) {

@@ -295,33 +295,49 @@ fn diff_tells_params_stages_and_results_apart() {
     let json = workspace.climb(&["diff", &all[0], &all[1], "--json"]);
     let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
     assert_eq!(json["params"][0]["name"], "clusters");
+}
 
-    // Fewer tasks, and none that differ.
-    workspace.run_small(&[
-        "--set",
-        "params.clusters=6",
-        "--set",
-        "params.threshold=0.051",
-    ]);
+/// A stage that differs with the word, one that follows it, and one that has the same length.
+const WORD: &str = r#"
+params: {word: ada}
+stages:
+  word: {uses: command, with: {run: "echo ${params.word} > \"$CLIMB_OUTPUT_X\"", outputs: {x: text}}}
+  length:
+    uses: command
+    needs: {x: word}
+    with: {run: "wc -c < \"$CLIMB_INPUT_X\" > \"$CLIMB_OUTPUT_N\"", outputs: {n: text}}
+  after: {uses: command, needs: {n: length}, with: {run: [cp, "{input.n}", "{output.y}"], outputs: {y: text}}}
+"#;
+
+#[test]
+fn diff_of_two_small_runs() {
+    let workspace = Workspace::empty();
+    workspace.write("word.yaml", WORD);
+    assert!(workspace.climb(&["run", "word.yaml"]).ok());
+    let again = workspace.climb(&["run", "word.yaml", "--set", "params.word=bob"]);
+    assert!(again.ok(), "{}", again.stderr);
     let all = ids(&workspace);
-    let diff = workspace.climb(&["diff", &all[1], &all[2]]);
-    check_table("runs/diff-same-bytes", &without_times(&diff.stdout));
+    let diff = workspace.climb(&["diff", &all[0], &all[1]]);
+    check_table("runs/diff", &diff.stdout);
+    let same = workspace.climb(&["diff", &all[0], &all[0]]);
+    check_table("runs/diff-same", &same.stdout);
+    let unknown = workspace.climb(&["diff", &all[0], &all[1][..8]]);
+    assert_eq!(unknown.code, Some(2));
+    let near = format!("did you mean `{}`?", all[1]);
+    assert!(unknown.stderr.contains(&near), "{}", unknown.stderr);
 }
 
-/// Without the lines of the two counts that depend on what the cache had.
-fn without_times(text: &str) -> String {
-    let lines = text
-        .lines()
-        .filter(|line| !line.contains("proxy") && !line.contains("trained"));
-    lines
-        .filter(|line| !line.contains("predicted"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
+/// Waits for a file `go`, at most some minutes.
+const SLOW: &str = r#"
+stages:
+  slow:
+    uses: command
+    with:
+      run: touch started; for i in $(seq 9000); do test -e go && break; sleep 0.05; done; cp started "$CLIMB_OUTPUT_X"
+      outputs: {x: text}
+"#;
 
-const SLOW: &str = "stages: {x: {uses: command, with: {run: \"touch started; sleep 4; \
-                    echo > \\\"$CLIMB_OUTPUT_X\\\"\", outputs: {x: text}}}}";
-
+/// Starts a run that goes on until [`let_go`].
 fn start_slow(workspace: &Workspace) -> Child {
     workspace.write("slow.yaml", SLOW);
     let child = workspace
@@ -333,7 +349,7 @@ fn start_slow(workspace: &Workspace) -> Child {
     let begun = Instant::now();
     while !workspace.path("started").exists() {
         assert!(
-            begun.elapsed() < Duration::from_secs(60),
+            begun.elapsed() < Duration::from_secs(120),
             "it never started"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -341,12 +357,17 @@ fn start_slow(workspace: &Workspace) -> Child {
     child
 }
 
+fn let_go(workspace: &Workspace, mut child: Child) {
+    workspace.write("go", "");
+    assert!(child.wait().expect("waited").success());
+}
+
 #[test]
 fn all_that_only_looks_works_during_a_run() {
     let workspace = Workspace::warm();
     workspace.run_small(&["--set", "params.threshold=0.051"]);
     let earlier = ids(&workspace);
-    let mut child = start_slow(&workspace);
+    let child = start_slow(&workspace);
     let looks: [&[&str]; 6] = [
         &["status"],
         &["log"],
@@ -359,7 +380,7 @@ fn all_that_only_looks_works_during_a_run() {
     let running = ids(&workspace).pop().expect("a run");
     let rm = workspace.climb(&["rm", &running]);
     let stats = workspace.climb(&["cache", "stats"]);
-    assert!(child.wait().expect("waited").success());
+    let_go(&workspace, child);
     for (args, ran) in looks.iter().zip(&ran) {
         assert!(ran.ok(), "{args:?}: {}", ran.stderr);
     }
@@ -383,15 +404,25 @@ fn all_that_only_looks_works_during_a_run() {
 #[test]
 fn a_second_run_names_the_first_or_waits_for_it() {
     let workspace = Workspace::empty();
-    let mut first = start_slow(&workspace);
+    let first = start_slow(&workspace);
+    let pid = first.id();
     let left = workspace.climb(&["run", "slow.yaml"]);
     let plan = workspace.climb(&["plan", "slow.yaml"]);
     let resume = workspace.climb(&["resume"]);
-    let waited = workspace.climb(&["run", "slow.yaml", "--json", "--wait"]);
-    assert!(first.wait().expect("waited").success());
+    let mut waiting = workspace
+        .command(&["run", "slow.yaml", "--json", "--wait"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("climb starts");
+    let mut note = String::new();
+    let mut stderr = BufReader::new(waiting.stderr.take().expect("piped"));
+    stderr.read_line(&mut note).expect("readable");
+    let_go(&workspace, first);
+    let waited = Ran::from(waiting.wait_with_output().expect("waited"));
     for ran in [&left, &plan] {
         assert_eq!(ran.code, Some(2));
-        let holder = format!("in use by process {} since 20", first.id());
+        let holder = format!("in use by process {pid} since 20");
         for part in [&holder, " UTC: ", "run slow.yaml"] {
             assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
         }
@@ -403,11 +434,8 @@ fn a_second_run_names_the_first_or_waits_for_it() {
         "{}",
         resume.stderr
     );
-    assert!(waited.ok(), "{}", waited.stderr);
-    assert!(
-        waited.stderr.contains("waiting for it to end"),
-        "{}",
-        waited.stderr
-    );
+    assert!(note.contains(&format!("process {pid} since")), "{note}");
+    assert!(note.contains("waiting for it to end"), "{note}");
+    assert!(waited.ok(), "{}", waited.stdout);
     assert_eq!(Counts::of(&waited.stdout).cached.len(), 1);
 }

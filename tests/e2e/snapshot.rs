@@ -29,6 +29,8 @@ fn steady(line: &str) -> String {
         word.trim_matches(|c: char| "():,.".contains(c))
     };
     let steady: Vec<String> = (0..words.len())
+        // `1 min 05 s` is as good as `5 s`.
+        .filter(|&i| bare(i) != "min" && bare(i + 1) != "min")
         .map(|i| words[i].replace(bare(i), &stand_in(bare(i), bare(i + 1))))
         .collect();
     steady.join(" ")
