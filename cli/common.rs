@@ -1,8 +1,11 @@
 //! What most subcommands begin with: the workflow, the cache, and how errors end.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use climb_cache::Cache;
+use climb_cache::{Cache, CacheError};
 use climb_engine::command::CommandStage;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::graph::Graph;
@@ -59,13 +62,51 @@ pub fn registry() -> Registry {
 
 /// Loads and checks the workflow; prints what is wrong.
 pub fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, u8> {
-    let env = |name: &str| std::env::var(name).ok();
-    match climb_engine::load::load(&args.file, &args.set, registry, &env) {
-        Ok(loaded) => {
-            diagnostics::print(&loaded.warnings);
-            Ok(loaded.graph)
+    Source::read(args)?.load(registry)
+}
+
+/// What a workflow is loaded from. A run keeps it, so that it can be taken up as it was.
+pub struct Source {
+    pub file: PathBuf,
+    pub text: String,
+    pub set: Vec<(String, String)>,
+    /// Environment variables that are as they were, whatever they are now; loading adds those that
+    /// the workflow asks for.
+    pub env: BTreeMap<String, Option<String>>,
+}
+
+impl Source {
+    pub fn read(args: &WorkflowArgs) -> Result<Source, u8> {
+        let text = std::fs::read_to_string(&args.file).map_err(|error| {
+            diagnostics::error(&format!("cannot read {}: {error}", args.file.display()));
+            BAD_INPUT
+        })?;
+        Ok(Source {
+            file: args.file.clone(),
+            text,
+            set: args.set.clone(),
+            env: BTreeMap::new(),
+        })
+    }
+
+    /// Checks the workflow; prints what is wrong.
+    pub fn load(&mut self, registry: &Registry) -> Result<Graph, u8> {
+        let asked = RefCell::new(std::mem::take(&mut self.env));
+        let env = |name: &str| {
+            let mut asked = asked.borrow_mut();
+            let value = asked.entry(name.to_string());
+            value.or_insert_with(|| std::env::var(name).ok()).clone()
+        };
+        let loaded =
+            climb_engine::load::load_text(&self.text, &self.file, &self.set, registry, &env);
+        self.env = asked.take();
+        match loaded {
+            Ok(loaded) => {
+                diagnostics::print(&loaded.warnings);
+                Ok(loaded.graph)
+            }
+            Err(problems) => Err(bad_input(&problems)),
         }
-        Err(problems) => Err(bad_input(&problems)),
     }
 }
 
@@ -75,17 +116,35 @@ pub fn find_sources(graph: &Graph, registry: &Registry, cache: &Cache) -> Result
 }
 
 pub fn open_cache(dir: &Path) -> Result<Cache, u8> {
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
-    match Cache::open(dir, &command) {
-        Ok(cache) => {
-            for notice in cache.notices() {
-                diagnostics::note(&notice);
+    try_open(dir).map_err(|error| {
+        diagnostics::error(&error.to_string());
+        BAD_INPUT
+    })
+}
+
+/// [`open_cache`] for commands with `--wait`: waits, if asked to, until no other process has it.
+pub fn open_cache_or_wait(dir: &Path, wait: bool) -> Result<Cache, u8> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(200);
+    let mut named = None;
+    loop {
+        match try_open(dir) {
+            Ok(cache) => return Ok(cache),
+            Err(error @ CacheError::Locked { .. }) if wait => {
+                let holder = Cache::holder(dir);
+                if named.as_ref() != Some(&holder) {
+                    diagnostics::note(&format!("{error}; waiting for it to end"));
+                    named = Some(holder);
+                }
+                std::thread::sleep(LOOK_AGAIN);
             }
-            Ok(cache)
-        }
-        Err(error) => {
-            diagnostics::error(&error.to_string());
-            Err(BAD_INPUT)
+            Err(error) => {
+                let mut problem = Diagnostic::error(error.to_string());
+                if matches!(error, CacheError::Locked { .. }) {
+                    problem = problem.help("`--wait` waits for it to end");
+                }
+                diagnostics::print(&[problem]);
+                return Err(BAD_INPUT);
+            }
         }
     }
 }
@@ -99,6 +158,32 @@ pub fn list_size<'a>(
         let list = &graph.nodes[node.axis.as_ref()?.node];
         registry.get(&list.kind)?.list_size(&list.params)
     }
+}
+
+/// A cache that must be there already.
+pub fn open_existing_cache(dir: &Path) -> Result<Cache, u8> {
+    if !dir.join("records").is_dir() {
+        let message = format!("there is no cache at {}", dir.display());
+        let help = "name it with --cache, or $CLIMB_CACHE; `climb run` makes one";
+        diagnostics::print(&[Diagnostic::error(message).help(help)]);
+        return Err(BAD_INPUT);
+    }
+    open_cache(dir)
+}
+
+fn try_open(dir: &Path) -> Result<Cache, CacheError> {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let cache = Cache::open(dir, &command)?;
+    for notice in cache.notices() {
+        diagnostics::note(&notice);
+    }
+    Ok(cache)
+}
+
+/// Prints what went wrong while the cache was worked on.
+pub fn failed(error: impl std::fmt::Display) -> u8 {
+    diagnostics::error(&error.to_string());
+    FAILED
 }
 
 fn bad_input(problems: &[Diagnostic]) -> u8 {

@@ -1,9 +1,11 @@
 //! The `climb` command line: one file a subcommand. Everything drawn or printed is drawn here.
 
+mod cache;
 mod check;
 mod common;
 mod completions;
 mod diagnostics;
+mod diff;
 mod explain;
 mod graph;
 mod init;
@@ -12,8 +14,12 @@ mod man;
 mod plan;
 mod progress;
 mod report;
+mod resume;
+mod rm;
 mod run;
+mod runs;
 mod schema;
+mod show;
 mod stages;
 mod status;
 mod task;
@@ -47,10 +53,16 @@ enum Command {
     Init(init::Args),
     Check(check::Args),
     Run(run::Args),
+    Resume(resume::Args),
     Plan(plan::Args),
     Explain(explain::Args),
     Status(status::Args),
     Log(log::Args),
+    Runs(runs::Args),
+    Show(show::Args),
+    Diff(diff::Args),
+    Rm(rm::Args),
+    Cache(cache::Args),
     Graph(graph::Args),
     Stages(stages::Args),
     Schema(schema::Args),
@@ -78,10 +90,16 @@ fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Run(args) => run::run(args),
+        Command::Resume(args) => resume::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
+        Command::Runs(args) => runs::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Diff(args) => diff::run(args),
+        Command::Rm(args) => rm::run(args),
+        Command::Cache(args) => cache::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Stages(args) => stages::run(args),
         Command::Schema(args) => schema::run(args),

@@ -1,74 +1,56 @@
 //! What a run came to: the mixture by cluster, the evidence for it, and what the cache saved.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use climb_cache::Cache;
+use climb_cache::{Artifact, look};
 use climb_engine::event::{Outcome, Summary};
-use climb_engine::graph::Graph;
-use climb_engine::schedule::RunResult;
-use climb_engine::stage::Registry;
+use climb_engine::schedule::{RunResult, TaskResult};
 use climb_stages::formats::clustering::Clusters;
 use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
-use climb_stages::formats::read_json;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::de::DeserializeOwned;
 
 use crate::text;
 
-pub fn print(result: &RunResult, cache: &Cache, graph: &Graph, registry: &Registry) {
-    let find = Finder {
-        result,
-        cache,
-        graph,
-        registry,
-    };
-    let clusters: Option<Clusters> = find.last("clusters");
-    let selection: Option<Selection> = find.last("selection");
+/// Prints the result tables of a run. Reads files of the cache in `cache` only, so that it works
+/// while another process has it.
+pub fn print(result: &RunResult, cache: &Path) {
+    let clusters: Option<Clusters> = last(result, cache, "clusters");
+    let selection: Option<Selection> = last(result, cache, "selection");
     if let (Some(clusters), Some(selection)) = (&clusters, &selection) {
         print_mixture(clusters, selection);
         print_search(selection);
     }
-    if let Some(confirmation) = find.last::<Confirmation>("confirmation") {
-        print_confirmation(&confirmation);
+    let confirmation: Option<Confirmation> = last(result, cache, "confirmation");
+    if let Some(confirmation) = &confirmation {
+        print_confirmation(confirmation);
+    }
+    let lost = |ty, found: bool| !found && last_artifact(result, ty).is_some();
+    if lost("selection", selection.is_some()) || lost("confirmation", confirmation.is_some()) {
+        println!("Results of this run are not in the cache any more; running it again makes them.");
     }
     println!("{}", closing_line(result.outcome, &result.summary));
 }
 
-/// Finds results by their artifact type.
-struct Finder<'a> {
-    result: &'a RunResult,
-    cache: &'a Cache,
-    graph: &'a Graph,
-    registry: &'a Registry,
+/// The last artifact of this type, a JSON file; `None` as well when the cache has lost it.
+pub fn last<T: DeserializeOwned>(result: &RunResult, cache: &Path, ty: &str) -> Option<T> {
+    let (task, artifact) = last_artifact(result, ty)?;
+    let Artifact::File(file) = artifact else {
+        return None;
+    };
+    serde_json::from_slice(&look::bytes(cache, &task.key, file).ok()?).ok()
 }
 
-impl Finder<'_> {
-    /// The last artifact of this type that is a JSON file.
-    fn last<T: DeserializeOwned>(&self, ty: &str) -> Option<T> {
-        let path = self.paths(ty).pop()?;
-        read_json(&path).ok()
-    }
-
-    fn paths(&self, ty: &str) -> Vec<PathBuf> {
-        let mut paths = Vec::new();
-        for stage in &self.result.stages {
-            let Some(node) = self.graph.find(&stage.name).map(|id| &self.graph.nodes[id]) else {
-                continue;
-            };
-            let outputs = self
-                .registry
-                .get(&node.kind)
-                .map(|kind| kind.outputs(&node.params));
-            for port in outputs.into_iter().flatten().filter(|port| port.ty == ty) {
-                let artifacts = stage.tasks.iter().filter_map(|t| t.outputs.get(&port.name));
-                paths.extend(artifacts.filter_map(|artifact| self.cache.checkout(artifact).ok()));
-            }
-        }
-        paths
-    }
+fn last_artifact<'a>(result: &'a RunResult, ty: &str) -> Option<(&'a TaskResult, &'a Artifact)> {
+    let mut stages = result.stages.iter().rev();
+    stages.find_map(|stage| {
+        let (port, _) = stage.types.iter().rev().find(|(_, port)| *port == ty)?;
+        let mut tasks = stage.tasks.iter().rev();
+        tasks.find_map(|task| Some((task, task.outputs.get(port)?)))
+    })
 }
 
-fn table(header: &[&str], right: &[usize]) -> Table {
+pub fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
@@ -77,6 +59,20 @@ fn table(header: &[&str], right: &[usize]) -> Table {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+    }
+    table
+}
+
+/// [`table`] without lines between its rows: for lists that may be long.
+pub fn list(header: &[&str], right: &[usize]) -> Table {
+    let mut table = table(header, right);
+    for line in [
+        TableComponent::HorizontalLines,
+        TableComponent::MiddleIntersections,
+        TableComponent::LeftBorderIntersections,
+        TableComponent::RightBorderIntersections,
+    ] {
+        table.remove_style(line);
     }
     table
 }
@@ -109,7 +105,7 @@ fn print_mixture(clusters: &Clusters, selection: &Selection) {
     println!("\nThe mixture found, by cluster:\n{table}");
 }
 
-fn better(direction: Direction) -> &'static str {
+pub fn better(direction: Direction) -> &'static str {
     match direction {
         Direction::LowerIsBetter => "lower is better",
         Direction::HigherIsBetter => "higher is better",
@@ -212,7 +208,9 @@ fn closing_line(outcome: Outcome, summary: &Summary) -> String {
         line.push_str(&format!(" The cache saved {saved} of work."));
     }
     if outcome != Outcome::Succeeded {
-        line.push_str("\nNothing finished is lost: the same command goes on from here.");
+        line.push_str(
+            "\nNothing finished is lost: `climb resume` or the same command goes on from here.",
+        );
     }
     line
 }

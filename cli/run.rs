@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use climb_engine::event::Outcome;
+use climb_engine::event::{Origin, Outcome};
 use climb_engine::resources::Machine;
 use climb_engine::schedule::{Interrupter, Run, RunOptions, Setting};
 
-use crate::common::{self, CacheArgs, FAILED, INTERRUPTED, WorkflowArgs};
+use crate::common::{self, CacheArgs, FAILED, INTERRUPTED, Source, WorkflowArgs};
 use crate::view::RunView;
 use crate::{diagnostics, progress, report};
 
 /// Run a workflow: only what is not in the cache yet
 ///
 /// Everything a task makes is kept in the cache, so an interrupted or failed run goes on where it
-/// was when you type the same command again. Ctrl-C once: running tasks save their state and stop;
+/// was with `climb resume`, or when you type the same command again. Ctrl-C once: running tasks save their state and stop;
 /// twice: now. Exit codes: 0 done, 1 a task failed, 2 the workflow or its input is wrong (nothing
 /// was started), 130 interrupted.
 ///
@@ -46,6 +46,23 @@ pub struct Args {
     /// Print every event as a line of JSON on stdout, and nothing else there
     #[arg(long)]
     json: bool,
+
+    /// While another process has the cache, wait for it to end instead of leaving with code 2
+    #[arg(long)]
+    wait: bool,
+}
+
+/// A run as it is to be started, by `climb run` or by `climb resume`.
+pub struct Launch {
+    pub source: Source,
+    pub cache: PathBuf,
+    pub jobs: Option<u16>,
+    pub gpus: Option<usize>,
+    pub keep_going: bool,
+    pub json: bool,
+    pub wait: bool,
+    /// The run that is taken up.
+    pub resumes: Option<String>,
 }
 
 pub fn run(args: Args) -> u8 {
@@ -55,15 +72,31 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn try_run(args: Args) -> Result<u8, u8> {
+    launch(Launch {
+        source: Source::read(&args.workflow)?,
+        cache: args.cache.cache,
+        jobs: args.jobs,
+        gpus: args.gpus,
+        keep_going: args.keep_going,
+        json: args.json,
+        wait: args.wait,
+        resumes: None,
+    })
+}
+
+/// Runs to the end, shows what goes on and what came out. Returns the exit code.
+pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     let registry = common::registry();
-    let graph = common::load(&args.workflow, &registry)?;
-    let cache = common::open_cache(&args.cache.cache)?;
+    let graph = launch.source.load(&registry)?;
+    let cache = common::open_cache_or_wait(&launch.cache, launch.wait)?;
     let sources = common::find_sources(&graph, &registry, &cache)?;
     let options = RunOptions {
-        machine: machine(args.jobs, args.gpus),
-        keep_going: args.keep_going,
+        machine: machine(launch.jobs, launch.gpus),
+        keep_going: launch.keep_going,
         exe: own_path()?,
         command: std::env::args().collect(),
+        origin: origin(&launch)?,
+        text: std::mem::take(&mut launch.source.text),
     };
     check_resources(&graph, &registry, &options.machine)?;
     let jobs = options.machine.cpus;
@@ -77,14 +110,14 @@ fn try_run(args: Args) -> Result<u8, u8> {
     listen_for_signals(run.interrupter());
 
     let mut view = RunView::default();
-    let mut progress = progress::choose(args.json, jobs);
+    let mut progress = progress::choose(launch.json, jobs);
     let result = run.execute(&mut |event| {
         view.apply(event);
         progress.show(event, &view);
     });
     drop(progress);
     let result = result.map_err(|error| {
-        let folder = args.cache.cache.join("runs");
+        let folder = launch.cache.join("runs");
         diagnostics::error(&format!(
             "cannot write the run's journal in {}: {error}",
             folder.display()
@@ -94,13 +127,29 @@ fn try_run(args: Args) -> Result<u8, u8> {
     for notice in cache.notices() {
         diagnostics::note(&notice);
     }
-    if !args.json {
-        report::print(&result, &cache, &graph, &registry);
+    if !launch.json {
+        report::print(&result, cache.dir());
     }
     Ok(match result.outcome {
         Outcome::Succeeded => 0,
         Outcome::Failed => FAILED,
         Outcome::Interrupted => INTERRUPTED,
+    })
+}
+
+fn origin(launch: &Launch) -> Result<Origin, u8> {
+    let cwd = std::env::current_dir().map_err(|error| {
+        diagnostics::error(&format!("the working folder is gone: {error}"));
+        common::BAD_INPUT
+    })?;
+    Ok(Origin {
+        cwd,
+        set: launch.source.set.clone(),
+        env: launch.source.env.clone(),
+        jobs: launch.jobs,
+        gpus: launch.gpus,
+        keep_going: launch.keep_going,
+        resumes: launch.resumes.clone(),
     })
 }
 

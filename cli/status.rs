@@ -1,7 +1,8 @@
 //! `climb status`: where a run is, from its journal; works while it goes on.
 
+use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Outcome;
-use climb_engine::journal;
+use climb_engine::{journal, runs};
 
 use crate::common::{BAD_INPUT, CacheArgs};
 use crate::progress::{mark, stage_end};
@@ -24,7 +25,7 @@ pub fn run(args: Args) -> u8 {
     };
     match journal::read(&args.cache.cache, &run) {
         Ok(events) => {
-            print(&RunView::of(&events));
+            print(&RunView::of(&events), &args.cache.cache);
             0
         }
         Err(error) => {
@@ -48,13 +49,23 @@ pub fn find_run(cache: &std::path::Path, named: Option<&str>) -> Option<String> 
         None => runs.last().cloned(),
         Some(name) if runs.iter().any(|run| run == name) => Some(name.to_string()),
         Some(name) => {
-            diagnostics::error(&format!("no run `{name}` in the cache {}", cache.display()));
+            let message = format!("no run `{name}` in the cache {}", cache.display());
+            let help = match nearest(name, &runs) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`climb runs` lists them".into(),
+            };
+            diagnostics::print(&[Diagnostic::error(message).help(help)]);
             None
         }
     }
 }
 
-fn print(view: &RunView) {
+/// The latest run whose id has this text in it.
+fn nearest<'a>(name: &str, runs: &'a [String]) -> Option<&'a String> {
+    runs.iter().rev().find(|run| run.contains(name))
+}
+
+fn print(view: &RunView, cache: &std::path::Path) {
     println!("{}: run {}", view.workflow, view.run);
     for stage in view.stages.iter().filter(|stage| stage.expanded) {
         println!(
@@ -65,7 +76,11 @@ fn print(view: &RunView) {
         );
     }
     let (ended, total) = view.total();
-    println!("{}, {ended}/{total} tasks{}", state(view), since(view));
+    println!(
+        "{}, {ended}/{total} tasks{}",
+        state(view, cache),
+        since(view)
+    );
     for (task, error) in &view.failures {
         println!("error: {task}: {error}");
     }
@@ -99,22 +114,19 @@ fn stage_line(stage: &StageView) -> String {
     line
 }
 
-fn state(view: &RunView) -> &'static str {
+fn state(view: &RunView, cache: &std::path::Path) -> &'static str {
     match &view.end {
         Some((Outcome::Succeeded, _)) => "succeeded",
         Some((Outcome::Failed, _)) => "failed",
         Some((Outcome::Interrupted, _)) => "interrupted",
-        None if is_alive(view.pid) => "running",
-        None => "died without a word (killed?): run the same command again to go on",
+        None if is_running(view, cache) => "running",
+        None => "died without a word (killed?): `climb resume` goes on",
     }
 }
 
-/// Whether the run's process is still there.
-fn is_alive(pid: u32) -> bool {
-    // Signal 0 only asks. EPERM means that it is there, but another user's.
-    // SAFETY: a plain system call.
-    let there = unsafe { libc::kill(pid as i32, 0) } == 0;
-    there || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+fn is_running(view: &RunView, cache: &std::path::Path) -> bool {
+    let started = view.started.unwrap_or_default();
+    runs::is_running(cache, view.pid, started)
 }
 
 fn since(view: &RunView) -> String {

@@ -32,6 +32,26 @@ pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{plural}")
 }
 
+/// `312 B`, `4.1 KiB`, `20.0 GiB`.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut size = n as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// `2026-11-24 20:51`, UTC.
+pub fn minute(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
 /// At most `width` characters, the last one `…` when cut.
 pub fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -54,12 +74,6 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// `1 stage`, `3 stages`.
-pub fn count(n: usize, what: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {what}{plural}")
 }
 
 /// Writes to a file, or to stdout without one. What goes wrong is said.
@@ -89,5 +103,9 @@ mod tests {
         assert_eq!(clip("abcdef", 4), "abc…");
         assert_eq!(wrap("one two  three", 8), ["one two", "three"]);
         assert_eq!(count(1, "task") + &count(2, "task"), "1 task2 tasks");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(4096), "4.0 KiB");
+        assert_eq!(bytes((1 << 20) - 1), "1.0 MiB");
+        assert_eq!(count(1, "record"), "1 record");
     }
 }

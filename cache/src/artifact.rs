@@ -49,6 +49,16 @@ impl Artifact {
         }
     }
 
+    /// Whether every path of a folder stays inside it. A record from elsewhere could say otherwise.
+    pub(crate) fn is_confined(&self) -> bool {
+        let inside = |part: &str| !part.is_empty() && part != "." && part != "..";
+        let confined = |path: &str| path.split('/').all(inside) && !path.contains('\0');
+        match self {
+            Artifact::File(_) => true,
+            Artifact::Folder(files) => files.keys().all(|path| confined(path)),
+        }
+    }
+
     /// Total bytes.
     pub fn size(&self) -> u64 {
         self.files().iter().map(|(_, file)| file.size).sum()

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Digest;
 use crate::lock::Holder;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,11 @@ pub enum CacheError {
     Unfit { path: PathBuf, why: &'static str },
     #[error("{} changed while it was being read; run again once it is at rest", path.display())]
     Changed { path: PathBuf },
+    #[error("task {} is not in the cache (any more): run its workflow again, then export", key.short())]
+    Absent { key: Digest },
+    /// Nothing of it was imported.
+    #[error("this is no archive that can be imported: {0}; nothing was imported")]
+    Archive(String),
     #[error("the cache's index: {0}")]
     Index(#[from] sled::Error),
 }

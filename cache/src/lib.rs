@@ -4,21 +4,34 @@
 //! bytes, their fsync, rename, fsync of the folder; then the record file likewise; then the index.
 //! See `docs/cache-format.md`.
 
+mod archive;
 mod artifact;
+mod checkout;
 mod digest;
+mod envelope;
 mod error;
+mod gc;
 mod history;
 mod index;
 mod lock;
+pub mod look;
 mod objects;
+mod rebuild;
 mod record;
 mod stat;
 mod store;
+mod usage;
+mod verify;
+
+pub use archive::{Imported, Packed, RunFiles};
 
 pub use artifact::{Artifact, FileRef};
 pub use digest::Digest;
 pub use error::CacheError;
+pub use gc::{Garbage, Limits, Wanted};
 pub use history::{Loss, stage_of};
 pub use lock::Holder;
 pub use record::{Cost, Ingredients, Provenance, Record};
 pub use store::Cache;
+pub use usage::{Count, KindUsage, Usage};
+pub use verify::{Damage, Fate, Verified};

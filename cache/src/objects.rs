@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use walkdir::WalkDir;
+
 use crate::Digest;
 use crate::error::{CacheError, Doing};
 
@@ -43,15 +45,51 @@ impl Stamp {
 
 /// BLAKE3 of a file, read in pieces.
 pub(crate) fn hash_file(path: &Path) -> io::Result<Digest> {
+    hash_file_seen(path, &|_| {})
+}
+
+/// [`hash_file`]; `seen` is told of each piece's bytes.
+///
+/// Not memory-mapped: a disk that cannot read a block would kill the process rather than give an
+/// error, just when somebody wants to know what is damaged.
+pub(crate) fn hash_file_seen(path: &Path, seen: &(dyn Fn(u64) + Sync)) -> io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(hasher.finalize().into()),
-            n => _ = hasher.update(&buffer[..n]),
+            n => {
+                hasher.update(&buffer[..n]);
+                seen(n as u64);
+            }
         }
     }
+}
+
+/// A file below `objects/` or `records/`.
+pub(crate) struct Entry {
+    pub digest: Digest,
+    pub path: PathBuf,
+    pub size: u64,
+}
+
+/// Every file below `root` whose place is a digest's.
+pub(crate) fn entries(root: &Path) -> Vec<Entry> {
+    let files = WalkDir::new(root).min_depth(2).max_depth(2);
+    let files = files.into_iter().flatten();
+    files
+        .filter(|entry| entry.file_type().is_file())
+        .filter_map(|entry| {
+            let folder = entry.path().parent()?.file_name()?.to_str()?;
+            let digest = format!("{folder}{}", entry.file_name().to_str()?);
+            Some(Entry {
+                digest: digest.parse().ok()?,
+                size: entry.metadata().ok()?.len(),
+                path: entry.into_path(),
+            })
+        })
+        .collect()
 }
 
 /// `root/ab/cdef…`.

@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
+use crate::envelope::{Envelope, checksummed};
 use crate::error::{CacheError, Doing};
 use crate::index::Index;
 use crate::lock::{Holder, Lock, holder};
@@ -20,28 +20,18 @@ use crate::{Artifact, Digest, FileRef, Record, stat};
 /// Files up to this many bytes live in the index and in their record, not as objects.
 pub const INLINE: u64 = 4096;
 
-/// A record as a file: with the bytes of its small outputs, so that nothing is in the index alone.
-#[derive(Serialize, Deserialize)]
-struct Envelope {
-    #[serde(rename = "climb-record")]
-    format: u32,
-    record: Record,
-    /// Digest -> base64.
-    inline: BTreeMap<Digest, String>,
-}
-
 /// An open cache. One process at a time; within it, any number of threads.
 pub struct Cache {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     pub(crate) index: Index,
     notices: Mutex<Vec<String>>,
     /// Objects whose bytes this process has hashed and found right.
-    verified: Mutex<HashSet<Digest>>,
+    pub(crate) verified: Mutex<HashSet<Digest>>,
     /// Last, so that it is freed after the index is closed.
     _lock: Lock,
 }
 
-type Result<T> = std::result::Result<T, CacheError>;
+pub(crate) type Result<T> = std::result::Result<T, CacheError>;
 
 impl Cache {
     /// Opens (or makes) the cache in `dir`, for this process alone. `command` is shown to others
@@ -185,11 +175,11 @@ impl Cache {
         Ok(FileRef { digest, size })
     }
 
-    fn objects(&self) -> PathBuf {
+    pub(crate) fn objects(&self) -> PathBuf {
         self.dir.join("objects")
     }
 
-    fn stamp(&self, digest: &Digest, path: &Path) -> Result<()> {
+    pub(crate) fn stamp(&self, digest: &Digest, path: &Path) -> Result<()> {
         let stamp = Stamp::of(&path.metadata().doing("read", path)?);
         self.index
             .stamps
@@ -220,18 +210,18 @@ impl Cache {
         Ok(())
     }
 
-    fn record_path(&self, key: &Digest) -> PathBuf {
+    pub(crate) fn record_path(&self, key: &Digest) -> PathBuf {
         path_of(&self.dir.join("records"), key)
     }
 
-    fn index_record(&self, record: &Record) -> Result<()> {
+    pub(crate) fn index_record(&self, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record).expect("plain data");
         self.index.records.insert(record.key.as_bytes(), json)?;
         self.index_stage(record)
     }
 
     /// The bytes of a small file, if the index has them and they are right.
-    fn inline(&self, file: &FileRef) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn inline(&self, file: &FileRef) -> Result<Option<Vec<u8>>> {
         if file.size > INLINE {
             return Ok(None);
         }
@@ -268,7 +258,7 @@ impl Cache {
         Ok(Some(record))
     }
 
-    fn forget(&self, key: &Digest) -> Result<()> {
+    pub(crate) fn forget(&self, key: &Digest) -> Result<()> {
         self.index.records.remove(key.as_bytes())?;
         let path = self.record_path(key);
         if path.exists() {
@@ -279,7 +269,7 @@ impl Cache {
 
     /// Whether a file is there and as it was when its hash was last seen to be right. Hashes it
     /// when its stamp has changed.
-    fn check(&self, file: &FileRef) -> Result<()> {
+    pub(crate) fn check(&self, file: &FileRef) -> Result<()> {
         if file.size <= INLINE {
             return match self.inline(file)? {
                 Some(_) => Ok(()),
@@ -298,7 +288,7 @@ impl Cache {
     }
 
     /// Hashes an object. A wrong one is moved to `damaged/`.
-    fn verify_object(&self, file: &FileRef) -> Result<()> {
+    pub(crate) fn verify_object(&self, file: &FileRef) -> Result<()> {
         let path = path_of(&self.objects(), &file.digest);
         if hash_file(&path).is_ok_and(|digest| digest == file.digest) {
             self.verified
@@ -307,119 +297,28 @@ impl Cache {
                 .insert(file.digest);
             return self.stamp(&file.digest, &path);
         }
+        Err(self.damaged(file, self.set_object_aside(&file.digest)?))
+    }
+
+    /// Moves an object to `damaged/`; returns that folder.
+    pub(crate) fn set_object_aside(&self, digest: &Digest) -> Result<PathBuf> {
         let aside = self.dir.join("damaged");
         fs::create_dir_all(&aside).doing("make", &aside)?;
         // It may be gone altogether.
-        let _ = fs::rename(&path, aside.join(file.digest.hex()));
-        self.index.stamps.remove(file.digest.as_bytes())?;
-        Err(self.damaged(file, aside))
+        let _ = fs::rename(path_of(&self.objects(), digest), aside.join(digest.hex()));
+        self.index.stamps.remove(digest.as_bytes())?;
+        Ok(aside)
     }
 
-    fn damaged(&self, file: &FileRef, aside: PathBuf) -> CacheError {
+    pub(crate) fn damaged(&self, file: &FileRef, aside: PathBuf) -> CacheError {
         CacheError::Damaged {
             what: format!("object {}", file.digest.short()),
             aside,
         }
     }
 
-    /// A path to read the artifact at. Every object is hashed when this process first reads it;
-    /// damage is set aside, and the records that name it are forgotten.
-    pub fn checkout(&self, artifact: &Artifact) -> Result<PathBuf> {
-        for (_, file) in artifact.files() {
-            if let Err(error) = self.check_bytes(&file) {
-                if matches!(error, CacheError::Damaged { .. }) {
-                    self.forget_users(&file)?;
-                }
-                return Err(error);
-            }
-        }
-        match artifact {
-            Artifact::File(file) if file.size > INLINE => {
-                Ok(path_of(&self.objects(), &file.digest))
-            }
-            Artifact::File(file) => {
-                let path = self.dir.join("checkouts").join(file.digest.hex());
-                if !self.is_intact(&path, file) {
-                    self.place(file, &path)?;
-                }
-                Ok(path)
-            }
-            Artifact::Folder(files) => self.checkout_folder(&artifact.digest(), files),
-        }
-    }
-
-    fn check_bytes(&self, file: &FileRef) -> Result<()> {
-        if file.size <= INLINE {
-            return self.check(file);
-        }
-        if self
-            .verified
-            .lock()
-            .expect("not poisoned")
-            .contains(&file.digest)
-        {
-            return self.check(file);
-        }
-        self.verify_object(file)
-    }
-
-    /// A small file's checkout is a copy, which somebody may have changed.
-    fn is_intact(&self, path: &Path, file: &FileRef) -> bool {
-        hash_file(path).is_ok_and(|digest| digest == file.digest)
-    }
-
-    fn checkout_folder(
-        &self,
-        digest: &Digest,
-        files: &BTreeMap<String, FileRef>,
-    ) -> Result<PathBuf> {
-        let target = self.dir.join("checkouts").join(digest.hex());
-        let intact = |(name, file): (&String, &FileRef)| {
-            let path = target.join(name);
-            match file.size <= INLINE {
-                true => self.is_intact(&path, file),
-                false => same_file(&path, &path_of(&self.objects(), &file.digest)),
-            }
-        };
-        if target.is_dir() && files.iter().all(intact) {
-            return Ok(target);
-        }
-        let tmp =
-            tempfile::tempdir_in(self.dir.join("tmp")).doing("make a folder in", &self.dir)?;
-        for (name, file) in files {
-            self.place(file, &tmp.path().join(name))?;
-        }
-        if target.exists() {
-            fs::remove_dir_all(&target).doing("clear", &target)?;
-        }
-        fs::create_dir_all(self.dir.join("checkouts")).doing("make", &target)?;
-        match fs::rename(tmp.path(), &target) {
-            // Another thread was first with the same content.
-            Err(_) if target.is_dir() => {}
-            other => other.doing("write", &target)?,
-        }
-        Ok(target)
-    }
-
-    /// Puts a file at `path`: a hard link where that works, else a copy.
-    fn place(&self, file: &FileRef, path: &Path) -> Result<()> {
-        let folder = path.parent().expect("a file in a folder");
-        fs::create_dir_all(folder).doing("make", folder)?;
-        if file.size <= INLINE {
-            let bytes = self
-                .inline(file)?
-                .ok_or_else(|| self.damaged(file, self.dir.clone()))?;
-            return write_atomically(&self.dir.join("tmp"), path, &bytes);
-        }
-        let object = path_of(&self.objects(), &file.digest);
-        match fs::hard_link(&object, path) {
-            Ok(()) => self.stamp(&file.digest, &object),
-            Err(_) => fs::copy(&object, path).map(|_| ()).doing("copy to", path),
-        }
-    }
-
     /// Forgets every record that has this file among its outputs.
-    fn forget_users(&self, file: &FileRef) -> Result<()> {
+    pub(crate) fn forget_users(&self, file: &FileRef) -> Result<()> {
         for record in self.records() {
             let record = record?;
             let mut files = record.outputs.values().flat_map(Artifact::files);
@@ -470,69 +369,6 @@ impl Cache {
             .open_tree(tree)?
             .get(key)?
             .map(|value| value.to_vec()))
-    }
-
-    /// Fills the index from the record files. Returns (records found, damaged ones set aside).
-    pub fn rebuild(&self) -> Result<(usize, usize)> {
-        let (mut found, mut bad) = (0, 0);
-        let root = self.dir.join("records");
-        for entry in WalkDir::new(&root)
-            .into_iter()
-            .filter_map(std::result::Result::ok)
-        {
-            if !entry.file_type().is_file() {
-                continue;
-            }
-            match read_envelope(entry.path()) {
-                Some(envelope) => {
-                    for (digest, text) in &envelope.inline {
-                        if let Ok(bytes) = BASE64.decode(text)
-                            && Digest::of(&bytes) == *digest
-                        {
-                            self.index.inline.insert(digest.as_bytes(), bytes)?;
-                        }
-                    }
-                    self.index_record(&envelope.record)?;
-                    found += 1;
-                }
-                None => {
-                    let aside = self.dir.join("damaged");
-                    fs::create_dir_all(&aside).doing("make", &aside)?;
-                    let name = format!("record-{}", entry.file_name().to_string_lossy());
-                    fs::rename(entry.path(), aside.join(name)).doing("move", entry.path())?;
-                    bad += 1;
-                }
-            }
-        }
-        self.index.db.flush()?;
-        Ok((found, bad))
-    }
-}
-
-/// A record file: the BLAKE3 of the JSON in hex, a newline, the JSON.
-fn checksummed(json: &[u8]) -> Vec<u8> {
-    let mut bytes = Digest::of(json).hex().into_bytes();
-    bytes.push(b'\n');
-    bytes.extend_from_slice(json);
-    bytes
-}
-
-fn read_envelope(path: &Path) -> Option<Envelope> {
-    let bytes = fs::read(path).ok()?;
-    let (digest, json) = (bytes.get(..64)?, bytes.get(65..)?);
-    if Digest::of(json).hex().as_bytes() != digest {
-        return None;
-    }
-    let envelope: Envelope = serde_json::from_slice(json).ok()?;
-    (envelope.format == 1 && envelope.record.ingredients.key() == envelope.record.key)
-        .then_some(envelope)
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
     }
 }
 

@@ -1,68 +1,16 @@
 //! The cache from outside: what goes in comes out, and nothing damaged ever does.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use climb_cache::{Artifact, Cache, CacheError, Cost, Digest, Ingredients, Provenance, Record};
+use climb_cache::{Cache, CacheError, Digest, Ingredients};
 use serde_json::json;
 
-fn open(dir: &Path) -> Cache {
-    Cache::open(dir, "test").expect("the cache opens")
-}
-
-/// Bytes too many to be kept inline.
-fn large(seed: u8) -> Vec<u8> {
-    (0..20_000u32)
-        .map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed))
-        .collect()
-}
-
-/// Commits a task whose output is a folder with one large and one small file.
-fn commit(cache: &Cache, k: u32) -> Record {
-    let ingredients = Ingredients {
-        kind: "kmeans".into(),
-        version: 1,
-        params: json!({ "k": k }),
-        inputs: BTreeMap::new(),
-    };
-    let key = ingredients.key();
-    let out = cache.work_dir(&key).unwrap().join("out");
-    fs::create_dir_all(out.join("sub")).unwrap();
-    fs::write(out.join("large.f32"), large(k as u8)).unwrap();
-    fs::write(out.join("sub/small.json"), format!("{{\"k\":{k}}}")).unwrap();
-    let outputs = BTreeMap::from([("clustering".to_string(), cache.store(&out).unwrap())]);
-    let record = Record {
-        key,
-        ingredients,
-        input_names: BTreeMap::new(),
-        outputs,
-        cost: Cost {
-            wall_seconds: 1.5,
-            totals: BTreeMap::new(),
-        },
-        provenance: Provenance {
-            run: "r".into(),
-            task: "cluster".into(),
-            host: "h".into(),
-            device: "cpu".into(),
-            climb: "0".into(),
-            finished: "2026-01-01T00:00:00Z".parse().unwrap(),
-        },
-    };
-    cache.commit(&record).unwrap();
-    cache.finish_task(&key).unwrap();
-    record
-}
-
-fn object(dir: &Path, artifact: &Artifact) -> PathBuf {
-    let Artifact::Folder(files) = artifact else {
-        panic!("a folder")
-    };
-    let hex = files["large.f32"].digest.hex();
-    dir.join("objects").join(&hex[..2]).join(&hex[2..])
-}
+use common::{commit, large, object, open, rewrite};
 
 #[test]
 fn what_goes_in_comes_out() {
@@ -128,13 +76,6 @@ fn notices(damage: impl Fn(&Path)) {
         let path = cache.checkout(artifact).unwrap();
         assert_eq!(fs::read(path.join("large.f32")).unwrap(), large(1));
     }
-}
-
-fn rewrite(path: &Path, change: impl Fn(&mut Vec<u8>)) {
-    let mut bytes = fs::read(path).unwrap();
-    change(&mut bytes);
-    fs::remove_file(path).unwrap();
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]

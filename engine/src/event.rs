@@ -1,5 +1,8 @@
 //! The one stream of events that the terminal, the journal and `--json` all read.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +41,9 @@ pub enum Event {
         command: Vec<String>,
         /// All nodes in topological order.
         stages: Vec<StageOutlook>,
+        /// `None` in journals of climb 0.1.0's first days.
+        #[serde(default)]
+        origin: Option<Origin>,
     },
     /// A node's inputs are known and it has become this many tasks.
     StageExpanded {
@@ -98,6 +104,23 @@ pub enum Event {
         outcome: Outcome,
         summary: Summary,
     },
+}
+
+/// What it takes to start a run again as it was. Its workflow's text is beside the journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// The working folder.
+    pub cwd: PathBuf,
+    /// `--set`, in order.
+    pub set: Vec<(String, String)>,
+    /// The environment variables that the workflow's expressions asked for.
+    pub env: BTreeMap<String, Option<String>>,
+    pub jobs: Option<u16>,
+    pub gpus: Option<usize>,
+    pub keep_going: bool,
+    /// The run that this one takes up.
+    pub resumes: Option<String>,
 }
 
 /// What is known of a node before the run.

@@ -1,6 +1,7 @@
 //! The append-only journal of a run, and reading it while the run goes on.
 //!
-//! `runs/<id>/journal.jsonl` holds one [`Stamped`] event a line; `runs/<id>/logs/` the tasks' logs.
+//! `runs/<id>/journal.jsonl` holds one [`Stamped`] event a line; `runs/<id>/logs/` the tasks' logs;
+//! `runs/<id>/workflow.yaml` the workflow's text as it was.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,6 +15,9 @@ use crate::event::{Event, Stamped, TaskReport};
 
 /// Progress reports of one task are journalled at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// The workflow's text in a run's folder.
+pub const WORKFLOW: &str = "workflow.yaml";
 
 pub struct Journal {
     file: File,
@@ -104,6 +108,19 @@ pub fn read(cache: &Path, run: &str) -> std::io::Result<Vec<Stamped>> {
         .collect())
 }
 
+/// [`read`] without what running tasks told of themselves, which is most of a long journal.
+pub fn milestones(cache: &Path, run: &str) -> std::io::Result<Vec<Stamped>> {
+    const REPORT: &[u8] = br#""event":"task_reported""#;
+    let bytes = std::fs::read(cache.join("runs").join(run).join("journal.jsonl"))?;
+    // Inside a text the quotes would be escaped.
+    let is_report = |line: &[u8]| line.windows(REPORT.len()).take(80).any(|w| w == REPORT);
+    Ok(bytes
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !is_report(line))
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +147,33 @@ mod tests {
         assert_eq!(runs(dir.path()), [journal.run.clone()]);
         let events = read(dir.path(), &journal.run).unwrap();
         assert_eq!(events.len(), 2);
+        assert_eq!(milestones(dir.path(), &journal.run).unwrap(), events);
         assert!(matches!(&events[1].event, Event::TaskSkipped { task, .. } if task == "b"));
+    }
+
+    #[test]
+    fn milestones_are_all_but_reports() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(dir.path(), "w").unwrap();
+        let reported = |report| Stamped {
+            at: Timestamp::now(),
+            event: Event::TaskReported {
+                stage: "s".into(),
+                task: "s".into(),
+                report,
+            },
+        };
+        let progress = TaskReport::Progress {
+            done: 1,
+            total: 2,
+            unit: "tokens".into(),
+        };
+        let message = r#""event":"task_reported""#;
+        journal.write(&reported(progress)).unwrap();
+        journal.write(&skipped(message)).unwrap();
+        let kept = milestones(dir.path(), &journal.run).unwrap();
+        assert_eq!(kept.len(), 1);
+        assert!(matches!(&kept[0].event, Event::TaskSkipped { task, .. } if task == message));
     }
 
     #[test]

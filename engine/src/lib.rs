@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod command;
+pub mod compare;
 pub mod context;
 pub mod diagnostic;
 pub mod event;
@@ -15,6 +16,8 @@ pub mod journal;
 pub mod load;
 pub mod plan;
 pub mod resources;
+pub mod retention;
+pub mod runs;
 pub mod schedule;
 pub mod sources;
 pub mod stage;

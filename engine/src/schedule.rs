@@ -14,11 +14,11 @@ use climb_cache::{Artifact, Cache, Cost, Digest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, Outcome, StageOutlook, Stamped, Summary, TaskReport};
+use crate::event::{Event, Origin, Outcome, StageOutlook, Stamped, Summary, TaskReport};
 use crate::execute::Control;
 use crate::explain::History;
-use crate::graph::Graph;
-use crate::journal::Journal;
+use crate::graph::{Graph, Node};
+use crate::journal::{Journal, WORKFLOW};
 use crate::resources::{Grant, Machine, Pool};
 use crate::sources::NodeSources;
 use crate::stage::Registry;
@@ -43,6 +43,10 @@ pub struct RunOptions {
     pub exe: PathBuf,
     /// The command line, for the journal.
     pub command: Vec<String>,
+    /// For whoever resumes the run.
+    pub origin: Origin,
+    /// The workflow's text, kept with the run.
+    pub text: String,
 }
 
 /// What a run came to. Written to `runs/<id>/result.json`.
@@ -59,6 +63,9 @@ pub struct RunResult {
 pub struct StageResult {
     pub name: String,
     pub kind: String,
+    /// The type of each output.
+    #[serde(default)]
+    pub types: BTreeMap<String, String>,
     pub tasks: Vec<TaskResult>,
 }
 
@@ -134,6 +141,7 @@ impl<'a> Run<'a> {
     pub fn execute(self, sink: &mut dyn FnMut(&Stamped)) -> std::io::Result<RunResult> {
         let started = Instant::now();
         let journal = Journal::create(self.setting.cache.dir(), &self.setting.graph.name)?;
+        std::fs::write(journal.folder.join(WORKFLOW), &self.options.text)?;
         let mut scheduler = Scheduler {
             tracker: self.setting.tracker(),
             pool: Pool::new(&self.options.machine),
@@ -177,6 +185,13 @@ impl<'a> Run<'a> {
 impl<'a> Setting<'a> {
     fn tracker(&self) -> Tracker<'a> {
         Tracker::new(self.graph, self.registry, self.sources)
+    }
+
+    fn output_types(&self, node: &Node) -> BTreeMap<String, String> {
+        let kind = self.registry.get(&node.kind);
+        let outputs = kind.map(|kind| kind.outputs(&node.params));
+        let outputs = outputs.into_iter().flatten();
+        outputs.map(|port| (port.name, port.ty)).collect()
     }
 
     fn outlook(&self) -> Vec<StageOutlook> {
@@ -271,6 +286,7 @@ impl<'a> Scheduler<'a, '_> {
             pid: std::process::id(),
             command: self.options.command.clone(),
             stages: self.setting.outlook(),
+            origin: Some(self.options.origin.clone()),
         };
         self.out.emit(event);
     }
@@ -653,6 +669,7 @@ impl<'a> Scheduler<'a, '_> {
             .map(|(id, node)| StageResult {
                 name: node.name.clone(),
                 kind: node.kind.clone(),
+                types: self.setting.output_types(node),
                 tasks: tasks(id).collect(),
             })
             .collect()

@@ -2,11 +2,14 @@
 
 mod authoring;
 mod broken;
+mod cache_commands;
 mod caching;
 mod commands;
 mod determinism;
 mod errors;
 mod explain;
 mod killing;
+mod runs;
 mod segments;
+mod snapshot;
 mod workspace;

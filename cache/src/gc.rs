@@ -1,0 +1,432 @@
+//! Removing what nobody wants any more.
+//!
+//! First what goes is found ([`Cache::find_garbage`]), then it is removed ([`Cache::remove`]):
+//! records, durably, and only then the objects that no record names. A crash in between leaves
+//! objects without records, which the next collection finds; never the reverse.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::error::Doing;
+use crate::objects::{entries, path_of, sync_folder};
+use crate::store::Result;
+use crate::usage::size_of;
+use crate::{Artifact, Cache, Digest, Record};
+
+/// What those who know of runs want of a cache.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Tasks whose records and partial state stay, whatever the limits.
+    pub keep: HashSet<Digest>,
+    /// When a task was last used or made. For others it is when their record was made.
+    pub last_use: HashMap<Digest, Timestamp>,
+}
+
+/// What goes, of that which is not kept. None of them: only what no record names.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// What was last used before this.
+    pub before: Option<Timestamp>,
+    /// The least recently used, until what is left takes no more than this.
+    pub max_bytes: Option<u64>,
+    /// Everything.
+    pub only_kept: bool,
+}
+
+/// What a collection would remove, with the bytes each takes.
+#[derive(Clone, Debug, Default)]
+pub struct Garbage {
+    pub records: Vec<(Digest, u64)>,
+    pub objects: Vec<(Digest, u64)>,
+    pub inline: Vec<(Digest, u64)>,
+    /// Partial state of tasks.
+    pub partial: Vec<(Digest, u64)>,
+    pub checkouts: Vec<(PathBuf, u64)>,
+    /// Damaged things that were set aside.
+    pub damaged: Vec<(PathBuf, u64)>,
+    /// Index entries about files that are gone.
+    stamps: Vec<Digest>,
+    sources: Vec<Vec<u8>>,
+    pub kept_records: usize,
+    /// Records, outputs and partial state that stay.
+    pub kept_bytes: u64,
+    /// How far `kept_bytes` is above the wanted size: all the rest is protected.
+    pub over: u64,
+}
+
+impl Garbage {
+    /// Bytes that removing it all frees.
+    pub fn bytes(&self) -> u64 {
+        let digests = [&self.records, &self.objects, &self.inline, &self.partial];
+        let paths = [&self.checkouts, &self.damaged];
+        let digests = digests.into_iter().flatten().map(|(_, bytes)| bytes);
+        let paths = paths.into_iter().flatten().map(|(_, bytes)| bytes);
+        digests.chain(paths).sum()
+    }
+
+    /// Entries of the index about files that are gone.
+    pub fn stale_entries(&self) -> usize {
+        self.stamps.len() + self.sources.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+            && self.objects.is_empty()
+            && self.inline.is_empty()
+            && self.partial.is_empty()
+            && self.checkouts.is_empty()
+            && self.damaged.is_empty()
+            && self.stale_entries() == 0
+    }
+}
+
+/// A record or a task's partial state.
+struct Item {
+    key: Digest,
+    last_use: Timestamp,
+    /// Seconds of work lost for each byte freed: of two that were used together, the cheap goes first.
+    worth: f64,
+    /// Bytes of its own: the record file, or the partial state.
+    own: u64,
+    /// Output files, by digest.
+    files: BTreeMap<Digest, u64>,
+    is_record: bool,
+}
+
+impl Cache {
+    /// Finds what can go.
+    pub fn find_garbage(&self, wanted: &Wanted, limits: &Limits) -> Result<Garbage> {
+        self.adopt_unindexed()?;
+        let mut garbage = Garbage::default();
+        let items = self.items(wanted, &mut garbage)?;
+        let kept = choose(items, wanted, limits, &mut garbage);
+        self.find_unnamed(&kept, &mut garbage)?;
+        self.find_stale(&kept, &mut garbage)?;
+        if let Some(before) = limits.before {
+            self.find_old_damage(before, &mut garbage);
+        }
+        Ok(garbage)
+    }
+
+    /// Records and partial states. That of a task which has a record is garbage right away.
+    fn items(&self, wanted: &Wanted, garbage: &mut Garbage) -> Result<Vec<Item>> {
+        let mut items = Vec::new();
+        let mut recorded = HashSet::new();
+        for record in self.records() {
+            let record = record?;
+            recorded.insert(record.key);
+            items.push(self.record_item(&record, wanted));
+        }
+        let partial = fs::read_dir(self.dir.join("partial"));
+        for entry in partial.into_iter().flatten().flatten() {
+            let Some(key) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            let own = size_of(&entry.path());
+            if recorded.contains(&key) {
+                garbage.partial.push((key, own));
+                continue;
+            }
+            items.push(Item {
+                key,
+                last_use: wanted
+                    .last_use
+                    .get(&key)
+                    .copied()
+                    .unwrap_or_else(|| newest(&entry.path())),
+                worth: 0.0,
+                own,
+                files: BTreeMap::new(),
+                is_record: false,
+            });
+        }
+        Ok(items)
+    }
+
+    fn record_item(&self, record: &Record, wanted: &Wanted) -> Item {
+        let files: BTreeMap<Digest, u64> = record
+            .outputs
+            .values()
+            .flat_map(Artifact::files)
+            .map(|(_, file)| (file.digest, file.size))
+            .collect();
+        let own = fs::metadata(self.record_path(&record.key)).map_or(0, |meta| meta.len());
+        let bytes = own + files.values().sum::<u64>();
+        let made = record.provenance.finished;
+        Item {
+            key: record.key,
+            last_use: wanted
+                .last_use
+                .get(&record.key)
+                .map_or(made, |used| made.max(*used)),
+            worth: record.cost.wall_seconds / bytes.max(1) as f64,
+            own,
+            files,
+            is_record: true,
+        }
+    }
+
+    /// Objects and inline bytes that no kept record names.
+    fn find_unnamed(&self, kept: &[Item], garbage: &mut Garbage) -> Result<()> {
+        let named: HashSet<&Digest> = kept.iter().flat_map(|item| item.files.keys()).collect();
+        for entry in entries(&self.objects()) {
+            if !named.contains(&entry.digest) {
+                garbage.objects.push((entry.digest, entry.size));
+            }
+        }
+        for pair in self.index.inline.iter() {
+            let (key, bytes) = pair?;
+            if let Some(digest) = digest_of(&key)
+                && !named.contains(&digest)
+            {
+                garbage.inline.push((digest, bytes.len() as u64));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checkouts of artifacts that no kept record has, and what the index says of gone files.
+    fn find_stale(&self, kept: &[Item], garbage: &mut Garbage) -> Result<()> {
+        let live = self.live_checkouts(kept)?;
+        let checkouts = fs::read_dir(self.dir.join("checkouts"));
+        for entry in checkouts.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|name| name.parse().ok());
+            if digest.is_none_or(|digest: Digest| !live.contains(&digest)) {
+                let bytes = size_of(&entry.path());
+                garbage.checkouts.push((entry.path(), bytes));
+            }
+        }
+        let gone: HashSet<Digest> = garbage.objects.iter().map(|(digest, _)| *digest).collect();
+        for key in self.index.stamps.iter().keys() {
+            let Some(digest) = digest_of(&key?) else {
+                continue;
+            };
+            if gone.contains(&digest) || !path_of(&self.objects(), &digest).exists() {
+                garbage.stamps.push(digest);
+            }
+        }
+        for path in self.index.sources.iter().keys() {
+            let path = path?;
+            if !Path::new(OsStr::from_bytes(&path)).exists() {
+                garbage.sources.push(path.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    fn live_checkouts(&self, kept: &[Item]) -> Result<HashSet<Digest>> {
+        let records = kept.iter().filter(|item| item.is_record);
+        let keys: HashSet<Digest> = records.map(|item| item.key).collect();
+        let mut live: HashSet<Digest> = HashSet::new();
+        for record in self.records() {
+            let record = record?;
+            if keys.contains(&record.key) {
+                for artifact in record.outputs.values() {
+                    live.insert(artifact.digest());
+                    // An item of a list is checked out on its own.
+                    live.extend(artifact.files().iter().map(|(_, file)| file.digest));
+                }
+            }
+        }
+        Ok(live)
+    }
+
+    fn find_old_damage(&self, before: Timestamp, garbage: &mut Garbage) {
+        let aside = fs::read_dir(self.dir.join("damaged"));
+        let aside = aside.into_iter().flatten().flatten().map(|e| e.path());
+        let indexes = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let indexes = indexes.map(|e| e.path()).filter(|path| {
+            let name = path.file_name().and_then(OsStr::to_str);
+            name.is_some_and(|name| name.starts_with("index.damaged-"))
+        });
+        for path in aside.chain(indexes) {
+            if set_aside_at(&path).is_some_and(|at| at < before) {
+                let bytes = size_of(&path);
+                garbage.damaged.push((path, bytes));
+            }
+        }
+    }
+
+    /// Removes what [`Cache::find_garbage`] found; nothing may have been added since.
+    pub fn remove(&self, garbage: &Garbage) -> Result<()> {
+        self.remove_records(garbage)?;
+        let objects = self.objects();
+        for (digest, _) in &garbage.objects {
+            remove_file(&path_of(&objects, digest))?;
+        }
+        for (digest, _) in &garbage.inline {
+            self.index.inline.remove(digest.as_bytes())?;
+        }
+        for digest in &garbage.stamps {
+            self.index.stamps.remove(digest.as_bytes())?;
+        }
+        for path in &garbage.sources {
+            self.index.sources.remove(path)?;
+        }
+        for (key, _) in &garbage.partial {
+            remove_folder(&self.dir.join("partial").join(key.hex()))?;
+        }
+        for (path, _) in garbage.checkouts.iter().chain(&garbage.damaged) {
+            match path.is_dir() {
+                true => remove_folder(path)?,
+                false => remove_file(path)?,
+            }
+        }
+        self.verified
+            .lock()
+            .expect("not poisoned")
+            .retain(|digest| path_of(&objects, digest).exists());
+        self.index.db.flush()?;
+        for root in [objects, self.dir.join("records")] {
+            remove_empty_folders(&root);
+        }
+        Ok(())
+    }
+
+    /// The records go first, and durably, so that none is ever left that names a removed object.
+    fn remove_records(&self, garbage: &Garbage) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for (key, _) in &garbage.records {
+            self.index.records.remove(key.as_bytes())?;
+            let path = self.record_path(key);
+            remove_file(&path)?;
+            folders.extend(path.parent().map(Path::to_path_buf));
+        }
+        self.index.db.flush()?;
+        for folder in folders.iter().filter(|folder| folder.exists()) {
+            sync_folder(folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// Splits the items into those that stay, which are returned, and garbage.
+fn choose(items: Vec<Item>, wanted: &Wanted, limits: &Limits, garbage: &mut Garbage) -> Vec<Item> {
+    let (mut kept, mut rest): (Vec<Item>, Vec<Item>) = items
+        .into_iter()
+        .partition(|item| wanted.keep.contains(&item.key));
+    let mut room = Room::default();
+    kept.iter().for_each(|item| room.add(item));
+    rest.retain(|item| {
+        let old = limits.before.is_some_and(|before| item.last_use < before);
+        let goes = old || limits.only_kept;
+        match goes {
+            true => garbage.take(item),
+            false => room.add(item),
+        }
+        !goes
+    });
+    if let Some(max) = limits.max_bytes {
+        rest.sort_by(|a, b| {
+            let by_use = a.last_use.cmp(&b.last_use);
+            by_use
+                .then(a.worth.total_cmp(&b.worth))
+                .then(a.key.cmp(&b.key))
+        });
+        let goes = rest
+            .iter()
+            .take_while(|item| {
+                let over = room.bytes > max;
+                if over {
+                    room.remove(item);
+                }
+                over
+            })
+            .count();
+        rest.drain(..goes).for_each(|item| garbage.take(&item));
+        garbage.over = room.bytes.saturating_sub(max);
+    }
+    kept.append(&mut rest);
+    garbage.kept_bytes = room.bytes;
+    garbage.kept_records = kept.iter().filter(|item| item.is_record).count();
+    kept
+}
+
+impl Garbage {
+    fn take(&mut self, item: &Item) {
+        match item.is_record {
+            true => self.records.push((item.key, item.own)),
+            false => self.partial.push((item.key, item.own)),
+        }
+    }
+}
+
+/// The bytes that a set of items takes, shared files counted once.
+#[derive(Default)]
+struct Room {
+    bytes: u64,
+    users: HashMap<Digest, usize>,
+}
+
+impl Room {
+    fn add(&mut self, item: &Item) {
+        self.bytes += item.own;
+        for (digest, size) in &item.files {
+            let users = self.users.entry(*digest).or_default();
+            *users += 1;
+            if *users == 1 {
+                self.bytes += size;
+            }
+        }
+    }
+
+    fn remove(&mut self, item: &Item) {
+        self.bytes -= item.own;
+        for (digest, size) in &item.files {
+            let users = self.users.get_mut(digest).expect("it was added");
+            *users -= 1;
+            if *users == 0 {
+                self.bytes -= size;
+            }
+        }
+    }
+}
+
+/// When anything below a folder last changed.
+fn newest(folder: &Path) -> Timestamp {
+    let files = walkdir::WalkDir::new(folder).into_iter().flatten();
+    let times = files.filter_map(|entry| entry.metadata().ok()?.modified().ok());
+    times
+        .filter_map(|time| Timestamp::try_from(time).ok())
+        .max()
+        .unwrap_or_else(Timestamp::now)
+}
+
+/// Moving a file aside changes its ctime alone.
+fn set_aside_at(path: &Path) -> Option<Timestamp> {
+    use std::os::unix::fs::MetadataExt;
+    Timestamp::from_second(path.metadata().ok()?.ctime()).ok()
+}
+
+fn digest_of(key: &[u8]) -> Option<Digest> {
+    Some(Digest::from_bytes(key.try_into().ok()?))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    gone_is_fine(fs::remove_file(path)).doing("remove", path)
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    gone_is_fine(fs::remove_dir_all(path)).doing("remove", path)
+}
+
+fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes the folders below `root` that are empty; the system refuses others.
+fn remove_empty_folders(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(entry.path());
+    }
+}

@@ -1,0 +1,28 @@
+//! Reading a cache that another process holds: files only, never the index.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::envelope::read_envelope;
+use crate::objects::path_of;
+use crate::{Digest, FileRef, Record};
+
+/// The record of a task, from its file. `None` when it is not there or damaged.
+pub fn record(cache: &Path, key: &Digest) -> Option<Record> {
+    read_envelope(&path_of(&cache.join("records"), key)).map(|envelope| envelope.record)
+}
+
+/// The bytes of an output file of the task `key`, checked.
+pub fn bytes(cache: &Path, key: &Digest, file: &FileRef) -> io::Result<Vec<u8>> {
+    match fs::read(path_of(&cache.join("objects"), &file.digest)) {
+        Ok(bytes) if Digest::of(&bytes) == file.digest => Ok(bytes),
+        Ok(_) => Err(io::Error::other(format!(
+            "object {} is damaged",
+            file.digest.short()
+        ))),
+        Err(error) => read_envelope(&path_of(&cache.join("records"), key))
+            .and_then(|envelope| envelope.bytes(&file.digest))
+            .ok_or(error),
+    }
+}

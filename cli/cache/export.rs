@@ -1,0 +1,148 @@
+//! `climb cache export`.
+
+use std::collections::BTreeSet;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use climb_cache::{Cache, CacheError, Digest, Packed, RunFiles};
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::explain::stage_of;
+use climb_engine::runs;
+use climb_engine::schedule::RunResult;
+
+use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::{diagnostics, show, status, text};
+
+/// Write what a run made to one file, to carry to another machine
+///
+/// The file has the tasks' records, their outputs, and the run's journal and result; with --stage
+/// only those stages' records and outputs. `climb cache import` takes it in.
+///
+/// Examples:
+///   climb cache export --output search.climb
+///   climb cache export --run 20261124-205116-quickstart --stage embed --output embed.climb
+///   climb cache export --output - | ssh gpu climb cache import -
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The run, see `climb runs`; by default the latest
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+
+    /// Only this stage, e.g. embed or search.train; repeatable
+    #[arg(long, value_name = "STAGE")]
+    stage: Vec<String>,
+
+    /// The file to write; - for stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+pub fn run(args: &Args) -> Result<(), u8> {
+    let dir = &args.cache.cache;
+    let id = status::find_run(dir, args.run.as_deref()).ok_or(BAD_INPUT)?;
+    let keys = match args.stage.is_empty() {
+        true => all_keys(dir, &id)?,
+        false => keys_of(&result(dir, &id)?, &args.stage)?,
+    };
+    let run = args.stage.is_empty().then(|| RunFiles {
+        id: id.clone(),
+        folder: runs::folder(dir, &id),
+    });
+    let to_stdout = args.output == Path::new("-");
+    if to_stdout && std::io::stdout().is_terminal() {
+        let problem = Diagnostic::error("an archive is not for a terminal");
+        diagnostics::print(&[problem.help("send it to a file or a pipe")]);
+        return Err(BAD_INPUT);
+    }
+    let cache = common::open_existing_cache(dir)?;
+    let packed = match to_stdout {
+        true => cache.export(&keys, run.as_ref(), std::io::stdout().lock()),
+        false => to_file(&cache, &keys, run.as_ref(), &args.output),
+    };
+    let packed = packed.map_err(common::failed)?;
+    // Not on stdout, which may be the archive.
+    eprintln!(
+        "exported {}, {} ({}){}",
+        text::count(packed.records, "record"),
+        text::count(packed.objects, "object"),
+        text::bytes(packed.bytes),
+        run.map_or(String::new(), |run| format!(", run {}", run.id))
+    );
+    Ok(())
+}
+
+/// All that the run made or used; also of a run that has not come to an end.
+fn all_keys(dir: &Path, id: &str) -> Result<BTreeSet<Digest>, u8> {
+    match runs::read(dir, id) {
+        Some(run) => Ok(run.done),
+        None => Err(common::failed(format!(
+            "the journal of run {id} cannot be read"
+        ))),
+    }
+}
+
+fn result(dir: &Path, id: &str) -> Result<RunResult, u8> {
+    show::result(dir, id).ok_or_else(|| {
+        let message = format!("run {id} has not come to an end");
+        let help = format!("`climb resume {id}` takes it up; without --stage it can be exported");
+        diagnostics::print(&[Diagnostic::error(message).help(help)]);
+        BAD_INPUT
+    })
+}
+
+fn keys_of(result: &RunResult, stages: &[String]) -> Result<BTreeSet<Digest>, u8> {
+    let mut keys = BTreeSet::new();
+    for wanted in stages {
+        let named = result.stages.iter();
+        let named = named.filter(|s| s.name == *wanted || stage_of(&s.name) == *wanted);
+        let before = keys.len();
+        keys.extend(named.flat_map(|stage| &stage.tasks).map(|task| task.key));
+        if keys.len() == before {
+            let names: BTreeSet<String> = result.stages.iter().map(|s| stage_of(&s.name)).collect();
+            let names: Vec<String> = names.into_iter().collect();
+            let message = format!(
+                "run {} has no finished task of a stage `{wanted}`",
+                result.run
+            );
+            let help = format!("its stages are {}", names.join(", "));
+            diagnostics::print(&[Diagnostic::error(message).help(help)]);
+            return Err(BAD_INPUT);
+        }
+    }
+    Ok(keys)
+}
+
+/// The file is there whole or not at all.
+fn to_file(
+    cache: &Cache,
+    keys: &BTreeSet<Digest>,
+    run: Option<&RunFiles>,
+    path: &Path,
+) -> Result<Packed, CacheError> {
+    let io = |source| CacheError::Io {
+        doing: "write",
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let write = || {
+        let file = std::fs::File::create(&part).map_err(io)?;
+        let mut out = BufWriter::new(file);
+        let packed = cache.export(keys, run, &mut out)?;
+        out.flush().map_err(io)?;
+        out.get_ref().sync_all().map_err(io)?;
+        std::fs::rename(&part, path).map_err(io)?;
+        Ok(packed)
+    };
+    let done = write();
+    if done.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    done
+}

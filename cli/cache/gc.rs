@@ -1,0 +1,163 @@
+//! `climb cache gc`.
+
+use climb_cache::{Garbage, Limits};
+use climb_engine::{retention, runs};
+use jiff::{Span, Timestamp, tz::TimeZone};
+
+use crate::common::{self, CacheArgs};
+use crate::text;
+
+/// Remove what nobody wants any more, and free the room
+///
+/// With no option only leftovers go: files that no record names. The options let records go as
+/// well, and then what they alone name. A task's age is that of the last run that made or used it.
+///
+/// Always kept: what pinned runs (`climb runs pin`) made or used, and what a run that did not
+/// succeed needs to go on (unless it is itself older than --older-than).
+///
+/// Examples:
+///   climb cache gc --older-than 30d --dry-run
+///   climb cache gc --max-size 50GiB
+///   climb cache gc --keep-runs 3
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    /// Remove what was last used longer ago, e.g. 30d, 2w, 12h
+    #[arg(long, value_name = "AGE", value_parser = before)]
+    older_than: Option<Timestamp>,
+
+    /// Remove the least recently used until the rest takes no more, e.g. 50GiB, 500MB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+
+    /// Keep what the last N runs made or used; with no other limit, remove all the rest
+    #[arg(long, value_name = "N")]
+    keep_runs: Option<usize>,
+
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), u8> {
+    let cache = common::open_existing_cache(&args.cache.cache)?;
+    let runs = runs::list(cache.dir());
+    let wanted = retention::wanted(&runs, args.keep_runs.unwrap_or(0), args.older_than);
+    let no_other = args.older_than.is_none() && args.max_size.is_none();
+    let limits = Limits {
+        before: args.older_than,
+        max_bytes: args.max_size,
+        only_kept: args.keep_runs.is_some() && no_other,
+    };
+    let garbage = cache.find_garbage(&wanted, &limits);
+    let garbage = garbage.map_err(common::failed)?;
+    if !args.dry_run {
+        cache.remove(&garbage).map_err(common::failed)?;
+    }
+    print(&garbage, args.dry_run);
+    Ok(())
+}
+
+fn print(garbage: &Garbage, dry_run: bool) {
+    let parts = [
+        (garbage.records.len(), "record", bytes(&garbage.records)),
+        (garbage.objects.len(), "object", bytes(&garbage.objects)),
+        (garbage.inline.len(), "small output", bytes(&garbage.inline)),
+        (garbage.partial.len(), "checkpoint", bytes(&garbage.partial)),
+        (
+            garbage.checkouts.len(),
+            "checkout",
+            bytes(&garbage.checkouts),
+        ),
+        (
+            garbage.damaged.len(),
+            "damaged file",
+            bytes(&garbage.damaged),
+        ),
+    ];
+    for (n, what, bytes) in parts.iter().filter(|(n, ..)| *n > 0) {
+        println!("{:<20} {:>10}", text::count(*n, what), text::bytes(*bytes));
+    }
+    match garbage.stale_entries() {
+        0 => {}
+        1 => println!("1 index entry of a file that is gone"),
+        n => println!("{n} index entries of files that are gone"),
+    }
+    let freed = text::bytes(garbage.bytes());
+    match (garbage.is_empty(), dry_run) {
+        (true, _) => println!("Nothing to remove."),
+        (false, true) => println!("Would free {freed}. Nothing was removed (--dry-run)."),
+        (false, false) => println!("Freed {freed}."),
+    }
+    let kept = text::count(garbage.kept_records, "record");
+    println!("Kept {kept}, {}.", text::bytes(garbage.kept_bytes));
+    if garbage.over > 0 {
+        let over = text::bytes(garbage.over);
+        println!(
+            "That is {over} above --max-size: pinned and unfinished runs need it (`climb runs`)."
+        );
+    }
+}
+
+fn bytes<T>(list: &[(T, u64)]) -> u64 {
+    list.iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// An age as the moment it began.
+fn before(text: &str) -> Result<Timestamp, String> {
+    let wrong = || "write an age such as 30d, 2w or 12h".to_string();
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    if !span.is_positive() {
+        return Err(wrong());
+    }
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let then = now.checked_sub(span).map_err(|_| wrong())?;
+    Ok(then.timestamp())
+}
+
+/// `50GiB`, `500MB`, `1000000`.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "write a size such as 50GiB, 500MB or a number of bytes".to_string();
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let scale: f64 = match unit.trim() {
+        "" | "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        "KiB" => 1024.0,
+        "MiB" => 1048576.0,
+        "GiB" => 1073741824.0,
+        "TiB" => 1099511627776.0,
+        _ => return Err(wrong()),
+    };
+    Ok((number * scale) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_sizes_are_read() {
+        assert_eq!(size("50GiB"), Ok(50 << 30));
+        assert_eq!(size("1.5 kB"), Ok(1500));
+        assert_eq!(size("77"), Ok(77));
+        for wrong in ["", "GiB", "-1", "1 parsec", "1.2.3"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        let day = before("1d").unwrap();
+        let hours = Timestamp::now().duration_since(day).as_hours();
+        assert!((23..=24).contains(&hours), "{hours}");
+        assert!(before("2w").unwrap() < before("12h").unwrap());
+        for wrong in ["", "x", "-1d", "0d", "5", "99999999y"] {
+            assert!(before(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! `climb diff`: two runs side by side, from their journals and results; works while another
+//! process has the cache.
+
+use std::path::Path;
+
+use climb_engine::compare::{self, Changed, StageChange, StageComparison};
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::runs::{self, RunInfo};
+use climb_engine::schedule::RunResult;
+use climb_stages::formats::mixture::{Confirmation, Selection};
+use serde_json::json;
+
+use crate::common::{BAD_INPUT, CacheArgs};
+use crate::runs::state_name;
+use crate::{diagnostics, report, show, status, text};
+
+/// Compare two runs: parameters, artifacts stage by stage, and results
+///
+/// Example: climb diff 20261124-205116-quickstart 20261125-091502-quickstart
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The run to compare with, see `climb runs`
+    #[arg(value_name = "OLD")]
+    old: String,
+
+    #[arg(value_name = "NEW")]
+    /// The run to compare
+    new: String,
+
+    /// Print the comparison as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+/// One of the two.
+struct Side {
+    info: RunInfo,
+    result: RunResult,
+}
+
+pub fn run(args: Args) -> u8 {
+    let cache = &args.cache.cache;
+    let sides = (side(cache, &args.old), side(cache, &args.new));
+    let (Ok(old), Ok(new)) = sides else {
+        return BAD_INPUT;
+    };
+    let params = compare::params(&old.info.params, &new.info.params);
+    let stages = compare::stages(cache, &old.result, &new.result);
+    if args.json {
+        let all = json!({
+            "old": old.info.id, "new": new.info.id, "params": params, "stages": stages,
+        });
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&all).expect("plain data")
+        );
+        return 0;
+    }
+    println!("old  {} ({})", old.info.id, state_name(old.info.state));
+    println!("new  {} ({})", new.info.id, state_name(new.info.state));
+    print_params(&params);
+    print_stages(&stages);
+    print_results(cache, &old, &new);
+    0
+}
+
+fn side(cache: &Path, name: &str) -> Result<Side, ()> {
+    let id = status::find_run(cache, Some(name)).ok_or(())?;
+    match (runs::read(cache, &id), show::result(cache, &id)) {
+        (Some(info), Some(result)) => Ok(Side { info, result }),
+        _ => {
+            let message = format!("run {id} has not come to an end: it has no result to compare");
+            let help = "`climb status` shows where it is, `climb resume` takes it up";
+            diagnostics::print(&[Diagnostic::error(message).help(help)]);
+            Err(())
+        }
+    }
+}
+
+fn print_params(params: &[Changed]) {
+    println!("\nparams");
+    if params.is_empty() {
+        println!("  the same");
+    }
+    for changed in params {
+        println!("  {}", change(changed));
+    }
+}
+
+/// `clusters 48 -> 32`.
+fn change(changed: &Changed) -> String {
+    let side = |value: &Option<serde_json::Value>| match value {
+        Some(value) => text::clip(&value.to_string(), 60),
+        None => "(none)".into(),
+    };
+    let (old, new) = (side(&changed.old), side(&changed.new));
+    format!("{} {old} -> {new}", changed.name)
+}
+
+fn print_stages(stages: &[StageComparison]) {
+    println!("\nstages");
+    let same = stages.iter().filter(|s| s.change == StageChange::Same);
+    let same = same.count();
+    let width = stages.iter().map(|s| s.stage.chars().count()).max();
+    let width = width.unwrap_or(0);
+    for stage in stages {
+        let Some(line) = describe(&stage.change) else {
+            continue;
+        };
+        println!("  {:<width$}  {line}", stage.stage);
+        for why in reasons(&stage.change) {
+            println!("  {:<width$}    {why}", "");
+        }
+    }
+    match stages.len() - same {
+        0 => println!("  all {same} have the same artifacts"),
+        _ => println!("  the other {same} have the same artifacts"),
+    }
+}
+
+fn describe(change: &StageChange) -> Option<String> {
+    Some(match change {
+        StageChange::Same => return None,
+        StageChange::OnlyOld => "only in the old run".into(),
+        StageChange::OnlyNew => "only in the new run".into(),
+        StageChange::SameBytes => "other tasks, the same artifacts".into(),
+        StageChange::Differs {
+            tasks,
+            differing,
+            outputs,
+            ..
+        } => {
+            let mut parts = Vec::new();
+            if tasks.0 != tasks.1 {
+                parts.push(format!("{} -> {} tasks", tasks.0, tasks.1));
+            }
+            if *differing > 0 {
+                let both = tasks.0.min(tasks.1);
+                let of = match both {
+                    1 => String::new(),
+                    n => format!(" in {differing} of {n} tasks"),
+                };
+                parts.push(format!("{} differs{of}", outputs.join(", ")));
+            }
+            parts.join("; ")
+        }
+    })
+}
+
+fn reasons(change: &StageChange) -> Vec<String> {
+    let StageChange::Differs {
+        params,
+        inputs,
+        versions,
+        ..
+    } = change
+    else {
+        return Vec::new();
+    };
+    let mut all: Vec<String> = params.iter().map(self::change).collect();
+    all.extend(inputs.iter().map(|input| format!("{input} differs")));
+    all.extend(versions.map(|(old, new)| format!("stage version {old} -> {new}")));
+    all
+}
+
+fn print_results(cache: &Path, old: &Side, new: &Side) {
+    let mut table = report::list(&["result", "old", "new"], &[1, 2]);
+    for (name, value) in results(cache, old, new) {
+        table.add_row([name, value.0, value.1]);
+    }
+    println!("\n{table}");
+}
+
+/// (what, (old, new)).
+fn results(cache: &Path, old: &Side, new: &Side) -> Vec<(String, (String, String))> {
+    let mut rows = Vec::new();
+    let selections = [old, new].map(|s| report::last::<Selection>(&s.result, cache, "selection"));
+    if let [Some(a), Some(b)] = &selections {
+        let score = |n: f64| format!("{n:.4}");
+        rows.push((
+            "proxy runs".into(),
+            (a.runs.to_string(), b.runs.to_string()),
+        ));
+        let best = (score(a.observed.score), score(b.observed.score));
+        rows.push((
+            format!("best proxy ({})", report::better(b.direction)),
+            best,
+        ));
+        rows.push(("predicted".into(), (score(a.predicted), score(b.predicted))));
+    }
+    let confirmations =
+        [old, new].map(|s| report::last::<Confirmation>(&s.result, cache, "confirmation"));
+    if let [Some(a), Some(b)] = &confirmations {
+        for contender in &b.contenders {
+            let Some(before) = a.contenders.iter().find(|c| c.name == contender.name) else {
+                continue;
+            };
+            let score = |mean: f64, spread: f64| format!("{mean:.4} ±{spread:.4}");
+            let old = score(before.mean, before.spread);
+            let new = score(contender.mean, contender.spread);
+            rows.push((format!("trained on {}", contender.name), (old, new)));
+        }
+    }
+    let (a, b) = (&old.info.summary, &new.info.summary);
+    let pair = |a: usize, b: usize| (a.to_string(), b.to_string());
+    rows.push(("tasks run".into(), pair(a.tasks_run, b.tasks_run)));
+    rows.push(("tasks cached".into(), pair(a.tasks_cached, b.tasks_cached)));
+    let times = (text::seconds(a.wall_seconds), text::seconds(b.wall_seconds));
+    rows.push(("time".into(), times));
+    rows
+}

@@ -1,0 +1,147 @@
+//! `climb resume`.
+
+use std::path::Path;
+
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::event::Origin;
+use climb_engine::journal;
+use climb_engine::runs::{self, RunInfo, RunState};
+
+use crate::common::{BAD_INPUT, CacheArgs, Source};
+use crate::run::{self, Launch};
+use crate::{diagnostics, status};
+
+/// Take up a run that was interrupted, failed or died, just as it was
+///
+/// The run goes on with its own workflow text, parameters (--set), options and working folder, even
+/// if the workflow file has changed since. What it finished is not done again; a task that was cut
+/// off goes on from its last checkpoint. By default it is the latest run that did not succeed and
+/// that no later run has taken up.
+///
+/// Examples:
+///   climb resume
+///   climb resume 20261124-205116-quickstart --jobs 4
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// A run's id, see `climb runs`; by default the latest unfinished one
+    run: Option<String>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    /// Cpus to use at most; by default as the run had it
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+
+    /// GPUs to use at most; by default as the run had it
+    #[arg(long, value_name = "N")]
+    gpus: Option<usize>,
+
+    /// After a failure, go on with everything that does not need the failed task
+    #[arg(long, short)]
+    keep_going: bool,
+
+    /// Print every event as a line of JSON on stdout, and nothing else there
+    #[arg(long)]
+    json: bool,
+
+    /// While another process has the cache, wait for it to end instead of leaving with code 2
+    #[arg(long)]
+    wait: bool,
+}
+
+pub fn run(args: Args) -> u8 {
+    match try_run(args) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+fn try_run(args: Args) -> Result<u8, u8> {
+    let cache = std::path::absolute(&args.cache.cache).map_err(|error| {
+        diagnostics::error(&format!("{}: {error}", args.cache.cache.display()));
+        BAD_INPUT
+    })?;
+    let Some(run) = choose(&args.cache.cache, args.run.as_deref())? else {
+        return Ok(0);
+    };
+    let (source, origin) = source(&cache, &run)?;
+    std::env::set_current_dir(&origin.cwd).map_err(|error| {
+        let cwd = origin.cwd.display();
+        diagnostics::error(&format!("the run's working folder {cwd} is gone: {error}"));
+        BAD_INPUT
+    })?;
+    if !args.json {
+        eprintln!("taking up run {}", run.id);
+    }
+    run::launch(Launch {
+        source,
+        cache,
+        jobs: args.jobs.or(origin.jobs),
+        gpus: args.gpus.or(origin.gpus),
+        keep_going: args.keep_going || origin.keep_going,
+        json: args.json,
+        wait: args.wait,
+        resumes: Some(run.id),
+    })
+}
+
+/// The run to take up; `None`, and a word why, when there is nothing to do.
+fn choose(cache: &Path, named: Option<&str>) -> Result<Option<RunInfo>, u8> {
+    // Says so when there are no runs, or not this one.
+    let latest = status::find_run(cache, named).ok_or(BAD_INPUT)?;
+    let run = match named {
+        Some(_) => runs::read(cache, &latest),
+        None => {
+            let all = runs::list(cache);
+            runs::unfinished(&all).pop().or(all.last()).cloned()
+        }
+    };
+    let Some(run) = run else {
+        diagnostics::error(&format!("run {latest} died before it began"));
+        return Err(BAD_INPUT);
+    };
+    match run.state {
+        RunState::Succeeded => {
+            println!("Run {} succeeded; there is nothing to resume.", run.id);
+            Ok(None)
+        }
+        RunState::Running if named.is_none() => {
+            let message = format!("run {} is still running (process {})", run.id, run.pid);
+            diagnostics::print(&[Diagnostic::error(message).help("`climb status` shows it")]);
+            Err(BAD_INPUT)
+        }
+        _ => Ok(Some(run)),
+    }
+}
+
+/// The run's own workflow, as it was.
+fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
+    let kept = runs::folder(cache, &run.id).join(journal::WORKFLOW);
+    let text = std::fs::read_to_string(&kept);
+    let (Ok(text), Some(origin)) = (text, run.origin.clone()) else {
+        let message = format!("run {} did not keep its workflow", run.id);
+        let help = format!("run it again as it was: {}", run.command.join(" "));
+        diagnostics::print(&[Diagnostic::error(message).help(help)]);
+        return Err(BAD_INPUT);
+    };
+    let file = run.file.display();
+    match std::fs::read_to_string(&run.file) {
+        Ok(now) if now == text => {}
+        Ok(_) => diagnostics::note(&format!(
+            "{file} has changed since; this goes on with the text as it was, {}",
+            kept.display()
+        )),
+        Err(_) => diagnostics::note(&format!(
+            "{file} is gone; this goes on with the text as it was, {}",
+            kept.display()
+        )),
+    }
+    let source = Source {
+        file: run.file.clone(),
+        text,
+        set: origin.set.clone(),
+        env: origin.env.clone(),
+    };
+    Ok((source, origin))
+}

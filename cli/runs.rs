@@ -1,0 +1,144 @@
+//! `climb runs`: the runs of a cache, from their journals; works while one goes on.
+
+use climb_engine::runs::{self, RunInfo, RunState};
+use serde_json::json;
+
+use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::{report, status, text};
+
+/// List the runs of a cache; pin those to keep
+///
+/// A pinned run is kept by `climb rm`, and what it made by `climb cache gc`.
+///
+/// Examples:
+///   climb runs
+///   climb runs pin 20261124-205116-quickstart
+///   climb runs --json | jq '.[] | select(.state == "failed") | .id'
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    /// Print them as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Keep runs, and what they made
+    Pin(PinArgs),
+    /// Do not keep them any longer
+    Unpin(PinArgs),
+}
+
+#[derive(clap::Args)]
+struct PinArgs {
+    /// Runs' ids
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+pub fn run(args: Args) -> u8 {
+    match args.command {
+        Some(Command::Pin(pin)) => set_pins(&pin, true),
+        Some(Command::Unpin(pin)) => set_pins(&pin, false),
+        None => {
+            let all = runs::list(&args.cache.cache);
+            match args.json {
+                true => print_json(&all),
+                false => print(&all, &args.cache),
+            }
+            0
+        }
+    }
+}
+
+fn set_pins(args: &PinArgs, pinned: bool) -> u8 {
+    let cache = &args.cache.cache;
+    let found: Option<Vec<String>> = args
+        .runs
+        .iter()
+        .map(|run| status::find_run(cache, Some(run)))
+        .collect();
+    let Some(found) = found else {
+        return BAD_INPUT;
+    };
+    for run in found {
+        let done = match pinned {
+            true => runs::pin(cache, &run),
+            false => runs::unpin(cache, &run),
+        };
+        if let Err(error) = done {
+            return common::failed(format!("run {run}: {error}"));
+        }
+    }
+    0
+}
+
+pub fn state_name(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Succeeded => "succeeded",
+        RunState::Failed => "failed",
+        RunState::Interrupted => "interrupted",
+        RunState::Died => "died",
+    }
+}
+
+fn print_json(all: &[RunInfo]) {
+    let runs: Vec<serde_json::Value> = all
+        .iter()
+        .map(|run| {
+            let mut value = json!(run);
+            value["resumes"] = json!(run.resumes());
+            value
+        })
+        .collect();
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&runs).expect("plain data")
+    );
+}
+
+fn print(all: &[RunInfo], cache: &CacheArgs) {
+    if all.is_empty() {
+        println!("No runs yet in the cache {}.", cache.cache.display());
+        return;
+    }
+    let header = ["run", "state", "started (UTC)", "run", "cached", "time", ""];
+    let mut table = report::list(&header, &[3, 4, 5]);
+    for run in all {
+        table.add_row([
+            run.id.clone(),
+            state_name(run.state).to_string(),
+            text::minute(run.started),
+            run.summary.tasks_run.to_string(),
+            run.summary.tasks_cached.to_string(),
+            text::seconds(run.summary.wall_seconds),
+            notes(run),
+        ]);
+    }
+    println!("{table}");
+}
+
+fn notes(run: &RunInfo) -> String {
+    let mut notes = Vec::new();
+    if run.pinned {
+        notes.push("pinned".to_string());
+    }
+    if run.summary.tasks_failed > 0 {
+        notes.push(format!("{} failed", run.summary.tasks_failed));
+    }
+    if let Some(resumed) = run.resumes() {
+        notes.push(format!("resumes {resumed}"));
+    }
+    notes.join(", ")
+}

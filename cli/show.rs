@@ -1,0 +1,110 @@
+//! `climb show`: one run, from its journal and result; works while another goes on.
+
+use std::path::Path;
+
+use climb_engine::journal;
+use climb_engine::runs::{self, RunInfo};
+use climb_engine::schedule::RunResult;
+use serde_json::Value;
+
+use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::runs::state_name;
+use crate::view::{RunView, StageView};
+use crate::{report, status, text};
+
+/// Show the latest run (or the named one): parameters, stages, failures and what came out
+///
+/// Example: climb show 20261124-205116-quickstart
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// A run's id, see `climb runs`; by default the latest
+    run: Option<String>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+pub fn run(args: Args) -> u8 {
+    let cache = &args.cache.cache;
+    let Some(id) = status::find_run(cache, args.run.as_deref()) else {
+        return BAD_INPUT;
+    };
+    let (Some(info), Ok(events)) = (runs::read(cache, &id), journal::milestones(cache, &id)) else {
+        return common::failed(format!("the journal of run {id} cannot be read"));
+    };
+    let view = RunView::of(&events);
+    print_head(&info);
+    print_params(&info.params);
+    print_stages(&view);
+    for (task, error) in &view.failures {
+        println!("error: {task}: {error}");
+        println!("    its log: climb log {id} --task '{task}'");
+    }
+    if let Some(result) = result(cache, &id) {
+        report::print(&result, cache);
+    }
+    0
+}
+
+/// What a run came to; `None` while it goes on or when it died.
+pub fn result(cache: &Path, run: &str) -> Option<RunResult> {
+    let text = std::fs::read(runs::folder(cache, run).join("result.json")).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn print_head(run: &RunInfo) {
+    println!("run       {}", run.id);
+    println!("workflow  {} ({})", run.workflow, run.file.display());
+    println!("command   {}", run.command.join(" "));
+    let pinned = if run.pinned { ", pinned" } else { "" };
+    println!("state     {}{pinned}", state_name(run.state));
+    let took = text::seconds(run.summary.wall_seconds);
+    println!("started   {} UTC, {took}", text::minute(run.started));
+    if let Some(resumed) = run.resumes() {
+        println!("resumes   {resumed}");
+    }
+}
+
+fn print_params(params: &Value) {
+    let Some(map) = params.as_object().filter(|map| !map.is_empty()) else {
+        return;
+    };
+    println!("\nparams");
+    let width = map.keys().map(|name| name.chars().count()).max();
+    for (name, value) in map {
+        println!("  {name:<0$}  {value}", width.unwrap_or(0));
+    }
+}
+
+fn print_stages(view: &RunView) {
+    let header = ["stage", "kind", "tasks", "run", "cached", "failed", "time"];
+    let mut table = report::list(&header, &[2, 3, 4, 5, 6]);
+    for stage in view.stages.iter().filter(|stage| stage.expanded) {
+        table.add_row([
+            stage.name.clone(),
+            stage.kind.clone(),
+            stage.tasks.map_or(String::new(), |n| n.to_string()),
+            number(stage.finished),
+            number(stage.cached),
+            number(stage.failed),
+            time(stage),
+        ]);
+    }
+    println!("\n{table}");
+}
+
+/// Nothing for 0, so that what there is stands out.
+fn number(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        n => n.to_string(),
+    }
+}
+
+fn time(stage: &StageView) -> String {
+    match stage.finished {
+        0 => String::new(),
+        _ => text::seconds(stage.seconds),
+    }
+}

@@ -1,0 +1,242 @@
+//! The runs of a cache and what became of them, from their journals alone: works while another
+//! process holds the cache.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use climb_cache::{Cache, Digest};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::{Event, Origin, Outcome, Stamped, Summary};
+use crate::journal;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    Running,
+    Succeeded,
+    Failed,
+    Interrupted,
+    /// Its process is gone and left no word.
+    Died,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct RunInfo {
+    pub id: String,
+    pub workflow: String,
+    /// The workflow file, absolute.
+    pub file: PathBuf,
+    pub state: RunState,
+    pub started: Timestamp,
+    /// Its last event so far.
+    pub latest: Timestamp,
+    pub pid: u32,
+    pub command: Vec<String>,
+    pub params: serde_json::Value,
+    pub pinned: bool,
+    /// Counted from the events where the run has not ended.
+    pub summary: Summary,
+    #[serde(skip)]
+    pub origin: Option<Origin>,
+    /// Tasks that it made or used.
+    #[serde(skip)]
+    pub done: BTreeSet<Digest>,
+    /// Tasks that it began and did not finish.
+    #[serde(skip)]
+    pub begun: BTreeSet<Digest>,
+}
+
+impl RunInfo {
+    pub fn resumes(&self) -> Option<&str> {
+        self.origin.as_ref()?.resumes.as_deref()
+    }
+
+    /// Whether `other` is the same workflow with the same parameters, or takes this run up.
+    fn is_taken_up_by(&self, other: &RunInfo) -> bool {
+        let set = |run: &RunInfo| run.origin.as_ref().map(|origin| origin.set.clone());
+        let same = self.file == other.file && self.params == other.params;
+        other.resumes() == Some(&self.id) || (same && set(self) == set(other))
+    }
+}
+
+/// Where a run's folder is.
+pub fn folder(cache: &Path, run: &str) -> PathBuf {
+    cache.join("runs").join(run)
+}
+
+/// All runs, the oldest first.
+pub fn list(cache: &Path) -> Vec<RunInfo> {
+    let runs = journal::runs(cache);
+    let mut runs: Vec<RunInfo> = runs.iter().filter_map(|id| read(cache, id)).collect();
+    runs.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    runs
+}
+
+/// `None`: there is no such run, or it has not written its first event.
+pub fn read(cache: &Path, id: &str) -> Option<RunInfo> {
+    let events = journal::milestones(cache, id).ok()?;
+    let mut info = started(cache, id, events.first()?)?;
+    info.latest = events.last()?.at;
+    let mut ran: BTreeSet<Digest> = BTreeSet::new();
+    let mut end = None;
+    for stamped in &events {
+        match &stamped.event {
+            Event::TaskCached { key, cost, .. } => {
+                if !ran.contains(key) && info.done.insert(*key) {
+                    info.summary.saved_seconds += cost.wall_seconds;
+                }
+            }
+            Event::TaskStarted { key, .. } => _ = info.begun.insert(*key),
+            Event::TaskFinished { key, .. } => {
+                ran.insert(*key);
+                info.done.insert(*key);
+            }
+            Event::TaskFailed {
+                retry_seconds: None,
+                ..
+            } => info.summary.tasks_failed += 1,
+            Event::TaskSkipped { .. } => info.summary.tasks_skipped += 1,
+            Event::RunFinished {
+                outcome, summary, ..
+            } => end = Some((*outcome, summary.clone())),
+            _ => {}
+        }
+    }
+    info.begun.retain(|key| !info.done.contains(key));
+    info.summary.tasks_run = ran.len();
+    info.summary.tasks_cached = info.done.len() - ran.len();
+    info.summary.wall_seconds = info.latest.duration_since(info.started).as_secs_f64();
+    info.state = match &end {
+        Some((Outcome::Succeeded, _)) => RunState::Succeeded,
+        Some((Outcome::Failed, _)) => RunState::Failed,
+        Some((Outcome::Interrupted, _)) => RunState::Interrupted,
+        None if is_running(cache, info.pid, info.started) => RunState::Running,
+        None => RunState::Died,
+    };
+    if let Some((_, summary)) = end {
+        info.summary = summary;
+    }
+    Some(info)
+}
+
+/// What a run's first event tells.
+fn started(cache: &Path, id: &str, first: &Stamped) -> Option<RunInfo> {
+    let Event::RunStarted {
+        workflow,
+        file,
+        params,
+        pid,
+        command,
+        origin,
+        ..
+    } = &first.event
+    else {
+        return None;
+    };
+    Some(RunInfo {
+        id: id.to_string(),
+        workflow: workflow.clone(),
+        file: PathBuf::from(file),
+        state: RunState::Died,
+        started: first.at,
+        latest: first.at,
+        pid: *pid,
+        command: command.clone(),
+        params: params.clone(),
+        pinned: pin_file(cache, id).exists(),
+        summary: Summary::default(),
+        origin: origin.clone(),
+        done: BTreeSet::new(),
+        begun: BTreeSet::new(),
+    })
+}
+
+/// Runs that did not succeed and that no later run takes up, the oldest first. What they made and
+/// began is worth keeping.
+pub fn unfinished(runs: &[RunInfo]) -> Vec<&RunInfo> {
+    let open = |run: &RunInfo| !matches!(run.state, RunState::Succeeded | RunState::Running);
+    let taken_up = |i: usize, run: &RunInfo| {
+        let mut later = runs[i + 1..].iter();
+        later.any(|other| run.is_taken_up_by(other))
+    };
+    let runs = runs.iter().enumerate();
+    runs.filter(|(i, run)| open(run) && !taken_up(*i, run))
+        .map(|(_, run)| run)
+        .collect()
+}
+
+/// Whether the process that began a run still holds the cache for it.
+pub fn is_running(cache: &Path, pid: u32, started: Timestamp) -> bool {
+    let holds = |holder: climb_cache::Holder| holder.pid == pid && holder.since <= started;
+    is_alive(pid) && Cache::holder(cache).is_some_and(holds)
+}
+
+fn is_alive(pid: u32) -> bool {
+    // Signal 0 only asks. EPERM means that it is there, but another user's.
+    // SAFETY: a plain system call.
+    let there = unsafe { libc::kill(pid as i32, 0) } == 0;
+    there || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// There when the run is pinned.
+fn pin_file(cache: &Path, run: &str) -> PathBuf {
+    folder(cache, run).join("pinned")
+}
+
+/// Keeps a run, and what it made, from `climb rm` and `climb cache gc`.
+pub fn pin(cache: &Path, run: &str) -> std::io::Result<()> {
+    std::fs::write(pin_file(cache, run), "")
+}
+
+pub fn unpin(cache: &Path, run: &str) -> std::io::Result<()> {
+    match std::fs::remove_file(pin_file(cache, run)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str, clusters: u32, state: RunState, resumes: Option<&str>) -> RunInfo {
+        let origin = Origin {
+            resumes: resumes.map(String::from),
+            ..Origin::default()
+        };
+        RunInfo {
+            id: id.into(),
+            workflow: "w".into(),
+            file: "/w.yaml".into(),
+            state,
+            started: Timestamp::UNIX_EPOCH,
+            latest: Timestamp::UNIX_EPOCH,
+            pid: 1,
+            command: Vec::new(),
+            params: serde_json::json!({ "clusters": clusters }),
+            pinned: false,
+            summary: Summary::default(),
+            origin: Some(origin),
+            done: BTreeSet::new(),
+            begun: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_a_later_one_takes_up_is_not_open_any_more() {
+        use RunState::*;
+        let ids = |runs: &[RunInfo]| -> Vec<String> {
+            unfinished(runs).iter().map(|run| run.id.clone()).collect()
+        };
+        let a = run("a", 8, Died, None);
+        assert_eq!(ids(std::slice::from_ref(&a)), ["a"]);
+        let other = run("b", 9, Succeeded, None);
+        assert_eq!(ids(&[a.clone(), other]), ["a"]);
+        let resumed = run("b", 8, Interrupted, Some("a"));
+        assert_eq!(ids(&[a.clone(), resumed]), ["b"]);
+        let again = run("b", 8, Succeeded, None);
+        assert!(ids(&[a, again]).is_empty());
+    }
+}

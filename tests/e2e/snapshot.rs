@@ -1,0 +1,62 @@
+//! Output that people read, compared with files in tests/snapshots. `SNAPSHOTS=overwrite` writes
+//! them anew; read the difference before committing it.
+
+use std::path::Path;
+
+use snapbox::{Assert, Data};
+
+/// Compares `text` with tests/snapshots/`name`.txt.
+pub fn check(name: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/snapshots/{name}.txt"));
+    let expected = Data::read_from(&file, None);
+    Assert::new().action_env("SNAPSHOTS").eq(text, expected);
+}
+
+/// [`check`] after replacing what differs from run to run: ids, times, sizes, and the width of
+/// tables.
+pub fn check_table(name: &str, text: &str) {
+    let lines: Vec<String> = text.lines().map(steady).collect();
+    check(name, &(lines.join("\n") + "\n"));
+}
+
+const UNITS: [&str; 7] = ["ms", "s", "B", "KiB", "MiB", "KiB/s", "MiB/s"];
+
+fn steady(line: &str) -> String {
+    let line = line.replace(['─', '═'], " ");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let bare = |i: usize| -> &str {
+        let word: &str = words.get(i).copied().unwrap_or_default();
+        word.trim_matches(|c: char| "():,.".contains(c))
+    };
+    let steady: Vec<String> = (0..words.len())
+        // `1 min 05 s` is as good as `5 s`.
+        .filter(|&i| bare(i) != "min" && bare(i + 1) != "min")
+        .map(|i| words[i].replace(bare(i), &stand_in(bare(i), bare(i + 1))))
+        .collect();
+    steady.join(" ")
+}
+
+/// What stands for a word that the word `next` follows.
+fn stand_in(word: &str, next: &str) -> String {
+    match word {
+        word if UNITS.contains(&word) => "[UNIT]".into(),
+        word if word.parse::<f64>().is_ok() && UNITS.contains(&next) => "[N]".into(),
+        word if shaped(word, "9999-99-99") => "[DATE]".into(),
+        word if shaped(word, "99:99") => "[CLOCK]".into(),
+        word if word
+            .get(..15)
+            .is_some_and(|id| shaped(id, "99999999-999999")) =>
+        {
+            format!("[TIME]{}", &word[15..])
+        }
+        word => word.into(),
+    }
+}
+
+fn shaped(text: &str, shape: &str) -> bool {
+    text.len() == shape.len()
+        && text.bytes().zip(shape.bytes()).all(|(c, s)| match s {
+            b'9' => c.is_ascii_digit(),
+            s => c == s,
+        })
+}
