@@ -44,7 +44,7 @@ pub struct CacheArgs {
     pub cache: PathBuf,
 }
 
-fn name_and_value(text: &str) -> Result<(String, String), String> {
+pub fn name_and_value(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.trim().to_string(), value.to_string()))
 }
@@ -89,7 +89,7 @@ pub fn open_cache(dir: &Path) -> Result<Cache, u8> {
     }
 }
 
-fn bad_input(problems: &[Diagnostic]) -> u8 {
+pub fn bad_input(problems: &[Diagnostic]) -> u8 {
     diagnostics::print(problems);
     let errors = problems.len();
     if errors > 1 {

@@ -8,7 +8,10 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod session;
 mod status;
+mod sweep;
+mod table;
 mod task;
 mod text;
 mod view;
@@ -39,6 +42,8 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Plan(plan::Args),
+    Sweep(sweep::Args),
+    Table(table::Args),
     Status(status::Args),
     Log(log::Args),
     Graph(graph::Args),
@@ -58,6 +63,8 @@ fn main() -> ExitCode {
     let code = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Table(args) => table::run(args),
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
         Command::Graph(args) => graph::run(args),

@@ -1,8 +1,10 @@
 //! What a run came to: the mixture by cluster, the evidence for it, and what the cache saved.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use climb_cache::Cache;
+use climb_cache::{Cache, Digest};
+use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::graph::Graph;
 use climb_engine::schedule::RunResult;
@@ -31,20 +33,21 @@ pub fn print(result: &RunResult, cache: &Cache, graph: &Graph, registry: &Regist
     if let Some(confirmation) = find.last::<Confirmation>("confirmation") {
         print_confirmation(&confirmation);
     }
+    print_budgets(&find);
     println!("{}", closing_line(result.outcome, &result.summary));
 }
 
 /// Finds results by their artifact type.
-struct Finder<'a> {
-    result: &'a RunResult,
-    cache: &'a Cache,
-    graph: &'a Graph,
-    registry: &'a Registry,
+pub struct Finder<'a> {
+    pub result: &'a RunResult,
+    pub cache: &'a Cache,
+    pub graph: &'a Graph,
+    pub registry: &'a Registry,
 }
 
 impl Finder<'_> {
     /// The last artifact of this type that is a JSON file.
-    fn last<T: DeserializeOwned>(&self, ty: &str) -> Option<T> {
+    pub fn last<T: DeserializeOwned>(&self, ty: &str) -> Option<T> {
         let path = self.paths(ty).pop()?;
         read_json(&path).ok()
     }
@@ -68,7 +71,7 @@ impl Finder<'_> {
     }
 }
 
-fn table(header: &[&str], right: &[usize]) -> Table {
+pub fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
@@ -79,6 +82,63 @@ fn table(header: &[&str], right: &[usize]) -> Table {
         }
     }
     table
+}
+
+/// The budgets of `repeat`s: what there was, and what the runs really used of it.
+fn print_budgets(find: &Finder) {
+    for budget in &find.graph.budgets {
+        println!("\n{}", budget_line(budget, used(budget, find)));
+    }
+}
+
+/// What the fan-outs of a `repeat` used, in the budget's unit: each task once.
+fn used(budget: &Budget, find: &Finder) -> f64 {
+    let prefix = format!("{}.", budget.repeat);
+    let mut keys: BTreeMap<&str, BTreeSet<Digest>> = BTreeMap::new();
+    for stage in &find.result.stages {
+        let Some(node) = find.graph.find(&stage.name).map(|id| &find.graph.nodes[id]) else {
+            continue;
+        };
+        if node.axis.is_some() && node.stage.starts_with(&prefix) {
+            let tasks = stage.tasks.iter().map(|task| task.key);
+            keys.entry(&node.stage).or_default().extend(tasks);
+        }
+    }
+    match budget.unit.total() {
+        None => keys.values().map(BTreeSet::len).max().unwrap_or(0) as f64,
+        Some(total) => {
+            let records = keys.values().flatten();
+            let records = records.filter_map(|key| find.cache.lookup(key).ok().flatten());
+            records
+                .filter_map(|r| r.cost.totals.get(total).copied())
+                .sum()
+        }
+    }
+}
+
+/// `Budget of search: 112 runs (64 + 32 + 16)`, or with a price:
+/// `Budget of search: 1.0T FLOPs for 8 runs (5 + 3) of 120.0G`.
+pub fn budget_plan(budget: &Budget) -> String {
+    let each: Vec<String> = budget.runs.iter().map(u64::to_string).collect();
+    let each = each.join(" + ");
+    let amount = text::short(budget.budget);
+    let start = format!("Budget of {}: {amount} {}", budget.repeat, budget.unit);
+    match budget.unit {
+        Unit::Runs => format!("{start} ({each})"),
+        _ => {
+            let runs: u64 = budget.runs.iter().sum();
+            let price = text::short(budget.per_run);
+            format!("{start} for {runs} runs ({each}) of {price}")
+        }
+    }
+}
+
+fn budget_line(budget: &Budget, used: f64) -> String {
+    let more = match used > budget.budget * (1.0 + 1e-9) {
+        true => ", more than the budget: a run cost more than it says of itself",
+        false => "",
+    };
+    format!("{}; {} used{more}.", budget_plan(budget), text::short(used))
 }
 
 fn percent(share: f64) -> String {
@@ -109,7 +169,7 @@ fn print_mixture(clusters: &Clusters, selection: &Selection) {
     println!("\nThe mixture found, by cluster:\n{table}");
 }
 
-fn better(direction: Direction) -> &'static str {
+pub fn better(direction: Direction) -> &'static str {
     match direction {
         Direction::LowerIsBetter => "lower is better",
         Direction::HigherIsBetter => "higher is better",
@@ -186,7 +246,7 @@ fn verdict(name: &str, gain: f64, spread: f64) -> String {
     }
 }
 
-fn closing_line(outcome: Outcome, summary: &Summary) -> String {
+pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     let mut parts = vec![
         format!("{} tasks run", summary.tasks_run),
         format!("{} cached", summary.tasks_cached),

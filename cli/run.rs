@@ -1,15 +1,10 @@
 //! `climb run`.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use climb_engine::schedule::Setting;
 
-use climb_engine::event::Outcome;
-use climb_engine::resources::Machine;
-use climb_engine::schedule::{Interrupter, Run, RunOptions, Setting};
-
-use crate::common::{self, CacheArgs, FAILED, INTERRUPTED, WorkflowArgs};
-use crate::view::RunView;
-use crate::{diagnostics, progress, report};
+use crate::common::{self, CacheArgs, WorkflowArgs};
+use crate::report;
+use crate::session::{self, MachineArgs};
 
 /// Run a workflow: only what is not in the cache yet
 ///
@@ -31,13 +26,8 @@ pub struct Args {
     #[command(flatten)]
     cache: CacheArgs,
 
-    /// Cpus to use at most; by default all of them
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
-
-    /// GPUs to use at most; by default all that libtorch sees
-    #[arg(long, value_name = "N")]
-    gpus: Option<usize>,
+    #[command(flatten)]
+    machine: MachineArgs,
 
     /// After a failure, go on with everything that does not need the failed task
     #[arg(long, short)]
@@ -59,111 +49,17 @@ fn try_run(args: Args) -> Result<u8, u8> {
     let graph = common::load(&args.workflow, &registry)?;
     let cache = common::open_cache(&args.cache.cache)?;
     let sources = common::find_sources(&graph, &registry, &cache)?;
-    let options = RunOptions {
-        machine: machine(args.jobs, args.gpus),
-        keep_going: args.keep_going,
-        exe: own_path()?,
-        command: std::env::args().collect(),
-    };
-    check_resources(&graph, &registry, &options.machine)?;
-    let jobs = options.machine.cpus;
+    let options = session::options(args.machine.machine(), args.keep_going)?;
+    session::check_resources(&graph, &registry, &options.machine)?;
     let setting = Setting {
         graph: &graph,
         registry: &registry,
         cache: &cache,
         sources: &sources,
     };
-    let run = Run::new(setting, options);
-    listen_for_signals(run.interrupter());
-
-    let mut view = RunView::default();
-    let mut progress = progress::choose(args.json, jobs);
-    let result = run.execute(&mut |event| {
-        view.apply(event);
-        progress.show(event, &view);
-    });
-    drop(progress);
-    let result = result.map_err(|error| {
-        let folder = args.cache.cache.join("runs");
-        diagnostics::error(&format!(
-            "cannot write the run's journal in {}: {error}",
-            folder.display()
-        ));
-        FAILED
-    })?;
-    for notice in cache.notices() {
-        diagnostics::note(&notice);
-    }
+    let result = session::execute(setting, options, args.json, &mut |_| {})?;
     if !args.json {
         report::print(&result, &cache, &graph, &registry);
     }
-    Ok(match result.outcome {
-        Outcome::Succeeded => 0,
-        Outcome::Failed => FAILED,
-        Outcome::Interrupted => INTERRUPTED,
-    })
-}
-
-fn own_path() -> Result<PathBuf, u8> {
-    std::env::current_exe().map_err(|error| {
-        diagnostics::error(&format!("cannot find climb's own binary: {error}"));
-        FAILED
-    })
-}
-
-fn machine(jobs: Option<u16>, gpus: Option<usize>) -> Machine {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let seen = climb_stages::gpu_count();
-    Machine {
-        cpus: jobs.map_or(cpus, usize::from),
-        memory_bytes: total_memory().unwrap_or(u64::MAX),
-        gpus: gpus.unwrap_or(seen).min(seen),
-    }
-}
-
-/// Bytes of memory, from /proc/meminfo.
-fn total_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-fn check_resources(
-    graph: &climb_engine::graph::Graph,
-    registry: &climb_engine::stage::Registry,
-    machine: &Machine,
-) -> Result<(), u8> {
-    let mut problems = Vec::new();
-    for node in &graph.nodes {
-        if let Some(why) = machine.cannot_fit(&machine.wanted(node, registry)) {
-            let message = format!("stage `{}` {why}", node.name);
-            let problem = climb_engine::diagnostic::Diagnostic::error(message);
-            problems.push(problem.at(node.span.clone()).help("lower its `resources:`"));
-        }
-    }
-    if problems.is_empty() {
-        return Ok(());
-    }
-    diagnostics::print(&problems);
-    Err(common::BAD_INPUT)
-}
-
-/// Ctrl-C and SIGTERM: the first asks, the second ends. A stage on a thread cannot be killed, so
-/// after the second the whole process goes; what is committed is safe.
-fn listen_for_signals(interrupter: Interrupter) {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]);
-    let Ok(mut signals) = signals else { return };
-    std::thread::spawn(move || {
-        for (count, _) in signals.forever().enumerate() {
-            interrupter.interrupt();
-            if count > 0 {
-                std::thread::sleep(Duration::from_millis(300));
-                std::process::exit(i32::from(INTERRUPTED));
-            }
-        }
-    });
+    Ok(session::exit_code(result.outcome))
 }

@@ -110,7 +110,7 @@ fn state(view: &RunView) -> &'static str {
 }
 
 /// Whether the run's process is still there.
-fn is_alive(pid: u32) -> bool {
+pub fn is_alive(pid: u32) -> bool {
     // Signal 0 only asks. EPERM means that it is there, but another user's.
     // SAFETY: a plain system call.
     let there = unsafe { libc::kill(pid as i32, 0) } == 0;

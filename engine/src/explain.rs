@@ -157,14 +157,14 @@ impl History {
     }
 }
 
-/// `search[2].train[5]` -> `search.train`.
+/// `search[2].train[5]` -> `search.train`; so does `search[2].train{clusters=48}[5]` of a sweep.
 pub fn stage_of(task: &str) -> String {
     let mut name = String::new();
     let mut depth = 0;
     for c in task.chars() {
         match c {
-            '[' => depth += 1,
-            ']' => depth -= 1,
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
             c if depth == 0 => name.push(c),
             _ => {}
         }
@@ -236,5 +236,6 @@ mod tests {
     fn a_tasks_stage_is_its_name_without_indices() {
         assert_eq!(stage_of("search[2].train[15]"), "search.train");
         assert_eq!(stage_of("embed"), "embed");
+        assert_eq!(stage_of("search[2].train{clusters=48}[5]"), "search.train");
     }
 }

@@ -3,8 +3,10 @@
 // A diagnostic is large, and made a few times a run.
 #![allow(clippy::result_large_err)]
 
+pub mod budget;
 pub mod command;
 pub mod context;
+pub mod cost;
 pub mod diagnostic;
 pub mod event;
 pub mod execute;
@@ -17,5 +19,6 @@ pub mod resources;
 pub mod schedule;
 pub mod sources;
 pub mod stage;
+pub mod sweep;
 pub mod tracker;
 mod work;

@@ -3,12 +3,14 @@
 //! [`document`] reads the text; [`model`] reads the stages as written; [`unroll`] makes nodes of
 //! them, iteration by iteration; [`wiring`] looks references up and checks types.
 
+mod budget;
 mod document;
 mod expr;
 mod model;
 mod schema;
 mod spans;
 mod suggest;
+mod sweep;
 mod unroll;
 mod wiring;
 
@@ -18,12 +20,17 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::graph::Graph;
 use crate::stage::Registry;
+use crate::sweep::Setting;
+pub use budget::BudgetSection;
+pub use document::parse_value;
 use expr::Scope;
 use model::{join, key};
 use spans::{Part, Place};
+pub use sweep::{SweepSection, read_sweep};
 
 /// A workflow without errors.
 #[derive(Debug)]
@@ -57,17 +64,33 @@ pub fn load_text(
     registry: &Registry,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
+    load_variant(text, file, overrides, &[], registry, env)
+}
+
+/// [`load_text`], with what a variant of a sweep sets on top of `overrides`.
+pub fn load_variant(
+    text: &str,
+    file: &Path,
+    overrides: &[(String, String)],
+    settings: &[Setting],
+    registry: &Registry,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let (mut value, place) = document::read(text, file).map_err(|error| vec![error])?;
     let mut loader = Loader {
         registry,
         env,
         place,
         params: Value::Object(Default::default()),
+        budgets: Vec::new(),
         problems: Vec::new(),
     };
     loader.report_duplicates();
     for (name, text) in overrides {
         loader.override_value(&mut value, name, text);
+    }
+    for setting in settings {
+        loader.set_value(&mut value, setting);
     }
     let graph = loader.graph(&value, file);
     loader.finish(graph)
@@ -80,6 +103,8 @@ struct Loader<'a> {
     place: Rc<Place>,
     /// Resolved.
     params: Value,
+    /// Of the `repeat`s so far.
+    budgets: Vec<Budget>,
     problems: Vec<Diagnostic>,
 }
 
@@ -141,9 +166,12 @@ impl Loader<'_> {
         self.unknown_keys(
             top,
             &[],
-            &["name", "description", "params", "stages"],
+            &["name", "description", "params", "stages", "sweep"],
             "at the top",
         );
+        if let Some(section) = top.get("sweep") {
+            self.sweep(section);
+        }
         self.resolve_params(top.get("params"));
         let empty = |stages: &&Value| stages.as_object().is_none_or(|map| map.is_empty());
         match top.get("stages") {
@@ -178,6 +206,7 @@ impl Loader<'_> {
             file: file.to_path_buf(),
             params: self.params.clone(),
             nodes,
+            budgets: std::mem::take(&mut self.budgets),
         })
     }
 
@@ -305,19 +334,46 @@ impl Loader<'_> {
 
     /// Applies one `--set`.
     fn override_value(&mut self, document: &mut Value, name: &str, text: &str) {
-        let parsed: Result<Value, _> = document::parse_value(text);
-        let new = match parsed {
-            Ok(value) => value,
+        match document::parse_value(text) {
+            Ok(value) => self.replace(document, name, value).unwrap_or_else(|wrong| {
+                let message = format!("--set {name}: {}", wrong.message);
+                let help = match is_settable(name) {
+                    true => wrong.help,
+                    false => Some(format!("write `--set params.{name}={text}`")),
+                };
+                self.problem(Diagnostic {
+                    message,
+                    help,
+                    ..wrong
+                });
+            }),
             Err(error) => {
                 let message = format!("--set {name}: `{text}` is no YAML value: {error}");
-                return self.problem(Diagnostic::error(message));
+                self.problem(Diagnostic::error(message));
             }
-        };
+        }
+    }
+
+    /// Applies one setting of a sweep's variant.
+    fn set_value(&mut self, document: &mut Value, setting: &Setting) {
+        let replaced = self.replace(document, &setting.name, setting.value.clone());
+        if let Err(wrong) = replaced {
+            let message = format!("sweep over {}: {}", setting.name, wrong.message);
+            let span = setting.span.clone();
+            self.problem(Diagnostic {
+                message,
+                span,
+                ..wrong
+            });
+        }
+    }
+
+    /// Puts `new` in the place of what the dotted `name` means.
+    fn replace(&self, document: &mut Value, name: &str, new: Value) -> Result<(), Diagnostic> {
         let parts: Vec<&str> = name.split('.').collect();
-        if !["params", "stages"].contains(&parts[0]) || parts.len() < 2 {
-            let help = format!("write `--set params.{name}={text}`");
-            let message = format!("--set {name}: only `params.…` and `stages.…` can be set");
-            return self.problem(Diagnostic::error(message).help(help));
+        if !is_settable(name) {
+            let message = "only `params.…` and `stages.…` can be set";
+            return Err(Diagnostic::error(message).help(format!("write `params.{name}`")));
         }
         let mut at = document;
         for (depth, part) in parts.iter().enumerate() {
@@ -334,16 +390,22 @@ impl Loader<'_> {
                 };
                 let wrong = parts[..=depth].join(".");
                 let help = suggest::help(&wrong, names.iter().map(String::as_str), "known names");
-                let message = format!("--set {name}: there is no `{wrong}` in the workflow");
-                return self.problem(Diagnostic::error(message).help(help));
+                let message = format!("there is no `{wrong}` in the workflow");
+                return Err(Diagnostic::error(message).help(help));
             }
             if last {
                 at[*part] = new;
-                return;
+                break;
             }
             at = &mut at[*part];
         }
+        Ok(())
     }
+}
+
+/// `params.clusters`, `stages.embed.with.model`.
+fn is_settable(name: &str) -> bool {
+    name.starts_with("params.") || name.starts_with("stages.")
 }
 
 /// Whether a workflow's name can be part of a run's folder name.

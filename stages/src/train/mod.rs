@@ -8,9 +8,11 @@ mod run;
 mod schedule;
 mod sizes;
 
+use std::collections::BTreeMap;
+
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -194,6 +196,16 @@ impl Stage for Train {
             gpus: 1,
             ..Resources::default()
         }
+    }
+
+    fn cost(params: &TrainParams, upstream: Upstream) -> BTreeMap<String, f64> {
+        let tokens = (params.steps() * (params.batch * params.context) as u64) as f64;
+        // Without a tokenizer upstream, the embedding's share is not counted.
+        let tokenizer = upstream("tokenizer").unwrap_or_default();
+        let vocab = tokenizer["vocab_size"].as_i64().unwrap_or(0);
+        let config = model::Config::new(params.model.dims(), vocab, params.context as i64);
+        let flops = tokens * config.flops_per_token();
+        BTreeMap::from([("tokens".into(), tokens), ("flops".into(), flops)])
     }
 
     fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
