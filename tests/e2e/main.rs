@@ -5,4 +5,5 @@ mod commands;
 mod determinism;
 mod errors;
 mod killing;
+mod sweeps;
 mod workspace;
