@@ -196,25 +196,27 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
         text::short(trained),
         text::short(flops)
     );
-    let known: f64 = stages
-        .iter()
-        .filter_map(|stage| stage.machine_seconds)
-        .sum();
-    let without = stages
-        .iter()
-        .filter(|stage| stage.seconds.is_none())
-        .count();
-    let more = match without {
-        0 => String::new(),
-        n => format!(", and {n} stages of which no time is known yet"),
-    };
-    println!(
-        "about {} with {} cpus{more}",
-        text::seconds(known),
-        machine.cpus
-    );
+    println!("{}", expected_time(stages, machine));
     for budget in budgets {
         println!("{}", report::budget_plan(budget));
+    }
+}
+
+/// `about 4 min 10 s with 2 cpus; no time is known yet for embed, search.train`.
+fn expected_time(stages: &[StageCost], machine: &Machine) -> String {
+    let known = stages.iter().filter_map(|stage| stage.machine_seconds);
+    let known: Option<f64> = known.reduce(|a, b| a + b);
+    let without = stages.iter().filter(|stage| stage.seconds.is_none());
+    let without: Vec<&str> = without.map(|stage| stage.stage.as_str()).collect();
+    match (known, without.is_empty()) {
+        (None, _) => "nothing like it was recorded yet, so there is no estimate of the time".into(),
+        (Some(s), true) => format!("about {} with {} cpus", text::seconds(s), machine.cpus),
+        (Some(s), false) => format!(
+            "about {} with {} cpus; no time is known yet for {}",
+            text::seconds(s),
+            machine.cpus,
+            without.join(", ")
+        ),
     }
 }
 

@@ -24,7 +24,8 @@ pub fn short(n: f64) -> String {
         n if n < 1e12 => format!("{:.1}G", n / 1e9),
         n if n < 1e15 => format!("{:.1}T", n / 1e12),
         n if n < 1e18 => format!("{:.1}P", n / 1e15),
-        n => format!("{:.1}E", n / 1e18),
+        n if n < 1e21 => format!("{:.1}E", n / 1e18),
+        n => format!("{:.1}Z", n / 1e21),
     }
 }
 

@@ -11,13 +11,18 @@ use serde_json::Value;
 use crate::workspace::{Counts, Workspace};
 
 /// Three cluster counts and two proxy sizes on the small corpus.
-const GRID: [&str; 7] = [
+const GRID: [&str; 11] = [
     "sweep",
     "small.yaml",
     "--over",
     "params.clusters=6,8,10",
     "--over",
     "params.proxy={layers: 1, width: 16, heads: 2},{layers: 2, width: 16, heads: 2}",
+    // As few trainings as show the point.
+    "--set",
+    "params.runs=[2, 1]",
+    "--set",
+    "stages.baselines.with.seeds=1",
     "--json",
 ];
 
@@ -85,7 +90,7 @@ fn shared_tasks_run_once_and_every_variant_has_a_row() {
         assert_eq!(row["state"], "done", "{row}");
         assert!(row["score"].is_number(), "{row}");
         assert_eq!(row["scored_by"], "confirmation");
-        assert_eq!(row["proxy_runs"], 6.0);
+        assert_eq!(row["proxy_runs"], 3.0);
         assert_eq!(row["gains"].as_array().map(Vec::len), Some(2));
         assert_eq!(row["cached"], 0);
         assert!(row["flops"].as_f64() > Some(0.0));
@@ -117,7 +122,7 @@ fn executed_keys(workspace: &Workspace) -> Vec<String> {
 fn killed_in_the_middle_it_ends_in_the_same_table() {
     let (whole, ..) = grid();
     let workspace = Workspace::small();
-    for events in [60, 150] {
+    for events in [60, 120] {
         let mut child = workspace
             .command(&GRID)
             .stdout(Stdio::piped())
@@ -258,7 +263,10 @@ fn what_is_wrong_with_a_sweep_is_said_before_anything_runs() {
         (
             "\nsweep:\n  matrix: {params.size: [1]}\n  exclude: [{params.sise: 1}]\n",
             vec![],
-            vec!["`exclude`: `params.sise` is not in the matrix", "toy.yaml:17"],
+            vec![
+                "`exclude`: `params.sise` is not in the matrix",
+                "toy.yaml:17",
+            ],
         ),
         (
             "\nsweep:\n  matirx: {params.size: [1]}\n",
@@ -290,7 +298,9 @@ fn the_table_comes_in_every_form_and_order() {
     let lines: Vec<&str> = csv.stdout.lines().collect();
     assert_eq!(lines.len(), 7, "{}", csv.stdout);
     assert!(
-        lines[0].starts_with("variant,params.clusters,params.proxy,score,spread,scored_by,gain_natural"),
+        lines[0].starts_with(
+            "variant,params.clusters,params.proxy,score,spread,scored_by,gain_natural"
+        ),
         "{}",
         lines[0]
     );
