@@ -9,8 +9,10 @@ use climb_cache::{Cache, CacheError};
 use climb_engine::command::CommandStage;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::graph::Graph;
+use climb_engine::load::{self, Loaded};
 use climb_engine::sources::{self, NodeSources};
 use climb_engine::stage::{Registry, StageKind};
+use climb_engine::sweep::Setting;
 
 use crate::diagnostics;
 
@@ -66,6 +68,7 @@ pub fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, u8> {
 }
 
 /// What a workflow is loaded from. A run keeps it, so that it can be taken up as it was.
+#[derive(Clone, Debug)]
 pub struct Source {
     pub file: PathBuf,
     pub text: String,
@@ -77,13 +80,9 @@ pub struct Source {
 
 impl Source {
     pub fn read(args: &WorkflowArgs) -> Result<Source, u8> {
-        let text = std::fs::read_to_string(&args.file).map_err(|error| {
-            diagnostics::error(&format!("cannot read {}: {error}", args.file.display()));
-            BAD_INPUT
-        })?;
         Ok(Source {
             file: args.file.clone(),
-            text,
+            text: read_text(&args.file)?,
             set: args.set.clone(),
             env: BTreeMap::new(),
         })
@@ -91,16 +90,7 @@ impl Source {
 
     /// Checks the workflow; prints what is wrong.
     pub fn load(&mut self, registry: &Registry) -> Result<Graph, u8> {
-        let asked = RefCell::new(std::mem::take(&mut self.env));
-        let env = |name: &str| {
-            let mut asked = asked.borrow_mut();
-            let value = asked.entry(name.to_string());
-            value.or_insert_with(|| std::env::var(name).ok()).clone()
-        };
-        let loaded =
-            climb_engine::load::load_text(&self.text, &self.file, &self.set, registry, &env);
-        self.env = asked.take();
-        match loaded {
+        match self.load_variant(&[], registry) {
             Ok(loaded) => {
                 diagnostics::print(&loaded.warnings);
                 Ok(loaded.graph)
@@ -108,6 +98,42 @@ impl Source {
             Err(problems) => Err(bad_input(&problems)),
         }
     }
+
+    /// The workflow with what a variant of a sweep sets.
+    pub fn load_variant(
+        &mut self,
+        settings: &[Setting],
+        registry: &Registry,
+    ) -> Result<Loaded, Vec<Diagnostic>> {
+        self.with_env(|source, env| {
+            let (text, file) = (&source.text, &source.file);
+            load::load_variant(text, file, &source.set, settings, registry, env)
+        })
+    }
+
+    /// Calls `f` with a look-up of environment variables that remembers what was asked.
+    pub fn with_env<T>(
+        &mut self,
+        f: impl FnOnce(&Source, &dyn Fn(&str) -> Option<String>) -> T,
+    ) -> T {
+        let asked = RefCell::new(std::mem::take(&mut self.env));
+        let env = |name: &str| {
+            let mut asked = asked.borrow_mut();
+            let value = asked.entry(name.to_string());
+            value.or_insert_with(|| std::env::var(name).ok()).clone()
+        };
+        let result = f(self, &env);
+        self.env = asked.take();
+        result
+    }
+}
+
+/// A file's text; says so when there is none.
+pub fn read_text(file: &Path) -> Result<String, u8> {
+    std::fs::read_to_string(file).map_err(|error| {
+        diagnostics::error(&format!("cannot read {}: {error}", file.display()));
+        BAD_INPUT
+    })
 }
 
 /// Finds the workflow's source files; prints what is missing.
@@ -186,7 +212,7 @@ pub fn failed(error: impl std::fmt::Display) -> u8 {
     FAILED
 }
 
-fn bad_input(problems: &[Diagnostic]) -> u8 {
+pub fn bad_input(problems: &[Diagnostic]) -> u8 {
     diagnostics::print(problems);
     let errors = problems.len();
     if errors > 1 {

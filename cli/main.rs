@@ -19,9 +19,12 @@ mod rm;
 mod run;
 mod runs;
 mod schema;
+mod session;
 mod show;
 mod stages;
 mod status;
+mod sweep;
+mod table;
 mod task;
 mod text;
 mod view;
@@ -56,6 +59,8 @@ enum Command {
     Resume(resume::Args),
     Plan(plan::Args),
     Explain(explain::Args),
+    Sweep(sweep::Args),
+    Table(table::Args),
     Status(status::Args),
     Log(log::Args),
     Runs(runs::Args),
@@ -93,6 +98,8 @@ fn main() -> ExitCode {
         Command::Resume(args) => resume::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Table(args) => table::run(args),
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
         Command::Runs(args) => runs::run(args),

@@ -1,14 +1,21 @@
 //! `climb plan`.
 
+use climb_engine::budget::Budget;
+use climb_engine::cost::{self, Basis, Costs, StageCost};
 use climb_engine::plan::{Plan, PlannedNode, Unknown};
+use climb_engine::resources::Machine;
 
 use crate::common::{self, CacheArgs, FAILED, WorkflowArgs};
-use crate::{diagnostics, text};
+use crate::session::MachineArgs;
+use crate::{diagnostics, report, text};
 
 /// Show what a run would do: which tasks are cached, which would run and why
 ///
 /// Nothing is started. A task is "not known yet" while something before it would run: should that
 /// give the same bytes as before, the task is cached after all.
+///
+/// With --cost: tasks, tokens, FLOPs and time expected, stage by stage. They come from recorded
+/// tasks like those to be run; where there are none, from the stage's own parameters.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -16,6 +23,10 @@ pub struct Args {
 
     #[command(flatten)]
     cache: CacheArgs,
+
+    /// Show what is expected to be used, stage by stage
+    #[arg(long)]
+    cost: bool,
 
     /// Print the plan as JSON
     #[arg(long)]
@@ -38,6 +49,13 @@ fn try_run(args: Args) -> Result<(), u8> {
         diagnostics::error(&error.to_string());
         FAILED
     })?;
+    if args.cost {
+        let costs = Costs::load(&cache);
+        let machine = MachineArgs::default().machine();
+        let stages = cost::by_stage(&plan, &graph, &registry, &costs, &machine);
+        show_costs(&stages, &graph.budgets, &machine, args.json);
+        return Ok(());
+    }
     if args.json {
         println!(
             "{}",
@@ -122,5 +140,81 @@ fn why(node: &PlannedNode) -> Option<String> {
             reasons[0],
             n - 1
         )),
+    }
+}
+
+fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json: bool) {
+    if json {
+        let all = serde_json::json!({"stages": stages, "budgets": budgets});
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&all).expect("plain data")
+        );
+        return;
+    }
+    if stages.is_empty() {
+        println!("everything is cached: nothing is to be run");
+        return;
+    }
+    let header = ["stage", "tasks", "tokens", "FLOPs", "time", "known from"];
+    let mut table = report::table(&header, &[1, 2, 3, 4]);
+    let amount = |value: f64| match value {
+        0.0 => String::new(),
+        value => text::short(value),
+    };
+    let total = |stage: &StageCost, name: &str| stage.totals.get(name).copied().unwrap_or(0.0);
+    for stage in stages {
+        let more = if stage.size_unknown { "+?" } else { "" };
+        table.add_row([
+            stage.stage.clone(),
+            format!("{}{more}", stage.tasks),
+            amount(total(stage, "tokens")),
+            amount(total(stage, "flops")),
+            stage.seconds.map_or_else(|| "?".into(), text::seconds),
+            known_from(stage.basis).into(),
+        ]);
+    }
+    let flops: f64 = stages.iter().map(|stage| total(stage, "flops")).sum();
+    // Tokens that are only counted or embedded are no training.
+    let trained = stages.iter().filter(|stage| total(stage, "flops") > 0.0);
+    let trained: f64 = trained.map(|stage| total(stage, "tokens")).sum();
+    let tasks: usize = stages.iter().map(|stage| stage.tasks).sum();
+    println!("{table}");
+    println!(
+        "at most {tasks} tasks, {} tokens of training, {} FLOPs",
+        text::short(trained),
+        text::short(flops)
+    );
+    println!("{}", expected_time(stages, machine));
+    for budget in budgets {
+        println!("{}", report::budget_plan(budget));
+    }
+}
+
+/// `about 4 min 10 s with 2 cpus; no time is known yet for embed, search.train`.
+fn expected_time(stages: &[StageCost], machine: &Machine) -> String {
+    let known = stages.iter().filter_map(|stage| stage.machine_seconds);
+    let known: Option<f64> = known.reduce(|a, b| a + b);
+    let without = stages.iter().filter(|stage| stage.seconds.is_none());
+    let without: Vec<&str> = without.map(|stage| stage.stage.as_str()).collect();
+    match (known, without.is_empty()) {
+        (None, _) => "nothing like it was recorded yet, so there is no estimate of the time".into(),
+        (Some(s), true) => format!("about {} with {} cpus", text::seconds(s), machine.cpus),
+        (Some(s), false) => format!(
+            "about {} with {} cpus; no time is known yet for {}",
+            text::seconds(s),
+            machine.cpus,
+            without.join(", ")
+        ),
+    }
+}
+
+fn known_from(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Like => "tasks like these",
+        Basis::Speed => "its parameters, and the speed of such tasks",
+        Basis::Stage => "its tasks with other parameters",
+        Basis::Own => "its parameters",
+        Basis::Nothing => "nothing yet",
     }
 }

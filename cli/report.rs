@@ -1,8 +1,10 @@
 //! What a run came to: the mixture by cluster, the evidence for it, and what the cache saved.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use climb_cache::{Artifact, look};
+use climb_cache::{Artifact, Digest, look, stage_of};
+use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::schedule::{RunResult, TaskResult};
 use climb_stages::formats::clustering::Clusters;
@@ -28,6 +30,9 @@ pub fn print(result: &RunResult, cache: &Path) {
     let lost = |ty, found: bool| !found && last_artifact(result, ty).is_some();
     if lost("selection", selection.is_some()) || lost("confirmation", confirmation.is_some()) {
         println!("Results of this run are not in the cache any more; running it again makes them.");
+    }
+    for budget in &result.budgets {
+        println!("\n{}", budget_line(budget, used(budget, result, cache)));
     }
     println!("{}", closing_line(result.outcome, &result.summary));
 }
@@ -75,6 +80,56 @@ pub fn list(header: &[&str], right: &[usize]) -> Table {
         table.remove_style(line);
     }
     table
+}
+
+/// What the fan-outs of a budget's `repeat` used, in its unit: each task once.
+fn used(budget: &Budget, result: &RunResult, cache: &Path) -> f64 {
+    let prefix = format!("{}.", budget.repeat);
+    let mut keys: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+    for stage in &result.stages {
+        let name = stage_of(&stage.name);
+        let fan_out = stage.tasks.iter().filter(|task| task.name != stage.name);
+        if name.starts_with(&prefix) {
+            keys.entry(name)
+                .or_default()
+                .extend(fan_out.map(|task| task.key));
+        }
+    }
+    match budget.unit.total() {
+        None => keys.values().map(BTreeSet::len).max().unwrap_or(0) as f64,
+        Some(total) => {
+            let records = keys.values().flatten();
+            let records = records.filter_map(|key| look::record(cache, key));
+            records
+                .filter_map(|r| r.cost.totals.get(total).copied())
+                .sum()
+        }
+    }
+}
+
+/// `Budget of search: 112 runs (64 + 32 + 16)`, or with a price:
+/// `Budget of search: 1.0T FLOPs for 8 runs (5 + 3) of 120.0G`.
+pub fn budget_plan(budget: &Budget) -> String {
+    let each: Vec<String> = budget.runs.iter().map(u64::to_string).collect();
+    let each = each.join(" + ");
+    let amount = text::short(budget.budget);
+    let start = format!("Budget of {}: {amount} {}", budget.repeat, budget.unit);
+    match budget.unit {
+        Unit::Runs => format!("{start} ({each})"),
+        _ => {
+            let runs: u64 = budget.runs.iter().sum();
+            let price = text::short(budget.per_run);
+            format!("{start} for {runs} runs ({each}) of {price}")
+        }
+    }
+}
+
+fn budget_line(budget: &Budget, used: f64) -> String {
+    let more = match used > budget.budget * (1.0 + 1e-9) {
+        true => ", more than the budget: a run cost more than it says of itself",
+        false => "",
+    };
+    format!("{}; {} used{more}.", budget_plan(budget), text::short(used))
 }
 
 fn percent(share: f64) -> String {
@@ -182,7 +237,7 @@ fn verdict(name: &str, gain: f64, spread: f64) -> String {
     }
 }
 
-fn closing_line(outcome: Outcome, summary: &Summary) -> String {
+pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     let mut parts = vec![
         format!("{} run", text::count(summary.tasks_run, "task")),
         format!("{} cached", summary.tasks_cached),

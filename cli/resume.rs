@@ -8,8 +8,9 @@ use climb_engine::journal;
 use climb_engine::runs::{self, RunInfo, RunState};
 
 use crate::common::{BAD_INPUT, CacheArgs, Source};
-use crate::run::{self, Launch};
-use crate::{diagnostics, status};
+use crate::session::{MachineArgs, Place};
+use crate::sweep::show::TableArgs;
+use crate::{diagnostics, run, status, sweep};
 
 /// Take up a run that was interrupted, failed or died, just as it was
 ///
@@ -74,16 +75,27 @@ fn try_run(args: Args) -> Result<u8, u8> {
     if !args.json {
         eprintln!("taking up run {}", run.id);
     }
-    run::launch(Launch {
-        source,
+    let place = Place {
         cache,
-        jobs: args.jobs.or(origin.jobs),
-        gpus: args.gpus.or(origin.gpus),
+        machine: MachineArgs {
+            jobs: args.jobs.or(origin.jobs),
+            gpus: args.gpus.or(origin.gpus),
+        },
         keep_going: args.keep_going || origin.keep_going,
         json: args.json,
         wait: args.wait,
         resumes: Some(run.id),
-    })
+    };
+    match origin.sweep {
+        None => run::launch(source, &place),
+        Some(asked) => sweep::launch(sweep::Launch {
+            source,
+            asked,
+            place,
+            table: TableArgs::default(),
+            dry_run: false,
+        }),
+    }
 }
 
 /// The run to take up; `None`, and a word why, when there is nothing to do.

@@ -15,14 +15,17 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
-/// `512`, `41.2k`, `3.1M`, `2.0G`.
+/// `512`, `41.2k`, `3.1M`, `2.0G`, `1.5P`.
 pub fn short(n: f64) -> String {
     match n {
         n if n < 1e3 => format!("{n:.0}"),
         n if n < 1e6 => format!("{:.1}k", n / 1e3),
         n if n < 1e9 => format!("{:.1}M", n / 1e6),
         n if n < 1e12 => format!("{:.1}G", n / 1e9),
-        n => format!("{:.1}T", n / 1e12),
+        n if n < 1e15 => format!("{:.1}T", n / 1e12),
+        n if n < 1e18 => format!("{:.1}P", n / 1e15),
+        n if n < 1e21 => format!("{:.1}E", n / 1e18),
+        n => format!("{:.1}Z", n / 1e21),
     }
 }
 

@@ -121,6 +121,18 @@ pub struct Origin {
     pub keep_going: bool,
     /// The run that this one takes up.
     pub resumes: Option<String>,
+    /// What makes it a sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepOrigin>,
+}
+
+/// What a sweep was asked to vary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SweepOrigin {
+    /// `--over`, as written.
+    pub over: Vec<String>,
+    /// `--sweep`: the file, and its text as it was.
+    pub file: Option<(PathBuf, String)>,
 }
 
 /// What is known of a node before the run.

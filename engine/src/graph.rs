@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::diagnostic::Span;
 use crate::stage::Resources;
 
@@ -22,6 +23,8 @@ pub struct Graph {
     pub params: Value,
     /// In a topological order that follows the file's order where it is free to.
     pub nodes: Vec<Node>,
+    /// Of the `repeat`s that have one.
+    pub budgets: Vec<Budget>,
 }
 
 /// A stage, or one iteration's instance of a stage in a `repeat` body.

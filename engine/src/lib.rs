@@ -3,10 +3,12 @@
 // A diagnostic is large, and made a few times a run.
 #![allow(clippy::result_large_err)]
 
+pub mod budget;
 pub mod catalog;
 pub mod command;
 pub mod compare;
 pub mod context;
+pub mod cost;
 pub mod diagnostic;
 pub mod event;
 pub mod execute;
@@ -21,5 +23,6 @@ pub mod runs;
 pub mod schedule;
 pub mod sources;
 pub mod stage;
+pub mod sweep;
 pub mod tracker;
 mod work;

@@ -14,10 +14,11 @@ use climb_cache::{Artifact, Cache, Cost, Digest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::event::{Event, Origin, Outcome, StageOutlook, Stamped, Summary, TaskReport};
 use crate::execute::Control;
 use crate::explain::History;
-use crate::graph::{Graph, Node};
+use crate::graph::Graph;
 use crate::journal::{Journal, WORKFLOW};
 use crate::resources::{Grant, Machine, Pool};
 use crate::sources::NodeSources;
@@ -56,6 +57,9 @@ pub struct RunResult {
     pub workflow: String,
     pub outcome: Outcome,
     pub summary: Summary,
+    /// The budgets of `repeat`s.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
     pub stages: Vec<StageResult>,
 }
 
@@ -185,13 +189,6 @@ impl<'a> Run<'a> {
 impl<'a> Setting<'a> {
     fn tracker(&self) -> Tracker<'a> {
         Tracker::new(self.graph, self.registry, self.sources)
-    }
-
-    fn output_types(&self, node: &Node) -> BTreeMap<String, String> {
-        let kind = self.registry.get(&node.kind);
-        let outputs = kind.map(|kind| kind.outputs(&node.params));
-        let outputs = outputs.into_iter().flatten();
-        outputs.map(|port| (port.name, port.ty)).collect()
     }
 
     fn outlook(&self) -> Vec<StageOutlook> {
@@ -641,6 +638,7 @@ impl<'a> Scheduler<'a, '_> {
             workflow,
             outcome,
             summary,
+            budgets: self.setting.graph.budgets.clone(),
             stages: self.stage_results(),
         }
     }
@@ -669,7 +667,7 @@ impl<'a> Scheduler<'a, '_> {
             .map(|(id, node)| StageResult {
                 name: node.name.clone(),
                 kind: node.kind.clone(),
-                types: self.setting.output_types(node),
+                types: self.setting.registry.output_types(&node.kind, &node.params),
                 tasks: tasks(id).collect(),
             })
             .collect()

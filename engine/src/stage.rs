@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::context::TaskContext;
 
+/// Looks up the parameters of the nearest stage of a kind upstream.
+pub type Upstream<'a> = &'a dyn Fn(&str) -> Option<Value>;
+
 /// The type of an artifact, e.g. `embeddings`. Two ports fit when their types are equal.
 pub type ArtifactType = &'static str;
 
@@ -188,6 +191,14 @@ pub trait Stage: Send + Sync + 'static {
         None
     }
 
+    /// What one task will cost, as far as parameters tell: totals by the names that [`Cost`]'s have
+    /// (`tokens`, `flops`, …). For budgets and for expectations where nothing is recorded yet.
+    ///
+    /// [`Cost`]: climb_cache::Cost
+    fn cost(_params: &Self::Params, _upstream: Upstream) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+
     fn sources(_params: &Self::Params) -> Vec<SourceSpec> {
         Vec::new()
     }
@@ -254,6 +265,10 @@ pub trait StageKind: Send + Sync {
     fn isolation(&self) -> Isolation;
     fn resources(&self, params: &Value) -> Resources;
     fn list_size(&self, params: &Value) -> Option<usize>;
+    /// What one task will cost, as far as parameters tell.
+    fn cost(&self, _params: &Value, _upstream: Upstream) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
     fn sources(&self, params: &Value) -> Vec<SourceSpec>;
     fn chain(&self, _params: &Value) -> Option<Chain> {
         None
@@ -357,6 +372,10 @@ impl<S: Stage> StageKind for Erased<S> {
         S::list_size(&parse(params))
     }
 
+    fn cost(&self, params: &Value, upstream: Upstream) -> BTreeMap<String, f64> {
+        S::cost(&parse(params), upstream)
+    }
+
     fn sources(&self, params: &Value) -> Vec<SourceSpec> {
         S::sources(&parse(params))
     }
@@ -392,6 +411,13 @@ impl Registry {
 
     pub fn get(&self, kind: &str) -> Option<&dyn StageKind> {
         self.kinds.get(kind).map(Box::as_ref)
+    }
+
+    /// The types of a kind's outputs by port, for completed params.
+    pub fn output_types(&self, kind: &str, params: &Value) -> BTreeMap<String, String> {
+        let outputs = self.get(kind).map(|kind| kind.outputs(params));
+        let outputs = outputs.into_iter().flatten();
+        outputs.map(|port| (port.name, port.ty)).collect()
     }
 
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {

@@ -273,6 +273,8 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
         keep_going,
         exe: "/no/process/is/started/here".into(),
         command: Vec::new(),
+        origin: Default::default(),
+        text: String::new(),
     };
     let wanted: Vec<usize> = workflow
         .iter()

@@ -12,4 +12,5 @@ mod killing;
 mod runs;
 mod segments;
 mod snapshot;
+mod sweeps;
 mod workspace;

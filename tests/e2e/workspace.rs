@@ -52,9 +52,13 @@ impl Workspace {
             assert!(run.ok(), "the first run failed:\n{}", run.stderr);
             workspace
         });
+        Workspace::copy_of(warm)
+    }
+
+    pub fn copy_of(other: &Workspace) -> Workspace {
         let workspace = Workspace::empty();
         // `cp -a` keeps times, so that the stat cache and the objects' marks stay good.
-        let from = format!("{}/.", warm.path("").display());
+        let from = format!("{}/.", other.path("").display());
         let copied = Command::new("cp")
             .args(["-a", &from])
             .arg(workspace.path(""))

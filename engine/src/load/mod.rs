@@ -5,6 +5,7 @@
 //! checks types; [`chain`] puts the links of chains before the nodes that have one. [`syntax`] has
 //! the keys there are, of which [`json_schema`] makes what editors read.
 
+mod budget;
 mod chain;
 mod document;
 mod expr;
@@ -15,6 +16,7 @@ mod quantity;
 mod schema;
 mod spans;
 pub mod suggest;
+mod sweep;
 mod syntax;
 mod unroll;
 mod wiring;
@@ -25,14 +27,19 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::graph::Graph;
 use crate::sources;
 use crate::stage::Registry;
+use crate::sweep::Setting;
+pub use budget::BudgetSection;
+pub use document::parse_value;
 use expr::Scope;
 pub use json_schema::json_schema;
 use model::{join, key};
 use spans::{Part, Place};
+pub use sweep::{SweepSection, read_sweep};
 use syntax::keys;
 use unroll::Draft;
 
@@ -63,9 +70,21 @@ pub fn load_text(
     registry: &Registry,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
+    load_variant(text, file, overrides, &[], registry, env)
+}
+
+/// [`load_text`], with what a variant of a sweep sets on top of `overrides`.
+pub fn load_variant(
+    text: &str,
+    file: &Path,
+    overrides: &[(String, String)],
+    settings: &[Setting],
+    registry: &Registry,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let (value, place) = extends::read(text, file)?;
     let mut loader = Loader::new(registry, env, place);
-    let graph = loader.load(value, overrides, file);
+    let graph = loader.load(value, overrides, settings, file);
     let errors = loader.has_errors();
     let mut problems = loader.settled(file);
     match graph {
@@ -116,7 +135,7 @@ pub fn check(
     };
     let mut loader = Loader::new(registry, env, place);
     loader.looks_at_sources = true;
-    let graph = loader.load(value, overrides, file);
+    let graph = loader.load(value, overrides, &[], file);
     let graph = graph.filter(|_| !loader.has_errors());
     Checked {
         graph,
@@ -136,6 +155,8 @@ struct Loader<'a> {
     place: Rc<Place>,
     /// Resolved.
     params: Value,
+    /// Of the `repeat`s so far.
+    budgets: Vec<Budget>,
     problems: Vec<Diagnostic>,
     /// Whether the files are looked at that stages read.
     looks_at_sources: bool,
@@ -152,6 +173,7 @@ impl<'a> Loader<'a> {
             env,
             place,
             params: Value::Object(Default::default()),
+            budgets: Vec::new(),
             problems: Vec::new(),
             looks_at_sources: false,
         }
@@ -163,10 +185,14 @@ impl Loader<'_> {
         &mut self,
         mut value: Value,
         overrides: &[(String, String)],
+        settings: &[Setting],
         file: &Path,
     ) -> Option<Graph> {
         for (name, text) in overrides {
             self.override_value(&mut value, name, text);
+        }
+        for setting in settings {
+            self.set_value(&mut value, setting);
         }
         self.graph(&value, file)
     }
@@ -229,6 +255,9 @@ impl Loader<'_> {
         // Free for anchors.
         known.retain(|name, _| !name.starts_with(syntax::FREE));
         self.unknown_keys(&known, &[], &keys::<syntax::Workflow>(), "at the top");
+        if let Some(section) = top.get("sweep") {
+            self.sweep(section);
+        }
         self.resolve_params(top.get("params"));
         let empty = |stages: &&Value| stages.as_object().is_none_or(|map| map.is_empty());
         match top.get("stages") {
@@ -266,6 +295,7 @@ impl Loader<'_> {
             file: file.to_path_buf(),
             params: self.params.clone(),
             nodes,
+            budgets: std::mem::take(&mut self.budgets),
         })
     }
 
@@ -393,19 +423,46 @@ impl Loader<'_> {
 
     /// Applies one `--set`.
     fn override_value(&mut self, document: &mut Value, name: &str, text: &str) {
-        let parsed: Result<Value, _> = document::parse_value(text);
-        let new = match parsed {
-            Ok(value) => value,
+        match document::parse_value(text) {
+            Ok(value) => self.replace(document, name, value).unwrap_or_else(|wrong| {
+                let message = format!("--set {name}: {}", wrong.message);
+                let help = match is_settable(name) {
+                    true => wrong.help,
+                    false => Some(format!("write `--set params.{name}={text}`")),
+                };
+                self.problem(Diagnostic {
+                    message,
+                    help,
+                    ..wrong
+                });
+            }),
             Err(error) => {
                 let message = format!("--set {name}: `{text}` is no YAML value: {error}");
-                return self.problem(Diagnostic::error(message));
+                self.problem(Diagnostic::error(message));
             }
-        };
+        }
+    }
+
+    /// Applies one setting of a sweep's variant.
+    fn set_value(&mut self, document: &mut Value, setting: &Setting) {
+        let replaced = self.replace(document, &setting.name, setting.value.clone());
+        if let Err(wrong) = replaced {
+            let message = format!("sweep over {}: {}", setting.name, wrong.message);
+            let span = setting.span.clone();
+            self.problem(Diagnostic {
+                message,
+                span,
+                ..wrong
+            });
+        }
+    }
+
+    /// Puts `new` in the place of what the dotted `name` means.
+    fn replace(&self, document: &mut Value, name: &str, new: Value) -> Result<(), Diagnostic> {
         let parts: Vec<&str> = name.split('.').collect();
-        if !["params", "stages"].contains(&parts[0]) || parts.len() < 2 {
-            let help = format!("write `--set params.{name}={text}`");
-            let message = format!("--set {name}: only `params.…` and `stages.…` can be set");
-            return self.problem(Diagnostic::error(message).help(help));
+        if !is_settable(name) {
+            let message = "only `params.…` and `stages.…` can be set";
+            return Err(Diagnostic::error(message).help(format!("write `params.{name}`")));
         }
         let mut at = document;
         for (depth, part) in parts.iter().enumerate() {
@@ -422,16 +479,22 @@ impl Loader<'_> {
                 };
                 let wrong = parts[..=depth].join(".");
                 let help = suggest::help(&wrong, names.iter().map(String::as_str), "known names");
-                let message = format!("--set {name}: there is no `{wrong}` in the workflow");
-                return self.problem(Diagnostic::error(message).help(help));
+                let message = format!("there is no `{wrong}` in the workflow");
+                return Err(Diagnostic::error(message).help(help));
             }
             if last {
                 at[*part] = new;
-                return;
+                break;
             }
             at = &mut at[*part];
         }
+        Ok(())
     }
+}
+
+/// `params.clusters`, `stages.embed.with.model`.
+fn is_settable(name: &str) -> bool {
+    name.starts_with("params.") || name.starts_with("stages.")
 }
 
 /// Whether a workflow's name can be part of a run's folder name.

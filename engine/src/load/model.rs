@@ -154,7 +154,7 @@ impl Loader<'_> {
         };
         self.unknown_keys(repeat, &inside, &keys::<syntax::Repeat>(), "in a `repeat`");
         let Some(over) = repeat.get("over") else {
-            let message = "a `repeat` needs `over`: a list, or a number of iterations";
+            let message = "a `repeat` needs `over`: a list, a number of iterations, or a budget";
             self.error_at(message, self.place.key(&inside));
             return None;
         };

@@ -37,6 +37,8 @@ pub struct Workflow {
     /// The stages by name. They run as soon as what they need is there.
     #[schemars(extend("minProperties" = 1))]
     pub stages: Option<BTreeMap<String, Entry>>,
+    /// Variants of the workflow, for `climb sweep`.
+    pub sweep: Option<super::sweep::SweepSection>,
 }
 
 /// One of them, or a list.
@@ -108,7 +110,7 @@ pub struct RepeatStage {
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Repeat {
-    /// A list, an item for each iteration, or a number of iterations.
+    /// A list, an item for each iteration, a number of iterations, or a compute budget.
     pub over: Option<Over>,
     /// The name of the variable that holds the item: `${runs}`. `${iteration}` counts from 1.
     #[serde(rename = "as")]
@@ -124,6 +126,7 @@ pub struct Repeat {
 pub enum Over {
     List(#[schemars(length(min = 1))] Vec<Value>),
     Count(#[schemars(range(min = 1, max = 10_000))] u32),
+    Budget(super::budget::BudgetSection),
 }
 
 /// A reference to an output.

@@ -34,13 +34,17 @@ impl Loader<'_> {
         for item in written {
             match item {
                 Written::Stage(stage) => drafts.push(self.draft(stage, None, &BTreeMap::new())),
-                Written::Repeat(repeat) => drafts.extend(self.unroll_repeat(repeat)),
+                Written::Repeat(repeat) => drafts.extend(self.unroll_repeat(repeat, written)),
             }
         }
         drafts
     }
 
-    fn unroll_repeat<'w>(&mut self, repeat: &'w WrittenRepeat) -> Vec<Draft<'w>> {
+    fn unroll_repeat<'w>(
+        &mut self,
+        repeat: &'w WrittenRepeat,
+        all: &'w [Written],
+    ) -> Vec<Draft<'w>> {
         let place = join(&join(&repeat.path, key("repeat")), key("over"));
         let Some(over) = self.resolve_plain(repeat.over.clone(), &place) else {
             return Vec::new();
@@ -50,8 +54,12 @@ impl Loader<'_> {
             Value::Number(n) if n.as_u64().is_some_and(|n| n <= 10_000) => {
                 (1..=n.as_u64().unwrap_or(0)).map(|i| json!(i)).collect()
             }
+            Value::Object(fields) => match self.runs_of_budget(repeat, fields, all) {
+                Some(runs) => runs,
+                None => return Vec::new(),
+            },
             _ => {
-                let message = "`over` must be a list, or a number of iterations";
+                let message = "`over` must be a list, a number of iterations, or a budget";
                 self.error_at(message, self.place.value(&place));
                 return Vec::new();
             }

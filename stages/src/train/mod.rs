@@ -9,9 +9,12 @@ mod schedule;
 mod segments;
 mod sizes;
 
+use std::collections::BTreeMap;
+
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     Arity, Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    Upstream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -245,6 +248,16 @@ impl Stage for Train {
 
     fn chain(params: &TrainParams) -> Option<Chain> {
         segments::chain(params)
+    }
+
+    fn cost(params: &TrainParams, upstream: Upstream) -> BTreeMap<String, f64> {
+        let tokens = (params.steps() * (params.batch * params.context) as u64) as f64;
+        // Without a tokenizer upstream, the embedding's share is not counted.
+        let tokenizer = upstream("tokenizer").unwrap_or_default();
+        let vocab = tokenizer["vocab_size"].as_i64().unwrap_or(0);
+        let config = model::Config::new(params.model.dims(), vocab, params.context as i64);
+        let flops = tokens * config.flops_per_token();
+        BTreeMap::from([("tokens".into(), tokens), ("flops".into(), flops)])
     }
 
     fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -1,0 +1,174 @@
+//! What `run`, `sweep` and `resume` share: options, signals, and a run from its start to its exit
+//! code.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
+use climb_engine::graph::Graph;
+use climb_engine::resources::Machine;
+use climb_engine::schedule::{Interrupter, Run, RunOptions, RunResult, Setting};
+use climb_engine::stage::Registry;
+
+use crate::common::{self, FAILED, INTERRUPTED, Source};
+use crate::view::RunView;
+use crate::{diagnostics, progress};
+
+/// What a run may use.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub struct MachineArgs {
+    /// Cpus to use at most; by default all of them
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+
+    /// GPUs to use at most; by default all that libtorch sees
+    #[arg(long, value_name = "N")]
+    pub gpus: Option<usize>,
+}
+
+/// Where a run happens and what it prints, the same for every command that starts one.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub cache: PathBuf,
+    pub machine: MachineArgs,
+    pub keep_going: bool,
+    /// Events as JSON lines on stdout, and nothing else there.
+    pub json: bool,
+    /// Wait for another process that has the cache.
+    pub wait: bool,
+    /// The run that is taken up.
+    pub resumes: Option<String>,
+}
+
+impl MachineArgs {
+    pub fn machine(self) -> Machine {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let seen = climb_stages::gpu_count();
+        Machine {
+            cpus: self.jobs.map_or(cpus, usize::from),
+            memory_bytes: total_memory().unwrap_or(u64::MAX),
+            gpus: self.gpus.unwrap_or(seen).min(seen),
+        }
+    }
+}
+
+/// Bytes of memory, from /proc/meminfo.
+fn total_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Options of a run by this very binary.
+pub fn options(
+    source: Source,
+    place: &Place,
+    sweep: Option<SweepOrigin>,
+) -> Result<RunOptions, u8> {
+    let cwd = std::env::current_dir().map_err(|error| {
+        diagnostics::error(&format!("the working folder is gone: {error}"));
+        common::BAD_INPUT
+    })?;
+    Ok(RunOptions {
+        machine: place.machine.machine(),
+        keep_going: place.keep_going,
+        exe: own_path()?,
+        command: std::env::args().collect(),
+        origin: Origin {
+            cwd,
+            set: source.set,
+            env: source.env,
+            jobs: place.machine.jobs,
+            gpus: place.machine.gpus,
+            keep_going: place.keep_going,
+            resumes: place.resumes.clone(),
+            sweep,
+        },
+        text: source.text,
+    })
+}
+
+fn own_path() -> Result<PathBuf, u8> {
+    std::env::current_exe().map_err(|error| {
+        diagnostics::error(&format!("cannot find climb's own binary: {error}"));
+        FAILED
+    })
+}
+
+/// Reports stages that could never start on this machine.
+pub fn check_resources(graph: &Graph, registry: &Registry, machine: &Machine) -> Result<(), u8> {
+    let mut problems = Vec::new();
+    for node in &graph.nodes {
+        if let Some(why) = machine.cannot_fit(&machine.wanted(node, registry)) {
+            let message = format!("stage `{}` {why}", node.name);
+            let problem = Diagnostic::error(message);
+            problems.push(problem.at(node.span.clone()).help("lower its `resources:`"));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    diagnostics::print(&problems);
+    Err(common::BAD_INPUT)
+}
+
+/// Runs to the end and shows events as they come; `also` sees each of them too.
+pub fn execute(
+    setting: Setting,
+    options: RunOptions,
+    json: bool,
+    also: &mut dyn FnMut(&Stamped),
+) -> Result<RunResult, u8> {
+    let jobs = options.machine.cpus;
+    let run = Run::new(setting, options);
+    listen_for_signals(run.interrupter());
+    let mut view = RunView::default();
+    let mut progress = progress::choose(json, jobs);
+    let result = run.execute(&mut |event| {
+        view.apply(event);
+        progress.show(event, &view);
+        also(event);
+    });
+    drop(progress);
+    let result = result.map_err(|error| {
+        let folder = setting.cache.dir().join("runs");
+        diagnostics::error(&format!(
+            "cannot write the run's journal in {}: {error}",
+            folder.display()
+        ));
+        FAILED
+    })?;
+    for notice in setting.cache.notices() {
+        diagnostics::note(&notice);
+    }
+    Ok(result)
+}
+
+pub fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Succeeded => 0,
+        Outcome::Failed => FAILED,
+        Outcome::Interrupted => INTERRUPTED,
+    }
+}
+
+/// Ctrl-C and SIGTERM: the first asks, the second ends. A stage on a thread cannot be killed, so
+/// after the second the whole process goes; what is committed is safe.
+fn listen_for_signals(interrupter: Interrupter) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]);
+    let Ok(mut signals) = signals else { return };
+    std::thread::spawn(move || {
+        for (count, _) in signals.forever().enumerate() {
+            interrupter.interrupt();
+            if count > 0 {
+                std::thread::sleep(Duration::from_millis(300));
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+        }
+    });
+}

@@ -1,0 +1,399 @@
+//! From a run's events and the cache's records to the rows of the table.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use climb_cache::{Cache, Digest, Record};
+use climb_engine::event::{Event, Outcome, Stamped, Summary};
+use climb_engine::graph::NodeId;
+use climb_engine::schedule::{RunResult, StageResult, TaskResult};
+use climb_engine::stage::Registry;
+use climb_engine::sweep::{Member, Union};
+use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
+use climb_stages::stats;
+
+use super::row::{Gain, Row, ScoredBy, State, Sweep};
+use crate::report;
+
+/// What is known of a node of the union.
+#[derive(Default)]
+struct Seen {
+    /// How many tasks it will be, as far as that can be told.
+    expected: usize,
+    /// Finished ones by item.
+    tasks: BTreeMap<usize, (String, Digest)>,
+    started: bool,
+    over: bool,
+    /// Why it is not all done: (task, error).
+    error: Option<(String, String)>,
+}
+
+/// The answer of one variant with one seed.
+struct Answer {
+    score: f64,
+    spread: f64,
+    by: ScoredBy,
+    direction: Direction,
+    gains: Vec<Gain>,
+    proxy_runs: Option<f64>,
+}
+
+pub struct Collector<'a> {
+    union: &'a Union,
+    cache: &'a Cache,
+    registry: &'a Registry,
+    names: HashMap<String, NodeId>,
+    /// For each node, the rows it is part of.
+    rows_of: Vec<BTreeSet<usize>>,
+    /// For each row its members.
+    members_of: Vec<Vec<usize>>,
+    seen: Vec<Seen>,
+    records: HashMap<Digest, Record>,
+    ended: Option<Outcome>,
+    pub sweep: Sweep,
+    dirty: BTreeSet<usize>,
+}
+
+impl<'a> Collector<'a> {
+    /// `sweep` has no rows yet.
+    pub fn new(
+        union: &'a Union,
+        cache: &'a Cache,
+        registry: &'a Registry,
+        sweep: Sweep,
+    ) -> Collector<'a> {
+        let nodes = &union.graph.nodes;
+        let mut members_of: Vec<Vec<usize>> = Vec::new();
+        let mut rows: HashMap<&str, usize> = HashMap::new();
+        let mut rows_of = vec![BTreeSet::new(); nodes.len()];
+        for (id, member) in union.members.iter().enumerate() {
+            let row = *rows.entry(&member.variant.row).or_insert_with(|| {
+                members_of.push(Vec::new());
+                members_of.len() - 1
+            });
+            members_of[row].push(id);
+            for &node in &member.nodes {
+                rows_of[node].insert(row);
+            }
+        }
+        let names = nodes
+            .iter()
+            .enumerate()
+            .map(|(id, node)| (node.name.clone(), id));
+        let dirty = (0..members_of.len()).collect();
+        Collector {
+            names: names.collect(),
+            seen: nodes.iter().map(|_| Seen::default()).collect(),
+            union,
+            cache,
+            registry,
+            rows_of,
+            members_of,
+            records: HashMap::new(),
+            ended: None,
+            sweep,
+            dirty,
+        }
+    }
+
+    /// Takes an event in. True when the table is worth writing anew.
+    pub fn apply(&mut self, stamped: &Stamped) -> bool {
+        match &stamped.event {
+            Event::RunStarted { run, stages, .. } => {
+                self.sweep.run = run.clone();
+                self.sweep.state = State::Running;
+                for outlook in stages {
+                    if let Some(seen) = self.node(&outlook.name) {
+                        seen.expected = outlook.tasks.unwrap_or(1);
+                    }
+                }
+                return self.refresh();
+            }
+            Event::StageExpanded { stage, tasks, .. } => {
+                if let Some(seen) = self.node(stage) {
+                    // A walk that began anew counts anew.
+                    *seen = Seen {
+                        expected: *tasks,
+                        ..Seen::default()
+                    };
+                }
+            }
+            Event::TaskStarted { stage, .. } => {
+                if let Some(seen) = self.node(stage) {
+                    seen.started = true;
+                }
+            }
+            Event::TaskCached {
+                stage, task, key, ..
+            }
+            | Event::TaskFinished {
+                stage, task, key, ..
+            } => self.done(stage, task, *key),
+            Event::TaskFailed {
+                stage,
+                task,
+                error,
+                retry_seconds: None,
+                ..
+            } => {
+                self.failed(stage, task, error);
+                return self.refresh();
+            }
+            Event::TaskSkipped {
+                stage,
+                task,
+                because,
+            } => self.failed(stage, task, because),
+            Event::StageFinished { stage } => {
+                if let Some(seen) = self.node(stage) {
+                    seen.over = true;
+                }
+                return self.refresh();
+            }
+            Event::RunFinished { outcome, .. } => {
+                self.ended = Some(*outcome);
+                self.sweep.state = match outcome {
+                    Outcome::Succeeded => State::Done,
+                    Outcome::Failed => State::Failed,
+                    Outcome::Interrupted => State::Interrupted,
+                };
+                self.dirty = (0..self.members_of.len()).collect();
+                return self.refresh();
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// The node of a stage's name; its rows are to be made anew.
+    fn node(&mut self, stage: &str) -> Option<&mut Seen> {
+        let id = *self.names.get(stage)?;
+        self.dirty.extend(&self.rows_of[id]);
+        Some(&mut self.seen[id])
+    }
+
+    fn done(&mut self, stage: &str, task: &str, key: Digest) {
+        if !self.records.contains_key(&key)
+            && let Ok(Some(record)) = self.cache.lookup(&key)
+        {
+            self.records.insert(key, record);
+        }
+        if let Some(seen) = self.node(stage) {
+            seen.tasks.insert(item(task), (task.to_string(), key));
+        }
+    }
+
+    /// A task that failed is a better reason than those that were skipped because of it.
+    fn failed(&mut self, stage: &str, task: &str, error: &str) {
+        if let Some(seen) = self.node(stage) {
+            seen.error
+                .get_or_insert_with(|| (task.to_string(), error.to_string()));
+        }
+    }
+
+    fn refresh(&mut self) -> bool {
+        let dirty = std::mem::take(&mut self.dirty);
+        let changed = !dirty.is_empty();
+        if self.sweep.rows.is_empty() {
+            self.sweep.rows = (0..self.members_of.len())
+                .map(|row| self.row(row))
+                .collect();
+            return true;
+        }
+        for row in dirty {
+            self.sweep.rows[row] = self.row(row);
+        }
+        changed
+    }
+
+    fn row(&mut self, row: usize) -> Row {
+        let members: Vec<&Member> = self.members_of[row]
+            .iter()
+            .map(|id| &self.union.members[*id])
+            .collect();
+        let answers: Vec<Answer> = members.iter().filter_map(|m| self.answer(m)).collect();
+        if let Some(answer) = answers.first() {
+            self.sweep.direction = Some(answer.direction);
+        }
+        let variant = &members[0].variant;
+        let settings = variant.settings.iter();
+        let settings = settings.take(variant.settings.len() - usize::from(variant.seed.is_some()));
+        let nodes: BTreeSet<NodeId> = members.iter().flat_map(|m| m.nodes.clone()).collect();
+        let keys = self.keys(&nodes);
+        let costs: Vec<[f64; 3]> = members.iter().map(|m| self.costs(m)).collect();
+        let mean = |i: usize| costs.iter().map(|c| c[i]).sum::<f64>() / costs.len() as f64;
+        let scores: Vec<f64> = answers.iter().map(|a| a.score).collect();
+        let runs: Option<Vec<f64>> = answers.iter().map(|a| a.proxy_runs).collect();
+        let (state, error) = self.state(&nodes);
+        Row {
+            variant: variant.row.clone(),
+            settings: settings
+                .map(|s| (s.name.clone(), s.value.clone()))
+                .collect(),
+            seeds: members.len(),
+            score: (!scores.is_empty()).then(|| stats::mean(&scores)),
+            spread: match &answers[..] {
+                [] => None,
+                [one] => Some(one.spread),
+                _ => Some(stats::spread(&scores)),
+            },
+            scored_by: answers.first().map(|answer| answer.by),
+            gains: gains(&answers),
+            proxy_runs: runs.filter(|r| !r.is_empty()).map(|r| stats::mean(&r)),
+            tokens: mean(0),
+            flops: mean(1),
+            seconds: mean(2),
+            tasks: nodes
+                .iter()
+                .map(|id| self.seen[*id].expected.max(self.seen[*id].tasks.len()))
+                .sum(),
+            done: nodes.iter().map(|id| self.seen[*id].tasks.len()).sum(),
+            cached: keys.iter().filter(|key| self.was_cached(key)).count(),
+            state,
+            error,
+        }
+    }
+
+    /// The keys of finished tasks, one for each task: equal tasks of a variant count as often as
+    /// there are.
+    fn keys(&self, nodes: &BTreeSet<NodeId>) -> Vec<Digest> {
+        let tasks = nodes.iter().flat_map(|id| self.seen[*id].tasks.values());
+        tasks.map(|(_, key)| *key).collect()
+    }
+
+    fn was_cached(&self, key: &Digest) -> bool {
+        self.records.get(key).is_some_and(|record| {
+            let run = &record.provenance.run;
+            *run != self.sweep.run && !self.sweep.continues.contains(run)
+        })
+    }
+
+    /// Tokens trained on, FLOPs, seconds: of every finished task once.
+    fn costs(&self, member: &Member) -> [f64; 3] {
+        let nodes: BTreeSet<NodeId> = member.nodes.iter().copied().collect();
+        let keys: BTreeSet<Digest> = self.keys(&nodes).into_iter().collect();
+        let mut costs = [0.0; 3];
+        for cost in keys
+            .iter()
+            .filter_map(|key| Some(&self.records.get(key)?.cost))
+        {
+            let total = |name: &str| cost.totals.get(name).copied();
+            if let Some(flops) = total("flops") {
+                costs[0] += total("tokens").unwrap_or(0.0);
+                costs[1] += flops;
+            }
+            costs[2] += cost.wall_seconds;
+        }
+        costs
+    }
+
+    fn state(&self, nodes: &BTreeSet<NodeId>) -> (State, Option<String>) {
+        let seen = || nodes.iter().map(|id| &self.seen[*id]);
+        let errors = seen().filter_map(|seen| seen.error.as_ref());
+        if let Some((task, error)) = errors.into_iter().next() {
+            return (State::Failed, Some(format!("{task}: {error}")));
+        }
+        let state = match self.ended {
+            _ if seen().all(|seen| seen.over) => State::Done,
+            Some(_) => State::Interrupted,
+            None if seen().any(|seen| seen.started || !seen.tasks.is_empty()) => State::Running,
+            None => State::Waiting,
+        };
+        (state, None)
+    }
+
+    fn answer(&self, member: &Member) -> Option<Answer> {
+        let (result, cache) = (self.result(member), self.cache.dir());
+        let selection: Option<Selection> = report::last(&result, cache, "selection");
+        let proxy_runs = selection.as_ref().map(|selection| selection.runs as f64);
+        if let Some(confirmation) = report::last::<Confirmation>(&result, cache, "confirmation") {
+            let (chosen, others) = confirmation.contenders.split_first()?;
+            let gains = others.iter().map(|other| Gain {
+                baseline: other.name.clone(),
+                gain: other.gain,
+                spread: other.gain_spread,
+            });
+            return Some(Answer {
+                score: chosen.mean,
+                spread: chosen.spread,
+                by: ScoredBy::Confirmation,
+                direction: confirmation.direction,
+                gains: gains.collect(),
+                proxy_runs,
+            });
+        }
+        let selection = selection?;
+        Some(Answer {
+            score: selection.predicted,
+            spread: 0.0,
+            by: ScoredBy::Selection,
+            direction: selection.direction,
+            gains: Vec::new(),
+            proxy_runs,
+        })
+    }
+
+    /// The variant's part of the run, under its own names.
+    fn result(&self, member: &Member) -> RunResult {
+        let stage = |(node, id): (&climb_engine::graph::Node, &NodeId)| StageResult {
+            name: node.name.clone(),
+            kind: node.kind.clone(),
+            types: self.registry.output_types(&node.kind, &node.params),
+            tasks: self.seen[*id]
+                .tasks
+                .values()
+                .filter_map(|(name, key)| {
+                    Some(TaskResult {
+                        name: name.clone(),
+                        key: *key,
+                        cached: self.was_cached(key),
+                        outputs: self.records.get(key)?.outputs.clone(),
+                    })
+                })
+                .collect(),
+        };
+        RunResult {
+            run: self.sweep.run.clone(),
+            workflow: self.sweep.workflow.clone(),
+            outcome: Outcome::Succeeded,
+            summary: Summary::default(),
+            budgets: Vec::new(),
+            stages: member
+                .graph
+                .nodes
+                .iter()
+                .zip(&member.nodes)
+                .map(stage)
+                .collect(),
+        }
+    }
+}
+
+/// Means over seeds; the spread over them, or the one seed's own.
+fn gains(answers: &[Answer]) -> Vec<Gain> {
+    let Some(first) = answers.first() else {
+        return Vec::new();
+    };
+    let merged = first.gains.iter().map(|gain| {
+        let same = answers.iter().flat_map(|answer| &answer.gains);
+        let same = same.filter(|other| other.baseline == gain.baseline);
+        let all: Vec<f64> = same.map(|gain| gain.gain).collect();
+        let spread = match all.len() {
+            1 => gain.spread,
+            _ => stats::spread(&all),
+        };
+        Gain {
+            baseline: gain.baseline.clone(),
+            gain: stats::mean(&all),
+            spread,
+        }
+    });
+    merged.collect()
+}
+
+/// `train{clusters=48}[5]` -> 5.
+fn item(task: &str) -> usize {
+    let index = task
+        .strip_suffix(']')
+        .and_then(|rest| rest.rsplit_once('['));
+    index.and_then(|(_, i)| i.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,278 @@
+//! `climb sweep`: a workflow in many variants, as one run.
+
+mod announce;
+mod collect;
+mod over;
+pub mod row;
+pub mod show;
+
+use std::path::PathBuf;
+
+use climb_cache::{Cache, Digest};
+use climb_engine::cost::{self, Costs};
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::event::SweepOrigin;
+use climb_engine::graph::Graph;
+use climb_engine::schedule::Setting;
+use climb_engine::stage::Registry;
+use climb_engine::sweep::{Spec, Union, Variant};
+use climb_engine::{journal, load};
+
+use crate::common::{self, BAD_INPUT, CacheArgs, FAILED, Source, WorkflowArgs};
+use crate::session::{self, MachineArgs, Place};
+use crate::{diagnostics, report};
+use announce::Announcement;
+use collect::Collector;
+use over::Over;
+use row::{State, Sweep};
+use show::TableArgs;
+
+/// Run a workflow in many variants and compare what they come to
+///
+/// All variants are one run in which equal tasks run once: two proxy sizes share the corpus, its
+/// embeddings and its clusters. Variants come from `--over`, from the `sweep:` section of the
+/// workflow, or from that of another file. A variant that fails does not stop the others. What is
+/// done is in the cache: `climb resume`, or the same command, goes on after an interrupt. `climb table` shows the
+/// table from another terminal, also while the sweep runs. Exit codes are those of `climb run`.
+///
+/// Examples:
+///   climb sweep search.yaml --over params.clusters=48,64,100 --over params.proxy=62M,350M
+///   climb sweep search.yaml --over 'params.runs=[64, 32, 16],[96, 16]' --dry-run
+///   climb sweep climb.yaml --sweep ablations/clusters.yaml --format csv --output clusters.csv
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    workflow: WorkflowArgs,
+
+    /// Sweep over a parameter's values: params.NAME=VALUE,VALUE,… in YAML
+    ///
+    /// Repeatable: every combination is a variant. A value that is a list stands in brackets.
+    #[arg(long, value_name = "NAME=VALUES", value_parser = over::parse)]
+    over: Vec<Over>,
+
+    /// Take the `sweep:` section from this file instead of the workflow
+    #[arg(long, value_name = "FILE")]
+    sweep: Option<PathBuf>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    #[command(flatten)]
+    machine: MachineArgs,
+
+    /// Show the variants and what they share, and stop there
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print every event as a line of JSON on stdout, and nothing else there
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
+
+    /// While another process has the cache, wait for it to end instead of leaving with code 2
+    #[arg(long)]
+    wait: bool,
+
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+pub fn run(args: Args) -> u8 {
+    match try_run(args) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+fn try_run(args: Args) -> Result<u8, u8> {
+    let read = |file: PathBuf| -> Result<(PathBuf, String), u8> {
+        let text = common::read_text(&file)?;
+        Ok((std::path::absolute(&file).unwrap_or(file), text))
+    };
+    let file = args.sweep.map(read).transpose()?;
+    launch(Launch {
+        source: Source::read(&args.workflow)?,
+        asked: SweepOrigin {
+            over: args.over.into_iter().map(|over| over.text).collect(),
+            file,
+        },
+        place: Place {
+            cache: args.cache.cache,
+            machine: args.machine,
+            keep_going: true,
+            json: args.json,
+            wait: args.wait,
+            resumes: None,
+        },
+        table: args.table,
+        dry_run: args.dry_run,
+    })
+}
+
+/// A sweep as it is to be started, by `climb sweep` or by `climb resume`.
+pub struct Launch {
+    pub source: Source,
+    pub asked: SweepOrigin,
+    pub place: Place,
+    pub table: TableArgs,
+    pub dry_run: bool,
+}
+
+pub fn launch(mut launch: Launch) -> Result<u8, u8> {
+    let registry = common::registry();
+    let variants = spec(&mut launch, &registry)?.expand().map_err(|message| {
+        let help = "name some with `--over params.NAME=VALUE,VALUE`, or in a `sweep:` section";
+        diagnostics::print(&[Diagnostic::error(message).help(help)]);
+        BAD_INPUT
+    })?;
+    let union = union(&mut launch.source, variants, &registry)?;
+    let cache = common::open_cache_or_wait(&launch.place.cache, launch.place.wait)?;
+    let sources = common::find_sources(&union.graph, &registry, &cache)?;
+    let machine = launch.place.machine.machine();
+    session::check_resources(&union.graph, &registry, &machine)?;
+    let plan = climb_engine::plan::plan(&union.graph, &registry, &cache, &sources);
+    let plan = plan.map_err(|error| {
+        diagnostics::error(&error.to_string());
+        FAILED
+    })?;
+    let costs = Costs::load(&cache);
+    let costs = cost::by_stage(&plan, &union.graph, &registry, &costs, &machine);
+    let announcement = Announcement::new(&union, &plan, &registry, &costs);
+    if launch.dry_run {
+        println!("{}\n{}", announcement.summary(), announcement.table());
+        return Ok(0);
+    }
+    eprintln!("{}", announcement.summary());
+    let sweep = blank(&launch.source, &union, &cache);
+    let mut collector = Collector::new(&union, &cache, &registry, sweep);
+    let setting = Setting {
+        graph: &union.graph,
+        registry: &registry,
+        cache: &cache,
+        sources: &sources,
+    };
+    let options = session::options(launch.source, &launch.place, Some(launch.asked))?;
+    let json = launch.place.json;
+    let mut unwritten = None;
+    let result = session::execute(setting, options, json, &mut |event| {
+        if collector.apply(event)
+            && let Err(error) = collector.sweep.write(cache.dir())
+        {
+            unwritten = Some(error);
+        }
+    })?;
+    if let Some(error) = unwritten {
+        let path = Sweep::path(cache.dir(), &result.run);
+        diagnostics::error(&format!("cannot write {}: {error}", path.display()));
+    }
+    if !json {
+        launch.table.show(&collector.sweep)?;
+        let closing = report::closing_line(result.outcome, &result.summary);
+        match launch.table.is_for_programs() {
+            true => eprintln!("{closing}"),
+            false => println!("{closing}"),
+        }
+    }
+    Ok(session::exit_code(result.outcome))
+}
+
+/// The variants asked for: the file's section, with the axes of `--over`.
+fn spec(launch: &mut Launch, registry: &Registry) -> Result<Spec, u8> {
+    let file = &launch.asked.file;
+    let spec = launch.source.with_env(|source, env| match file {
+        Some((file, text)) => load::read_sweep(text, file, registry, env),
+        None => load::read_sweep(&source.text, &source.file, registry, env),
+    });
+    let spec = spec.map_err(|problems| common::bad_input(&problems))?;
+    if let (None, Some((file, _))) = (&spec, file) {
+        let message = format!("{} has no `sweep:` section", file.display());
+        let help = "it begins with `sweep:`, and `matrix:` or `variants:` below it";
+        diagnostics::print(&[Diagnostic::error(message).help(help)]);
+        return Err(BAD_INPUT);
+    }
+    let mut spec = spec.unwrap_or_default();
+    for text in &launch.asked.over {
+        let over = over::parse(text).map_err(|message| {
+            diagnostics::error(&format!("--over {text}: {message}"));
+            BAD_INPUT
+        })?;
+        spec.set_axis(over.axis, over.values);
+    }
+    Ok(spec)
+}
+
+/// Loads every variant; what is wrong with any of them is reported, and nothing is run.
+fn union(source: &mut Source, variants: Vec<Variant>, registry: &Registry) -> Result<Union, u8> {
+    let base = source.load(registry)?;
+    let mut loaded: Vec<(Variant, Graph)> = Vec::new();
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for variant in variants {
+        match source.load_variant(&variant.settings, registry) {
+            Ok(good) => loaded.push((variant, good.graph)),
+            Err(wrong) => {
+                let new = |p: &Diagnostic| {
+                    let mut others = problems.iter();
+                    !others.any(|other| {
+                        other.span == p.span
+                            && other.help == p.help
+                            && other.message.starts_with(&p.message)
+                    })
+                };
+                let wrong: Vec<Diagnostic> = wrong.into_iter().filter(new).collect();
+                problems.extend(wrong.into_iter().map(|mut problem| {
+                    problem.message += &format!(" (in the variant {})", variant.name());
+                    problem
+                }));
+            }
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(Union::of(&base, loaded)),
+        false => Err(common::bad_input(&problems)),
+    }
+}
+
+/// The table before anything has run. An unfinished run of the same sweep is gone on with.
+fn blank(source: &Source, union: &Union, cache: &Cache) -> Sweep {
+    let identity = identity(source, union);
+    let runs = journal::runs(cache.dir()).into_iter().rev();
+    let earlier = runs
+        .filter_map(|run| Sweep::read(cache.dir(), &run).ok())
+        .find(|sweep| sweep.identity == identity)
+        .filter(|sweep| sweep.state != State::Done);
+    let continues = earlier.map_or_else(Vec::new, |sweep| {
+        let mut runs = sweep.continues;
+        runs.push(sweep.run);
+        runs
+    });
+    let file = &source.file;
+    Sweep {
+        run: String::new(),
+        workflow: union.graph.name.clone(),
+        file: std::path::absolute(file).map_or_else(
+            |_| file.display().to_string(),
+            |path| path.display().to_string(),
+        ),
+        pid: std::process::id(),
+        identity,
+        continues,
+        state: State::Waiting,
+        direction: None,
+        rows: Vec::new(),
+    }
+}
+
+/// What makes two sweeps the same: the file, `--set`, and what each variant sets.
+fn identity(source: &Source, union: &Union) -> String {
+    let variants: Vec<_> = union
+        .members
+        .iter()
+        .map(|member| {
+            let settings = member.variant.settings.iter();
+            let settings: Vec<_> = settings.map(|s| (&s.name, &s.value)).collect();
+            (member.variant.name(), serde_json::json!(settings))
+        })
+        .collect();
+    let file = std::fs::canonicalize(&source.file).ok();
+    let all = serde_json::json!([file, source.set, variants]);
+    Digest::of(all.to_string().as_bytes()).hex()
+}

@@ -1,0 +1,300 @@
+//! The table of a sweep: for the terminal, as CSV, JSON or Parquet.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use climb_stages::formats::mixture::Direction;
+use parquet::arrow::ArrowWriter;
+
+use super::row::{Row, ScoredBy, Sort, State, Sweep};
+use crate::common::FAILED;
+use crate::{diagnostics, report, text};
+
+/// How a table is shown.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct TableArgs {
+    /// Sort the table by a column
+    #[arg(long, value_enum, default_value = "variant", value_name = "COLUMN")]
+    sort: Sort,
+
+    /// The table's form
+    #[arg(long, value_enum, default_value = "table", value_name = "FORM")]
+    format: Format,
+
+    /// Write the table to this file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Table,
+    Csv,
+    Json,
+    Parquet,
+}
+
+impl TableArgs {
+    /// Whether stdout gets a table that a program may read.
+    pub fn is_for_programs(&self) -> bool {
+        self.format != Format::Table && self.output.is_none()
+    }
+
+    pub fn show(&self, sweep: &Sweep) -> Result<(), u8> {
+        let mut sweep = sweep.clone();
+        sweep.sort(self.sort);
+        let wrong = |error: anyhow::Error| {
+            diagnostics::error(&format!("cannot write the table: {error:#}"));
+            FAILED
+        };
+        let bytes = match self.format {
+            Format::Table => drawn(&sweep).into_bytes(),
+            Format::Json => {
+                let mut json = serde_json::to_vec_pretty(&sweep).expect("plain data");
+                json.push(b'\n');
+                json
+            }
+            Format::Csv => csv(&columns(&sweep)).into_bytes(),
+            Format::Parquet => parquet(&columns(&sweep)).map_err(wrong)?,
+        };
+        write(self.output.as_deref(), &bytes).map_err(wrong)
+    }
+}
+
+fn write(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
+    match path {
+        Some(path) => std::fs::write(path, bytes).with_context(|| format!("{}", path.display())),
+        None => Ok(std::io::stdout().write_all(bytes)?),
+    }
+}
+
+/// Names of baselines, in their order.
+fn baselines(sweep: &Sweep) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for gain in sweep.rows.iter().flat_map(|row| &row.gains) {
+        if !names.contains(&gain.baseline) {
+            names.push(gain.baseline.clone());
+        }
+    }
+    names
+}
+
+fn drawn(sweep: &Sweep) -> String {
+    let baselines = baselines(sweep);
+    let mut header: Vec<String> = ["variant", "score", "spread"].map(String::from).into();
+    header.extend(baselines.iter().map(|name| format!("gain over {name}")));
+    let more = ["proxies", "tokens", "FLOPs", "time", "cached", "state"];
+    header.extend(more.map(String::from));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let right: Vec<usize> = (1..header.len() - 1).collect();
+    let mut table = report::table(&header, &right);
+    for row in &sweep.rows {
+        table.add_row(cells(row, &baselines));
+    }
+    format!("{table}\n{}", notes(sweep))
+}
+
+fn cells(row: &Row, baselines: &[String]) -> Vec<String> {
+    let dash = || "–".to_string();
+    let number = |value: Option<f64>| value.map_or_else(dash, |v| format!("{v:.4}"));
+    let amount = |value: f64| match value {
+        0.0 => dash(),
+        value => text::short(value),
+    };
+    let mut cells = vec![row.variant.clone(), number(row.score)];
+    cells.push(row.spread.map_or_else(dash, |s| format!("±{s:.4}")));
+    for name in baselines {
+        let gain = row.gains.iter().find(|gain| gain.baseline == *name);
+        cells.push(gain.map_or_else(dash, |g| format!("{:+.4} ±{:.4}", g.gain, g.spread)));
+    }
+    cells.push(
+        row.proxy_runs
+            .map_or_else(dash, |runs| format!("{runs:.0}")),
+    );
+    cells.push(amount(row.tokens));
+    cells.push(amount(row.flops));
+    cells.push(text::seconds(row.seconds));
+    cells.push(match row.done {
+        0 => dash(),
+        done => format!("{:.0} %", row.cached as f64 / done as f64 * 100.0),
+    });
+    cells.push(match row.state {
+        State::Running => format!("running {}/{}", row.done, row.tasks),
+        state => state.word().into(),
+    });
+    cells
+}
+
+/// What the table cannot say in a cell.
+fn notes(sweep: &Sweep) -> String {
+    let mut lines = Vec::new();
+    if let Some(direction) = sweep.direction {
+        let seeds = sweep.rows.iter().map(|row| row.seeds).max().unwrap_or(1);
+        let seeds = match seeds {
+            1 => String::new(),
+            n => format!(", means over {n} seeds"),
+        };
+        let predicted = sweep
+            .rows
+            .iter()
+            .any(|row| row.scored_by == Some(ScoredBy::Selection));
+        let by = match predicted {
+            true => ", as predicted (the workflow has no `confirm`)",
+            false => "",
+        };
+        lines.push(format!(
+            "score of the chosen mixture: {}{by}{seeds}",
+            report::better(direction)
+        ));
+    }
+    lines.extend(winner(sweep));
+    for row in sweep.rows.iter().filter(|row| row.state == State::Failed) {
+        let error = row.error.as_deref().unwrap_or("a task failed");
+        lines.push(format!("{} failed: {error}", row.variant));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// `The best score: clusters=64, ahead of the next by 0.0123 (spread 0.0040).`
+fn winner(sweep: &Sweep) -> Option<String> {
+    let direction = sweep.direction?;
+    let scored = sweep
+        .rows
+        .iter()
+        .filter(|row| row.state == State::Done)
+        .filter_map(|row| Some((row, row.score?)));
+    let mut scored: Vec<(&Row, f64)> = scored.collect();
+    scored.sort_by(|a, b| match direction {
+        Direction::LowerIsBetter => a.1.total_cmp(&b.1),
+        Direction::HigherIsBetter => b.1.total_cmp(&a.1),
+    });
+    let [(best, first), (next, second), ..] = scored[..] else {
+        return None;
+    };
+    let ahead = (second - first).abs();
+    let spread = best.spread.unwrap_or(0.0).max(next.spread.unwrap_or(0.0));
+    let within = match spread {
+        0.0 => String::new(),
+        s if ahead <= 2.0 * s => format!(" (spread {s:.4}: that is no clear lead)"),
+        s => format!(" (spread {s:.4})"),
+    };
+    Some(format!(
+        "the best: {}, ahead of {} by {ahead:.4}{within}",
+        best.variant, next.variant
+    ))
+}
+
+/// A column of the flat table that programs get.
+enum Column {
+    Text(Vec<Option<String>>),
+    Number(Vec<Option<f64>>),
+}
+
+fn columns(sweep: &Sweep) -> Vec<(String, Column)> {
+    let rows = &sweep.rows;
+    let text = |of: &dyn Fn(&Row) -> Option<String>| Column::Text(rows.iter().map(of).collect());
+    let number = |of: &dyn Fn(&Row) -> Option<f64>| Column::Number(rows.iter().map(of).collect());
+    let mut columns = vec![("variant".into(), text(&|row| Some(row.variant.clone())))];
+    let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.settings.keys()).collect();
+    for name in names {
+        let of = |row: &Row| {
+            let value = row.settings.get(name)?;
+            let plain = value.as_str().map(String::from);
+            Some(plain.unwrap_or_else(|| value.to_string()))
+        };
+        columns.push((name.clone(), text(&of)));
+    }
+    columns.push(("score".into(), number(&|row| row.score)));
+    columns.push(("spread".into(), number(&|row| row.spread)));
+    let by = |row: &Row| {
+        Some(match row.scored_by? {
+            ScoredBy::Confirmation => "confirmation".to_string(),
+            ScoredBy::Selection => "selection".to_string(),
+        })
+    };
+    columns.push(("scored_by".into(), text(&by)));
+    for name in baselines(sweep) {
+        let gain = |row: &Row| row.gains.iter().find(|g| g.baseline == name).cloned();
+        let value = number(&|row| Some(gain(row)?.gain));
+        let spread = number(&|row| Some(gain(row)?.spread));
+        columns.push((format!("gain_{name}"), value));
+        columns.push((format!("gain_{name}_spread"), spread));
+    }
+    columns.push(("seeds".into(), number(&|row| Some(row.seeds as f64))));
+    columns.push(("proxy_runs".into(), number(&|row| row.proxy_runs)));
+    columns.push(("tokens".into(), number(&|row| Some(row.tokens))));
+    columns.push(("flops".into(), number(&|row| Some(row.flops))));
+    columns.push(("seconds".into(), number(&|row| Some(row.seconds))));
+    columns.push(("tasks".into(), number(&|row| Some(row.tasks as f64))));
+    columns.push(("done".into(), number(&|row| Some(row.done as f64))));
+    columns.push(("cached".into(), number(&|row| Some(row.cached as f64))));
+    columns.push(("state".into(), text(&|row| Some(row.state.word().into()))));
+    columns.push(("error".into(), text(&|row| row.error.clone())));
+    columns
+}
+
+fn csv(columns: &[(String, Column)]) -> String {
+    let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_string(),
+    };
+    let header: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
+    let rows = columns.first().map_or(0, |(_, column)| match column {
+        Column::Text(values) => values.len(),
+        Column::Number(values) => values.len(),
+    });
+    let cell = |column: &Column, row: usize| match column {
+        Column::Text(values) => quoted(values[row].as_deref().unwrap_or_default()),
+        Column::Number(values) => values[row].map_or_else(String::new, |v| v.to_string()),
+    };
+    let mut csv = header.join(",") + "\n";
+    for row in 0..rows {
+        let cells: Vec<String> = columns.iter().map(|(_, c)| cell(c, row)).collect();
+        csv += &(cells.join(",") + "\n");
+    }
+    csv
+}
+
+fn parquet(columns: &[(String, Column)]) -> anyhow::Result<Vec<u8>> {
+    let (mut fields, mut arrays): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
+    for (name, column) in columns {
+        let (ty, array): (DataType, ArrayRef) = match column {
+            Column::Text(values) => (DataType::Utf8, Arc::new(StringArray::from(values.clone()))),
+            Column::Number(values) => (
+                DataType::Float64,
+                Arc::new(Float64Array::from(values.clone())),
+            ),
+        };
+        fields.push(Field::new(name, ty, true));
+        arrays.push(array);
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), None)?;
+    writer.write(&RecordBatch::try_new(schema, arrays)?)?;
+    writer.close()?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_quotes_what_needs_it() {
+        let columns = [
+            (
+                "a".to_string(),
+                Column::Text(vec![Some("x,\"y\"".into()), None]),
+            ),
+            ("b".to_string(), Column::Number(vec![Some(0.5), Some(3.0)])),
+        ];
+        assert_eq!(csv(&columns), "a,b\n\"x,\"\"y\"\"\",0.5\n,3\n");
+    }
+}
