@@ -1,5 +1,8 @@
 //! `climb init`.
 
+// A diagnostic is large, and made once.
+#![allow(clippy::result_large_err)]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -77,7 +80,8 @@ fn try_run(args: &Args) -> Result<(), Diagnostic> {
     let suggestion = suggest(survey.documents, survey.text_bytes);
     let yaml = starter(&args.file, &corpus, &target, &survey, &suggestion);
     write(args, &yaml)?;
-    report(args, &survey)
+    report(args, &survey);
+    Ok(())
 }
 
 /// A pattern as seen from the workflow's folder.
@@ -116,7 +120,7 @@ fn target(args: &Args, files: &[FoundFile]) -> Result<Vec<String>, Diagnostic> {
         let on_names = matching(pattern, files);
         // A path from here, as for the corpus: take off what the names lack.
         let full = std::path::absolute(pattern).unwrap_or_else(|_| pattern.into());
-        let root = files.first().and_then(|file| root_of(file));
+        let root = files.first().and_then(root_of);
         let below = root.and_then(|root| Some(full.strip_prefix(root).ok()?.to_path_buf()));
         let below = below.map(|path| path.display().to_string());
         match (on_names, below) {
@@ -222,7 +226,7 @@ fn write(args: &Args, yaml: &str) -> Result<(), Diagnostic> {
 }
 
 /// What was written, checked as `climb check` would.
-fn report(args: &Args, survey: &Survey) -> Result<(), Diagnostic> {
+fn report(args: &Args, survey: &Survey) {
     let registry = common::registry();
     let env = |name: &str| std::env::var(name).ok();
     let checked = load::check(&args.file, &[], &registry, &env);
@@ -241,5 +245,4 @@ fn report(args: &Args, survey: &Survey) -> Result<(), Diagnostic> {
         None => println!("Put that right, then: climb check {}", args.file.display()),
     }
     println!("Next: climb plan {0}, climb run {0}", args.file.display());
-    Ok(())
 }

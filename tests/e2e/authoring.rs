@@ -126,8 +126,8 @@ fn init_writes_a_workflow_that_checks() {
         &["; fine"],
     );
 
-    says(&workspace.climb(&args), 2, &["is there already", "--force"]);
     workspace.write("workflow.yaml", "my own");
+    says(&workspace.climb(&args), 2, &["is there already", "--force"]);
     assert_eq!(workspace.read("workflow.yaml"), "my own");
     let forced: Vec<&str> = args.iter().copied().chain(["--force"]).collect();
     says(&workspace.climb(&forced), 0, &["; fine"]);
