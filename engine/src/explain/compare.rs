@@ -11,13 +11,16 @@ use super::{Cause, Difference, Reason, SourceChanges};
 use crate::graph::{Node, NodeId, Select, Source, Wire};
 use crate::tracker::{Task, TaskId, Tracker};
 
+/// An artifact that was, if it was, and the one in its place.
+type Change = (Option<Digest>, Digest);
+
 /// Explains the tasks of a workflow that was walked as far as the cache knows.
 pub struct Explainer<'a> {
     tracker: &'a Tracker<'a>,
     history: &'a History<'a>,
     by_name: HashMap<&'a str, TaskId>,
     /// Roots that were found before, by the two digests (old, new).
-    known: RefCell<HashMap<(Option<Digest>, Digest), Vec<Cause>>>,
+    known: RefCell<HashMap<Change, Vec<Cause>>>,
 }
 
 impl<'a> Explainer<'a> {
