@@ -116,9 +116,11 @@ fn print_stages(stages: &[StageComparison]) {
             println!("  {:<width$}    {why}", "");
         }
     }
-    match stages.len() - same {
-        0 => println!("  all {same} have the same artifacts"),
-        _ => println!("  the other {same} have the same artifacts"),
+    match (stages.len() - same, same) {
+        (0, _) => println!("  all have the same artifacts"),
+        (_, 0) => {}
+        (_, 1) => println!("  the other one has the same artifacts"),
+        (_, _) => println!("  the other {same} have the same artifacts"),
     }
 }
 

@@ -83,10 +83,8 @@ pub fn read(cache: &Path, id: &str) -> Option<RunInfo> {
     let mut end = None;
     for stamped in &events {
         match &stamped.event {
-            Event::TaskCached { key, cost, .. } => {
-                if !ran.contains(key) && info.done.insert(*key) {
-                    info.summary.saved_seconds += cost.wall_seconds;
-                }
+            Event::TaskCached { key, cost, .. } if !ran.contains(key) && info.done.insert(*key) => {
+                info.summary.saved_seconds += cost.wall_seconds;
             }
             Event::TaskStarted { key, .. } => _ = info.begun.insert(*key),
             Event::TaskFinished { key, .. } => {

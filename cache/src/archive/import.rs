@@ -335,5 +335,5 @@ fn free_bytes(path: &Path) -> u64 {
     if code != 0 {
         return u64::MAX;
     }
-    stats.f_bavail as u64 * stats.f_frsize as u64
+    stats.f_bavail.saturating_mul(stats.f_frsize)
 }
