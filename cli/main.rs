@@ -1,5 +1,6 @@
 //! The `climb` command line: one file a subcommand. Everything drawn or printed is drawn here.
 
+mod bench;
 mod common;
 mod diagnostics;
 mod graph;
@@ -42,6 +43,7 @@ enum Command {
     Status(status::Args),
     Log(log::Args),
     Graph(graph::Args),
+    Bench(bench::Args),
     #[command(hide = true)]
     Task(task::Args),
 }
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
         Command::Graph(args) => graph::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Task(args) => task::run(args),
     };
     ExitCode::from(code)
