@@ -1,5 +1,6 @@
 //! The binary run as people run it: real files, real sled, real libtorch, real XGBoost.
 
+mod bench;
 mod caching;
 mod commands;
 mod determinism;

@@ -69,12 +69,12 @@ impl Report {
     }
 
     /// Why the predictor should not be trusted, where it ranks runs left out no better than
-    /// chance would one time in twenty.
+    /// chance would one time in fifty (stricter than usual, as settings are chosen on the same runs).
     pub fn doubt(&self) -> Option<String> {
         if self.runs < FEWEST {
             return None;
         }
-        let chance = 1.645 / ((self.runs - 1) as f64).sqrt();
+        let chance = 2.054 / ((self.runs - 1) as f64).sqrt();
         let said = match self.spearman {
             Some(spearman) if spearman > chance => return None,
             Some(spearman) => format!("Spearman {spearman:+.2}; chance alone reaches {chance:.2}"),

@@ -93,7 +93,7 @@ fn the_order_of_runs_changes_no_byte() {
     let mut runs = runs(20);
     let bytes = |runs: &[Scored]| {
         let dir = tempfile::tempdir().unwrap();
-        Predictor::fit(runs, &FitParams::default())
+        Predictor::fit(runs, &with(Kind::Ensemble))
             .unwrap()
             .save(dir.path())
             .unwrap();

@@ -97,13 +97,9 @@ impl Bounds {
         if weights.iter().enumerate().all(|(i, w)| fits(w, i)) {
             return;
         }
-        let used = |i: usize, w: f64| w > 0.0 || self.low[i] > 0.0;
-        let room: f64 = weights
-            .iter()
-            .enumerate()
-            .filter(|(i, w)| used(*i, **w))
-            .map(|(i, _)| self.high[i])
-            .sum();
+        // What can be reached by scaling: a weight of 0 stays at its minimum.
+        let reach = |(i, w): (usize, &f64)| if *w > 0.0 { self.high[i] } else { self.low[i] };
+        let room: f64 = weights.iter().enumerate().map(reach).sum();
         if room < 1.0 {
             // The clusters in use cannot carry it all.
             weights.iter_mut().for_each(|w| *w += 1e-3 * sum);
