@@ -1,5 +1,6 @@
 //! The `climb` command line: one file a subcommand. Everything drawn or printed is drawn here.
 
+mod bench;
 mod cache;
 mod check;
 mod common;
@@ -73,6 +74,7 @@ enum Command {
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Bench(bench::Args),
     #[command(hide = true)]
     Task(task::Args),
 }
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Task(args) => task::run(args),
     };
     ExitCode::from(code)

@@ -22,9 +22,9 @@ pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> 
 
 impl Stage for Fit {
     const KIND: &'static str = "fit";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str =
-        "Fits boosted trees from mixtures to scores on all runs so far (CLIMB section 3.3).";
+        "Fits a predictor from mixtures to scores on all runs so far (CLIMB section 3.3).";
     type Params = FitParams;
 
     fn inputs() -> Vec<InputPort> {
@@ -41,7 +41,7 @@ impl Stage for Fit {
             name: "predictor",
             ty: "predictor",
             items: None,
-            doc: "The trees, and report.json with their cross-validation.",
+            doc: "The predictor, and report.json with its cross-validation.",
         }]
     }
 
@@ -49,8 +49,18 @@ impl Stage for Fit {
         let scored = read_scored(cx, "scored")?;
         let predictor = Predictor::fit(&scored, params)?;
         cx.total("runs", scored.len() as f64);
-        if let Some(spearman) = predictor.report.spearman {
-            cx.total("cv_spearman", spearman);
+        let report = &predictor.report;
+        for (name, value) in [
+            ("cv_spearman", report.spearman),
+            ("cv_r2", report.r2),
+            ("cv_coverage90", report.coverage90),
+        ] {
+            if let Some(value) = value {
+                cx.total(name, value);
+            }
+        }
+        if let Some(doubt) = report.doubt() {
+            cx.warn(doubt);
         }
         predictor.save(&cx.output("predictor"))
     }

@@ -2,6 +2,7 @@
 //! storage.
 
 pub mod baselines;
+pub mod bench;
 pub mod confirm;
 pub mod corpus;
 pub mod device;

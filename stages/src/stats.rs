@@ -23,8 +23,8 @@ pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
         .zip(&b)
         .map(|(x, y)| (x - mean_a) * (y - mean_b))
         .sum();
-    let norm = |r: &[f64], m: f64| r.iter().map(|x| (x - m).powi(2)).sum::<f64>().sqrt();
-    let norms = norm(&a, mean_a) * norm(&b, mean_b);
+    let squares = |r: &[f64], m: f64| r.iter().map(|x| (x - m).powi(2)).sum::<f64>();
+    let norms = (squares(&a, mean_a) * squares(&b, mean_b)).sqrt();
     (norms > 0.0).then(|| product / norms)
 }
 

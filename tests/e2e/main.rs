@@ -1,6 +1,7 @@
 //! The binary run as people run it: real files, real sled, real libtorch, real XGBoost.
 
 mod authoring;
+mod bench;
 mod broken;
 mod cache_commands;
 mod caching;

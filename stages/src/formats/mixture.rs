@@ -92,6 +92,17 @@ pub struct Selection {
     /// Those pairs: (predicted, observed).
     #[serde(default)]
     pub last_iteration: Vec<(f64, f64)>,
+    /// Mixtures that none other beats in all metrics asked for; best in the first one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pareto: Vec<Compromise>,
+}
+
+/// A mixture on the Pareto front.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compromise {
+    pub weights: Vec<f64>,
+    /// By metric.
+    pub predicted: BTreeMap<String, f64>,
 }
 
 /// Real training of the chosen mixture beside the baselines (`confirmation`).

@@ -1,10 +1,13 @@
 //! `sample`: mixtures to try. CLIMB section 3.2 and algorithm 1: at first from a Dirichlet around
-//! the clusters' token shares; later among the best that the predictor sees.
+//! the clusters' token shares; later those that the predictor makes worth trying.
 
+pub mod acquire;
+pub mod bounds;
 pub mod pool;
 pub mod prior;
+pub mod propose;
+pub mod strategy;
 
-use anyhow::ensure;
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{Arity, InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
@@ -12,11 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::fit::read_scored;
 use crate::formats::clustering::Clusters;
-use crate::formats::mixture::Mixture;
 use crate::formats::{read_json, write_json};
 use crate::predictor::Predictor;
+pub use acquire::Acquisition;
 pub use pool::Pool;
 pub use prior::{Prior, PriorParams};
+pub use propose::propose;
+pub use strategy::Strategy;
 
 /// Parameters of `sample`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -25,17 +30,25 @@ pub struct SampleParams {
     /// Mixtures to make. Asking for more keeps the first ones.
     #[schemars(range(min = 1))]
     pub count: usize,
+    /// How the search spends its runs: `climb`, or a strategy to compare it with. Give `select` the
+    /// same.
+    pub strategy: Strategy,
     /// Where mixtures come from.
     pub prior: PriorParams,
+    /// With a predictor: how mixtures are chosen.
+    pub acquisition: Acquisition,
     /// With a predictor: how many candidates it ranks.
     #[schemars(range(min = 1))]
     pub candidates: usize,
-    /// With a predictor: mixtures are taken among this many of its best.
+    /// With `acquisition: top`: mixtures are taken among this many of the best predicted.
     #[schemars(range(min = 1))]
     pub top: usize,
     /// With a predictor: the share of mixtures drawn from the prior all the same.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub explore: f64,
+    /// With a predictor: two mixtures of a batch differ in at least this share of their tokens.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub diversity: f64,
     /// Of every random choice.
     pub seed: u64,
 }
@@ -44,10 +57,13 @@ impl Default for SampleParams {
     fn default() -> SampleParams {
         SampleParams {
             count: 64,
+            strategy: Strategy::default(),
+            acquisition: Acquisition::default(),
             prior: PriorParams::default(),
-            candidates: 20_000,
+            candidates: 8000,
             top: 400,
-            explore: 0.25,
+            explore: 0.1,
+            diversity: 0.02,
             seed: 1,
         }
     }
@@ -76,9 +92,9 @@ pub struct Sample;
 
 impl Stage for Sample {
     const KIND: &'static str = "sample";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str =
-        "Draws mixtures: from a Dirichlet, or among the predictor's best (CLIMB algorithm 1).";
+        "Draws mixtures: from a Dirichlet, or as the predictor advises (CLIMB algorithm 1).";
     type Params = SampleParams;
 
     fn inputs() -> Vec<InputPort> {
@@ -122,16 +138,18 @@ impl Stage for Sample {
     }
 
     fn list_size(params: &SampleParams) -> Option<usize> {
-        Some(params.count)
+        match params.strategy {
+            Strategy::Natural | Strategy::Uniform => None,
+            _ => Some(params.count),
+        }
     }
 
     fn run(params: &SampleParams, cx: &TaskContext) -> anyhow::Result<()> {
         let clusters: Clusters = read_json(cx.input("clusters")?)?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
-        let (mixtures, predictions) = match cx.optional("predictor") {
-            None => (first(&prior, params)?, Predictions::default()),
-            Some(folder) => later(&prior, params, &Predictor::load(folder)?, cx)?,
-        };
+        let scored = read_scored(cx, "scored")?;
+        let predictor = cx.optional("predictor").map(Predictor::load).transpose()?;
+        let (mixtures, predictions) = propose(&prior, params, predictor.as_ref(), &scored)?;
         let folder = cx.output_folder("mixtures")?;
         for (i, mixture) in mixtures.iter().enumerate() {
             write_json(&folder.join(format!("{i:06}.json")), mixture)?;
@@ -140,95 +158,8 @@ impl Stage for Sample {
     }
 }
 
-/// Draws tried before giving up on finding enough different mixtures.
-const PATIENCE: usize = 1000;
-
-/// The first iteration: the first `count` different draws.
-fn first(prior: &Prior, params: &SampleParams) -> anyhow::Result<Vec<Mixture>> {
-    let mut mixtures: Vec<Mixture> = Vec::new();
-    for i in 0..params.count + PATIENCE {
-        if mixtures.len() == params.count {
-            break;
-        }
-        let mixture = prior.draw("prior", i)?;
-        if !mixtures.contains(&mixture) {
-            mixtures.push(mixture);
-        }
-    }
-    enough(mixtures, params.count)
-}
-
-fn enough(mixtures: Vec<Mixture>, count: usize) -> anyhow::Result<Vec<Mixture>> {
-    ensure!(
-        mixtures.len() == count,
-        "{count} different mixtures were wanted, but only {} were found: ask for fewer, or loosen \
-         `prior` (with one cluster there is only one mixture)",
-        mixtures.len()
-    );
-    Ok(mixtures)
-}
-
-/// A later iteration: the predictor's best, then others among its top at even distances in rank,
-/// and now and then one from the prior.
-fn later(
-    prior: &Prior,
-    params: &SampleParams,
-    predictor: &Predictor,
-    cx: &TaskContext,
-) -> anyhow::Result<(Vec<Mixture>, Predictions)> {
-    let scored = read_scored(cx, "scored")?;
-    let pool = Pool::draw(prior, predictor, &scored, params.candidates)?;
-    let tried: Vec<&Mixture> = scored.iter().map(|run| &run.mixture).collect();
-    let is_tried = |mixture: &Mixture| tried.iter().any(|t| t.weights == mixture.weights);
-    let top = params.top.min(pool.ranked.len());
-    let (mut mixtures, mut ranks, mut draws) = (Vec::<Mixture>::new(), ranks(top), 0);
-    let mut failures = 0;
-    while mixtures.len() < params.count && failures < PATIENCE {
-        // The explorers are spread evenly, from the last of each group on, so that asking for
-        // more keeps the first ones.
-        let n = (mixtures.len() + 1) as f64;
-        let explores = (n * params.explore).floor() > ((n - 1.0) * params.explore).floor();
-        let mixture = match (!explores).then(|| ranks.next()).flatten() {
-            Some(rank) => pool.ranked[rank].0.clone(),
-            None => {
-                draws += 1;
-                prior.draw(&pool.stream, draws)?
-            }
-        };
-        if is_tried(&mixture) || mixtures.contains(&mixture) {
-            failures += 1;
-        } else {
-            mixtures.push(mixture);
-        }
-    }
-    let mixtures = enough(mixtures, params.count)?;
-    let weights: Vec<Vec<f64>> = mixtures.iter().map(|m| m.weights.clone()).collect();
-    let predicted = predictor.predict(&weights)?;
-    let predictions = weights
-        .into_iter()
-        .zip(predicted)
-        .map(|(weights, predicted)| Prediction { weights, predicted })
-        .collect();
-    Ok((mixtures, Predictions { predictions }))
-}
-
-/// 0, then the ranks below `top` in van der Corput's order: any number of first ones is spread
-/// evenly.
-fn ranks(top: usize) -> impl Iterator<Item = usize> {
-    let bits = usize::BITS - top.max(1).next_power_of_two().leading_zeros() - 1;
-    (0..top.max(1).next_power_of_two())
-        .map(move |i| {
-            if bits == 0 {
-                0
-            } else {
-                i.reverse_bits() >> (usize::BITS - bits)
-            }
-        })
-        .filter(move |&rank| rank < top)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::formats::clustering::ClusterSummary;
 
@@ -296,12 +227,5 @@ mod tests {
         assert_eq!(mixtures(&with(1), &[1.0]).unwrap().len(), 1);
         let error = mixtures(&with(2), &[1.0]).unwrap_err().to_string();
         assert!(error.contains("only 1 were found"), "{error}");
-    }
-
-    #[test]
-    fn ranks_are_spread_from_the_start() {
-        assert_eq!(ranks(8).collect::<Vec<_>>(), [0, 4, 2, 6, 1, 5, 3, 7]);
-        assert_eq!(ranks(5).collect::<Vec<_>>(), [0, 4, 2, 1, 3]);
-        assert_eq!(ranks(1).collect::<Vec<_>>(), [0]);
     }
 }

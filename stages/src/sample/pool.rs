@@ -1,4 +1,4 @@
-//! Candidates ranked by the predictor.
+//! Candidate mixtures, ranked by what is thought of them.
 
 use super::Prior;
 use crate::formats::mixture::{Direction, Mixture, Scored};
@@ -6,42 +6,88 @@ use crate::predictor::Predictor;
 
 /// Half of the candidates are drawn near this many of the best runs.
 const NEAR: usize = 5;
+/// Refinement: rounds, each of this share of the candidates, near this many of the best so far.
+const ROUNDS: usize = 4;
+const ROUND_SHARE: usize = 10;
+const REFINED: usize = 10;
+/// Strengths of the Dirichlet in refinement.
+const STRENGTHS: (f64, f64) = (30.0, 3000.0);
+
+/// Where candidates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The prior alone, as in RegMix.
+    Prior,
+    /// Half the prior, half near the best runs.
+    BestRuns,
+    /// That, then in rounds near the best candidates so far.
+    Refined,
+}
 
 pub struct Pool {
-    /// (mixture, predicted score), best first.
+    /// (mixture, its worth), best first; the more the better, whatever the score's direction.
     pub ranked: Vec<(Mixture, f64)>,
     /// The name of this pool's random streams: another predictor, other draws.
     pub stream: String,
 }
 
 impl Pool {
-    /// Draws candidates from the prior and around the best runs so far, and ranks them.
+    /// Draws candidates and ranks them by their worth.
     pub fn draw(
         prior: &Prior,
         predictor: &Predictor,
         scored: &[Scored],
         candidates: usize,
+        from: From,
+        worth: impl Fn(&[Vec<f64>]) -> anyhow::Result<Vec<f64>>,
     ) -> anyhow::Result<Pool> {
         let stream = stream(predictor, scored);
-        let direction = predictor.report.direction;
-        let best = best_runs(scored, direction);
+        let best = match from {
+            From::Prior => Vec::new(),
+            From::BestRuns | From::Refined => best_runs(scored, predictor.report.direction),
+        };
         let mut mixtures = Vec::with_capacity(candidates);
         for i in 0..candidates {
-            let mixture = match best.get(i / 2 % NEAR.max(1)).filter(|_| i % 2 == 1) {
+            let mixture = match best.get(i / 2 % NEAR).filter(|_| i % 2 == 1) {
                 Some(run) => prior.draw_near(&run.mixture.weights, &format!("near {stream}"), i)?,
                 None => prior.draw(&format!("pool {stream}"), i)?,
             };
             mixtures.push(mixture);
         }
+        let mut pool = Pool {
+            ranked: Vec::new(),
+            stream,
+        };
+        pool.add(mixtures, &worth)?;
+        if from == From::Refined {
+            for round in 0..ROUNDS {
+                let top: Vec<Mixture> = pool
+                    .ranked
+                    .iter()
+                    .take(REFINED)
+                    .map(|r| r.0.clone())
+                    .collect();
+                let name = format!("refine {round} {}", pool.stream);
+                let drawn = (0..candidates.div_ceil(ROUND_SHARE))
+                    .map(|i| prior.draw_within(&top[i % top.len()].weights, STRENGTHS, &name, i))
+                    .collect::<anyhow::Result<_>>()?;
+                pool.add(drawn, &worth)?;
+            }
+        }
+        Ok(pool)
+    }
+
+    fn add(
+        &mut self,
+        mixtures: Vec<Mixture>,
+        worth: &impl Fn(&[Vec<f64>]) -> anyhow::Result<Vec<f64>>,
+    ) -> anyhow::Result<()> {
         let weights: Vec<Vec<f64>> = mixtures.iter().map(|m| m.weights.clone()).collect();
-        let predicted = predictor.predict(&weights)?;
-        let mut ranked: Vec<(Mixture, f64)> = mixtures.into_iter().zip(predicted).collect();
-        // Stable: equal predictions, which trees give often, stay in the order drawn.
-        ranked.sort_by(|a, b| match direction {
-            Direction::LowerIsBetter => a.1.total_cmp(&b.1),
-            Direction::HigherIsBetter => b.1.total_cmp(&a.1),
-        });
-        Ok(Pool { ranked, stream })
+        self.ranked
+            .extend(mixtures.into_iter().zip(worth(&weights)?));
+        // Stable: equal ones, which trees give often, stay in the order drawn.
+        self.ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Ok(())
     }
 }
 

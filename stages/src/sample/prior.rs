@@ -8,6 +8,7 @@ use rand_distr::{Distribution, Gamma};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bounds::{Bounds, BoundsParams};
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Mixture;
 
@@ -38,6 +39,8 @@ pub struct PriorParams {
     pub min_weight: f64,
     /// Only the largest weights are kept, this many; 0: all.
     pub max_clusters: usize,
+    /// Limits on each cluster's weight.
+    pub bounds: BoundsParams,
 }
 
 impl Default for PriorParams {
@@ -48,13 +51,14 @@ impl Default for PriorParams {
             concentration: (0.2, 3.0),
             min_weight: 0.005,
             max_clusters: 0,
+            bounds: BoundsParams::default(),
         }
     }
 }
 
 impl PriorParams {
     pub fn problems(&self, field: &str) -> Vec<ParamProblem> {
-        let mut problems = Vec::new();
+        let mut problems = self.bounds.problems(&format!("{field}.bounds"));
         let (low, high) = self.concentration;
         if !(low > 0.0 && high >= low && high.is_finite()) {
             let message =
@@ -77,6 +81,9 @@ pub struct Prior {
     params: PriorParams,
     /// Sums to the number of clusters.
     center: Vec<f64>,
+    /// Token shares.
+    pub shares: Vec<f64>,
+    bounds: Bounds,
     seed: u64,
 }
 
@@ -102,6 +109,8 @@ impl Prior {
         Ok(Prior {
             params: params.clone(),
             center,
+            shares: clusters.clusters.iter().map(|c| c.share).collect(),
+            bounds: Bounds::new(clusters, &params.bounds)?,
             seed,
         })
     }
@@ -111,7 +120,7 @@ impl Prior {
         self.center.len()
     }
 
-    fn rng(&self, stream: &str, i: usize) -> ChaCha8Rng {
+    pub fn rng(&self, stream: &str, i: usize) -> ChaCha8Rng {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed.to_le_bytes());
         hasher.update(stream.as_bytes());
@@ -131,15 +140,26 @@ impl Prior {
 
     /// Draw `i` near a mixture: a Dirichlet centred on it, with a little weight everywhere.
     pub fn draw_near(&self, center: &[f64], stream: &str, i: usize) -> anyhow::Result<Mixture> {
+        self.draw_within(center, (10.0, 200.0), stream, i)
+    }
+
+    /// The same with the Dirichlet's strength between two numbers (log-uniformly): from wide to
+    /// narrow.
+    pub fn draw_within(
+        &self,
+        center: &[f64],
+        (wide, narrow): (f64, f64),
+        stream: &str,
+        i: usize,
+    ) -> anyhow::Result<Mixture> {
         let mut rng = self.rng(stream, i);
-        // From wide to narrow.
-        let strength = (10f64.ln() + rng.random::<f64>() * 20f64.ln()).exp();
+        let strength = (wide.ln() + rng.random::<f64>() * (narrow / wide).ln()).exp();
         let floor = 0.5 / center.len() as f64;
         let alphas: Vec<f64> = center.iter().map(|w| w * strength + floor).collect();
         self.finish(dirichlet(&alphas, &mut rng))
     }
 
-    /// Applies the sparsity rules.
+    /// Applies the sparsity rules, then the bounds.
     fn finish(&self, mut weights: Vec<f64>) -> anyhow::Result<Mixture> {
         let largest = weights.iter().copied().fold(0.0, f64::max);
         let mut order: Vec<usize> = (0..weights.len()).collect();
@@ -153,6 +173,12 @@ impl Prior {
                 weights[i] = 0.0;
             }
         }
+        self.hold(weights)
+    }
+
+    /// Holds weights within the bounds.
+    pub fn hold(&self, mut weights: Vec<f64>) -> anyhow::Result<Mixture> {
+        self.bounds.hold(&mut weights);
         Mixture::normalised(&weights)
     }
 }

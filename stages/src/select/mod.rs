@@ -1,6 +1,8 @@
 //! `select`: the search's answer. CLIMB algorithm 1, last line; the mean over the predictor's top
 //! candidates as in RegMix (arXiv 2407.01492, section 3.3).
 
+mod pareto;
+
 use anyhow::Context;
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{Arity, InputPort, OutputPort, ParamProblem, Params, Stage};
@@ -12,15 +14,19 @@ use crate::formats::clustering::Clusters;
 use crate::formats::mixture::{Mixture, Scored, Selection};
 use crate::formats::{read_json, write_json};
 use crate::predictor::Predictor;
-use crate::sample::pool::best_runs;
-use crate::sample::{Pool, Predictions, Prior, PriorParams};
+use crate::sample::acquire::worth;
+use crate::sample::pool::{From, best_runs};
+use crate::sample::{Pool, Predictions, Prior, PriorParams, Strategy};
 use crate::stats;
 
 /// Parameters of `select`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelectParams {
-    /// Candidates that the predictor ranks: half from the prior, half near the best runs.
+    /// How the answer is found; the same as in `sample`.
+    pub strategy: Strategy,
+    /// Candidates that the predictor ranks: from the prior, near the best runs, and then near the
+    /// best candidates.
     #[schemars(range(min = 1))]
     pub candidates: usize,
     /// The answer is the mean of this many of its best.
@@ -28,6 +34,9 @@ pub struct SelectParams {
     pub top: usize,
     /// Where candidates come from.
     pub prior: PriorParams,
+    /// Metrics to weigh against each other, two or more: the selection then lists the mixtures that
+    /// none other beats in all of them, e.g. `[loss/readme, loss/code]`.
+    pub pareto: Vec<String>,
     /// Of every random choice.
     pub seed: u64,
 }
@@ -35,9 +44,11 @@ pub struct SelectParams {
 impl Default for SelectParams {
     fn default() -> SelectParams {
         SelectParams {
-            candidates: 50_000,
+            strategy: Strategy::default(),
+            candidates: 10_000,
             top: 100,
             prior: PriorParams::default(),
+            pareto: Vec::new(),
             seed: 1,
         }
     }
@@ -45,7 +56,14 @@ impl Default for SelectParams {
 
 impl Params for SelectParams {
     fn problems(&self) -> Vec<ParamProblem> {
-        self.prior.problems("prior")
+        let mut problems = self.prior.problems("prior");
+        if self.pareto.len() == 1 {
+            problems.push(ParamProblem::new(
+                "pareto",
+                "one metric has nothing to be weighed against: name two or more",
+            ));
+        }
+        problems
     }
 }
 
@@ -54,7 +72,7 @@ pub struct Select;
 
 impl Stage for Select {
     const KIND: &'static str = "select";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "The best mixture by the predictor, and the best observed one \
                                (CLIMB algorithm 1).";
     type Params = SelectParams;
@@ -114,8 +132,7 @@ impl Stage for Select {
         let observed = best_runs(&scored, direction).into_iter().next().cloned();
         let observed = observed.context("there is no scored run to choose from: wire `scored`")?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
-        let pool = Pool::draw(&prior, &predictor, &scored, params.candidates)?;
-        let chosen = mean(&pool, params.top)?;
+        let chosen = choose(params, &prior, &predictor, &scored)?;
         let predicted = predictor.predict(std::slice::from_ref(&chosen.weights))?[0];
         let predictions = match cx.optional("predictions") {
             Some(path) => read_json(path)?,
@@ -131,10 +148,37 @@ impl Stage for Select {
             runs: scored.len(),
             last_iteration_spearman: stats::spearman(&before, &after),
             last_iteration,
+            pareto: pareto::front(params, &prior, &scored)?,
         };
         write_json(&cx.output("selection"), &selection)?;
         write_json(&cx.output("mixture"), &chosen)
     }
+}
+
+/// The search's answer.
+pub fn choose(
+    params: &SelectParams,
+    prior: &Prior,
+    predictor: &Predictor,
+    scored: &[Scored],
+) -> anyhow::Result<Mixture> {
+    if let Some(mixture) = params.strategy.fixed(prior) {
+        return mixture;
+    }
+    let from = match params.strategy {
+        Strategy::Regmix => From::Prior,
+        Strategy::Random | Strategy::Grid => {
+            let best = best_runs(scored, predictor.report.direction);
+            let best = best
+                .first()
+                .context("there is no scored run to choose from")?;
+            return Mixture::normalised(&best.mixture.weights);
+        }
+        _ => From::Refined,
+    };
+    let worth = |mixtures: &[Vec<f64>]| worth(predictor, mixtures);
+    let pool = Pool::draw(prior, predictor, scored, params.candidates, from, worth)?;
+    mean(&pool, params.top)
 }
 
 /// The mean of the pool's best, and of all that tie with the last of them.

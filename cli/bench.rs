@@ -1,0 +1,235 @@
+//! `climb bench search`.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+use climb_stages::bench::published::{self, Published, Target};
+use climb_stages::bench::quality::{self, Quality};
+use climb_stages::bench::regret::{self, Regret};
+use climb_stages::bench::simulator::{Family, Simulator};
+use climb_stages::predictor::Kind;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::common::FAILED;
+use crate::diagnostics;
+
+/// Measure the search on published proxy runs
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Search(SearchArgs),
+}
+
+/// How well predictors rank held-out runs, and how good a mixture each strategy finds
+///
+/// Reads a folder of published runs: train_mixture*.csv, train_*loss*.csv and the same for test,
+/// as RegMix has them. Without one it says so and leaves. No cluster and no GPU are needed: the
+/// strategies search a simulator fitted on the runs. docs/search.md explains the tables.
+///
+/// Examples:
+///   climb bench search --data ../shared/data/regmix --quick
+///   climb bench search --data ../shared/data/regmix \
+///     --peers '.deps/bench/bin/python benches/peers.py' --json search.json
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+struct SearchArgs {
+    /// The folder of published runs
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+
+    /// A small form, in well under a minute: fewer sizes, draws, seeds and simulators
+    #[arg(long)]
+    quick: bool,
+
+    /// Only this part
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+
+    /// Seeds of each strategy
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+
+    /// Proxy runs that a search may use; repeatable [default: 28 56 112]
+    #[arg(long = "budget", value_parser = clap::value_parser!(u64).range(14..))]
+    budgets: Vec<u64>,
+
+    /// A command that measures other libraries' predictors on the same draws
+    #[arg(long, value_name = "COMMAND")]
+    peers: Option<String>,
+
+    /// Also write all figures to a file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Predictor quality
+    Quality,
+    /// Regret of what each strategy finds
+    Regret,
+}
+
+pub fn run(args: Args) -> u8 {
+    let What::Search(args) = args.what;
+    if !published::is_there(&args.data) {
+        println!(
+            "skipped: there are no published runs in {} (train_mixture*.csv and so on)",
+            args.data.display()
+        );
+        return 0;
+    }
+    match search(&args) {
+        Ok(()) => 0,
+        Err(error) => {
+            diagnostics::error(&format!("{error:#}"));
+            FAILED
+        }
+    }
+}
+
+fn search(args: &SearchArgs) -> anyhow::Result<()> {
+    let data = published::read(&args.data)?;
+    let wanted = |part| args.part.is_none_or(|only| only == part);
+    let (mut qualities, mut predicted, mut regrets) = (Vec::new(), Vec::new(), Vec::new());
+    if wanted(Part::Quality) {
+        qualities = measure_quality(args, &data)?;
+        predicted = quality::predicted(&data, 112)?;
+        print_quality(&qualities);
+    }
+    if wanted(Part::Regret) {
+        regrets = measure_regret(args, &data)?;
+    }
+    if let Some(path) = &args.json {
+        let all = serde_json::json!({
+            "quality": qualities, "predicted": predicted, "regret": regrets,
+        });
+        std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn measure_quality(args: &SearchArgs, data: &Published) -> anyhow::Result<Vec<Quality>> {
+    let (sizes, draws): (&[usize], u64) = match args.quick {
+        true => (&[32, 64], 2),
+        false => (&[32, 64, 112, 256, 512], 10),
+    };
+    let peers = args
+        .peers
+        .as_ref()
+        .map(|command| start(command, args, sizes, draws));
+    let peers = peers.transpose()?;
+    let mut all = quality::measure(data, &Kind::ALL, sizes, draws)?;
+    if let Some(peers) = peers {
+        let output = peers.wait_with_output()?;
+        ensure!(
+            output.status.success(),
+            "the command of --peers failed: {}",
+            output.status
+        );
+        let theirs: Vec<Quality> = serde_json::from_slice(&output.stdout)
+            .context("the command of --peers did not print its figures as JSON")?;
+        all.extend(theirs);
+    }
+    Ok(all)
+}
+
+fn start(command: &str, args: &SearchArgs, sizes: &[usize], draws: u64) -> anyhow::Result<Child> {
+    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!("{command} \"$@\""))
+        .args(["peers", "--data"])
+        .arg(&args.data)
+        .args(["--sizes", &sizes.join(",")])
+        .args(["--draws", &draws.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{command}`"))
+}
+
+fn print_quality(all: &[Quality]) {
+    let mut sizes: Vec<usize> = all.iter().map(|q| q.runs).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mut names: Vec<&str> = Vec::new();
+    all.iter().for_each(|q| {
+        if !names.contains(&q.predictor.as_str()) {
+            names.push(&q.predictor);
+        }
+    });
+    for target in Target::ALL {
+        let heads = sizes.iter().map(|size| format!("{size} runs"));
+        let mut table = table("predictor", heads);
+        for name in &names {
+            let cell = |size: &usize| {
+                let fits = |q: &&Quality| {
+                    q.predictor == *name && q.runs == *size && q.target == target.name()
+                };
+                all.iter().find(fits).map_or(String::new(), |q| {
+                    let coverage = q.coverage90.map_or(String::new(), |c| format!(" {c:.2}"));
+                    format!("{:.3} {:.3}{coverage}", q.spearman, q.r2)
+                })
+            };
+            table.add_row(std::iter::once(name.to_string()).chain(sizes.iter().map(cell)));
+        }
+        println!(
+            "Held-out loss, {}: Spearman, R2 and coverage of 90 % intervals\n{table}\n",
+            target.name()
+        );
+    }
+}
+
+fn measure_regret(args: &SearchArgs, data: &Published) -> anyhow::Result<Vec<Regret>> {
+    let mut budgets: Vec<usize> = args.budgets.iter().map(|b| *b as usize).collect();
+    if budgets.is_empty() {
+        budgets = if args.quick {
+            vec![28]
+        } else {
+            vec![28, 56, 112]
+        };
+    }
+    let (families, seeds, mut contestants) = match args.quick {
+        true => (&Family::ALL[2..], args.seeds.min(3), regret::contestants()),
+        false => (&Family::ALL[..], args.seeds, regret::contestants()),
+    };
+    if args.quick {
+        contestants.retain(|c| ["climb", "regmix", "random"].contains(&c.name));
+    }
+    let mut all = Vec::new();
+    for &family in families {
+        let simulator = Simulator::fit(data, family)?;
+        let lines = regret::measure(data, &simulator, &contestants, &budgets, seeds)?;
+        let heads = budgets.iter().map(|budget| format!("{budget} runs"));
+        let mut table = table("strategy", heads);
+        for contestant in &contestants {
+            let of_it = lines.iter().filter(|l| l.strategy == contestant.name);
+            let cells = of_it.map(|l| format!("{:.4} ±{:.4}", l.regret, l.interval));
+            table.add_row(std::iter::once(contestant.name.to_string()).chain(cells));
+        }
+        println!(
+            "Regret in nats, simulator `{}`, noise {:.4}, {seeds} seeds (mean ±95 %)\n{table}\n",
+            family.name(),
+            simulator.noise
+        );
+        all.extend(lines);
+    }
+    Ok(all)
+}
+
+fn table(first: &str, heads: impl Iterator<Item = String>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(std::iter::once(first.to_string()).chain(heads));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

@@ -1,0 +1,152 @@
+//! How well predictors trained on few runs rank the held-out ones.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::published::{Published, Target};
+use crate::formats::mixture::{Direction, Mixture, Scored};
+use crate::predictor::{FitParams, Kind, Predictor};
+use crate::stats;
+
+/// One line of the table: means over draws.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    pub predictor: String,
+    pub target: String,
+    /// Training runs.
+    pub runs: usize,
+    pub spearman: f64,
+    pub r2: f64,
+    /// Share of held-out scores within the 90 % interval; peers do not tell.
+    pub coverage90: Option<f64>,
+}
+
+/// Held-out scores beside what was predicted for them, for the plot.
+#[derive(Clone, Debug, Serialize)]
+pub struct Predicted {
+    pub target: String,
+    pub predicted: Vec<f64>,
+    pub spread: Vec<f64>,
+    pub observed: Vec<f64>,
+}
+
+/// `count` of `rows` runs, draw `draw`: a shuffle by Knuth's generator, simple enough for
+/// benches/peers.py to make the very same one.
+pub fn draw(rows: usize, count: usize, draw: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows).collect();
+    let mut state = draw;
+    for i in (1..rows).rev() {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        order.swap(i, ((state >> 33) % (i as u64 + 1)) as usize);
+    }
+    order.truncate(count);
+    order
+}
+
+pub fn scored(mixtures: &[Vec<f64>], scores: &[f64], rows: &[usize]) -> Vec<Scored> {
+    rows.iter()
+        .map(|&row| Scored {
+            mixture: Mixture {
+                weights: mixtures[row].clone(),
+                seed: None,
+            },
+            score: scores[row],
+            direction: Direction::LowerIsBetter,
+            metrics: Default::default(),
+        })
+        .collect()
+}
+
+/// Every predictor at every size.
+pub fn measure(
+    data: &Published,
+    kinds: &[Kind],
+    sizes: &[usize],
+    draws: u64,
+) -> anyhow::Result<Vec<Quality>> {
+    let mut cells = Vec::new();
+    for target in Target::ALL {
+        for &size in sizes {
+            cells.extend(kinds.iter().map(|&kind| (target, size, kind)));
+        }
+    }
+    cells
+        .into_par_iter()
+        .map(|(target, size, kind)| cell(data, target, size, kind, draws))
+        .collect()
+}
+
+fn cell(
+    data: &Published,
+    target: Target,
+    size: usize,
+    kind: Kind,
+    draws: u64,
+) -> anyhow::Result<Quality> {
+    let (train, test) = (data.train.scores(target)?, data.test.scores(target)?);
+    let params = FitParams {
+        predictor: kind,
+        ..Default::default()
+    };
+    // All of them can be drawn in one way only.
+    let draws = if size >= train.len() { 1 } else { draws };
+    let measured = (0..draws)
+        .into_par_iter()
+        .map(|n| {
+            let rows = draw(train.len(), size, n);
+            let runs = scored(&data.train.mixtures, &train, &rows);
+            let predictor = Predictor::fit(&runs, &params)?;
+            let belief = predictor.believe(&data.test.mixtures)?;
+            let noise = predictor.report.noise;
+            let inside = belief.mean.iter().zip(&belief.spread).zip(&test);
+            let inside = inside.filter(|((m, s), y)| {
+                (*m - *y).abs() <= 1.644_853_627 * (*s * *s + noise * noise).sqrt()
+            });
+            let coverage = inside.count() as f64 / test.len() as f64;
+            let spearman = stats::spearman(&belief.mean, &test).unwrap_or(0.0);
+            Ok((spearman, r2(&belief.mean, &test), coverage))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mean = |value: fn(&(f64, f64, f64)) -> f64| {
+        stats::mean(&measured.iter().map(value).collect::<Vec<_>>())
+    };
+    Ok(Quality {
+        predictor: kind.name().into(),
+        target: target.name().into(),
+        runs: size,
+        spearman: mean(|m| m.0),
+        r2: mean(|m| m.1),
+        coverage90: Some(mean(|m| m.2)),
+    })
+}
+
+/// The default predictor's view of the held-out runs after `size` runs.
+pub fn predicted(data: &Published, size: usize) -> anyhow::Result<Vec<Predicted>> {
+    let one = |target: Target| {
+        let (train, test) = (data.train.scores(target)?, data.test.scores(target)?);
+        let rows = draw(train.len(), size, 0);
+        let runs = scored(&data.train.mixtures, &train, &rows);
+        let predictor = Predictor::fit(&runs, &FitParams::default())?;
+        let belief = predictor.believe(&data.test.mixtures)?;
+        Ok(Predicted {
+            target: target.name().into(),
+            predicted: belief.mean,
+            spread: belief.spread,
+            observed: test,
+        })
+    };
+    Target::ALL.into_iter().map(one).collect()
+}
+
+fn r2(predicted: &[f64], observed: &[f64]) -> f64 {
+    let center = stats::mean(observed);
+    let off: f64 = predicted
+        .iter()
+        .zip(observed)
+        .map(|(p, y)| (p - y).powi(2))
+        .sum();
+    let all: f64 = observed.iter().map(|y| (y - center).powi(2)).sum();
+    1.0 - off / all
+}

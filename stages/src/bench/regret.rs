@@ -1,0 +1,209 @@
+//! How much worse than the best there is a mixture is that a search returns.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::published::Published;
+use super::simulator::Simulator;
+use crate::formats::clustering::{ClusterSummary, Clusters};
+use crate::formats::mixture::Scored;
+use crate::predictor::{FitParams, Kind, Predictor};
+use crate::sample::pool::From;
+use crate::sample::{Acquisition, Pool, Prior, PriorParams, SampleParams, Strategy, propose};
+use crate::select::{SelectParams, choose};
+use crate::stats;
+
+/// A way to search.
+#[derive(Clone, Debug)]
+pub struct Contestant {
+    pub name: &'static str,
+    pub sample: SampleParams,
+    pub fit: FitParams,
+    pub select: SelectParams,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Regret {
+    pub simulator: String,
+    pub strategy: String,
+    /// Proxy runs.
+    pub budget: usize,
+    pub seeds: usize,
+    /// Mean over seeds, in nats.
+    pub regret: f64,
+    /// Half-width of the mean's 95 % confidence interval.
+    pub interval: f64,
+}
+
+/// `climb` with the defaults, and what it is compared with.
+pub fn contestants() -> Vec<Contestant> {
+    let with = |name, strategy, predictor, acquisition| Contestant {
+        name,
+        sample: SampleParams {
+            strategy,
+            acquisition,
+            ..Default::default()
+        },
+        fit: FitParams {
+            predictor,
+            ..Default::default()
+        },
+        select: SelectParams {
+            strategy,
+            ..Default::default()
+        },
+    };
+    use Acquisition::{ExpectedImprovement, Thompson, Top};
+    let mut paper = with("climb, paper", Strategy::Climb, Kind::Xgboost, Top);
+    paper.sample.explore = 0.25;
+    vec![
+        with("climb", Strategy::Climb, Kind::Gp, ExpectedImprovement),
+        with("climb, thompson", Strategy::Climb, Kind::Gp, Thompson),
+        with("climb, top", Strategy::Climb, Kind::Gp, Top),
+        paper,
+        with("regmix", Strategy::Regmix, Kind::Xgboost, Top),
+        with("regmix, gp", Strategy::Regmix, Kind::Gp, Top),
+        with("random", Strategy::Random, Kind::Linear, Top),
+        with("natural", Strategy::Natural, Kind::Linear, Top),
+        with("uniform", Strategy::Uniform, Kind::Linear, Top),
+    ]
+}
+
+/// Iterations of a budget: the paper's 4:2:1.
+fn iterations(budget: usize) -> [usize; 3] {
+    let last = budget / 7;
+    [budget - 3 * last, 2 * last, last]
+}
+
+/// Clusters whose shares are the training mixtures' mean.
+fn clusters(data: &Published) -> Clusters {
+    let mixtures = &data.train.mixtures;
+    let count = mixtures.first().map_or(0, Vec::len);
+    let share = |c: usize| mixtures.iter().map(|m| m[c]).sum::<f64>() / mixtures.len() as f64;
+    let summary = |id: usize| ClusterSummary {
+        id,
+        documents: 1,
+        tokens: (share(id) * 1e9) as u64,
+        share: share(id),
+        terms: Vec::new(),
+        typical: Vec::new(),
+        scores: Default::default(),
+        members: Vec::new(),
+    };
+    Clusters {
+        clusters: (0..count).map(summary).collect(),
+        dropped_tokens: 0,
+        dropped_documents: 0,
+    }
+}
+
+/// The weights that a search returns.
+fn search(
+    simulator: &Simulator,
+    clusters: &Clusters,
+    contestant: &Contestant,
+    budget: usize,
+    seed: u64,
+) -> anyhow::Result<Vec<f64>> {
+    let prior = Prior::new(clusters, &contestant.sample.prior, seed)?;
+    if let Some(fixed) = contestant.select.strategy.fixed(&prior) {
+        return Ok(fixed?.weights);
+    }
+    let fit = |scored: &[Scored]| Predictor::fit(scored, &contestant.fit);
+    let mut scored: Vec<Scored> = Vec::new();
+    let mut predictor = None;
+    for count in iterations(budget) {
+        let sample = SampleParams {
+            count,
+            seed,
+            ..contestant.sample.clone()
+        };
+        let (mixtures, _) = propose(&prior, &sample, predictor.as_ref(), &scored)?;
+        scored.extend(simulator.observe(mixtures, seed)?);
+        // One-shot strategies look at no predictor on the way.
+        if contestant.sample.strategy == Strategy::Climb {
+            predictor = Some(fit(&scored)?);
+        }
+    }
+    let predictor = match predictor {
+        Some(predictor) => predictor,
+        None => fit(&scored)?,
+    };
+    Ok(choose(&contestant.select, &prior, &predictor, &scored)?.weights)
+}
+
+/// The best loss that a long look at the truth itself finds.
+fn best_known(simulator: &Simulator, clusters: &Clusters) -> anyhow::Result<f64> {
+    let prior = Prior::new(clusters, &PriorParams::default(), 1)?;
+    let worth = |mixtures: &[Vec<f64>]| -> anyhow::Result<Vec<f64>> {
+        Ok(simulator.truth(mixtures)?.into_iter().map(|t| -t).collect())
+    };
+    let (mut known, mut best) = (simulator.known.clone(), f64::INFINITY);
+    // Only names the random streams: candidates are ranked by the truth.
+    let params = FitParams {
+        predictor: Kind::Linear,
+        ..Default::default()
+    };
+    for _ in 0..5 {
+        let predictor = Predictor::fit(&known, &params)?;
+        let pool = Pool::draw(&prior, &predictor, &known, 4000, From::Refined, worth)?;
+        let (mixture, value) = pool.ranked[0].clone();
+        best = best.min(-value);
+        known.push(Scored {
+            mixture,
+            score: -value,
+            ..known[0].clone()
+        });
+    }
+    Ok(best)
+}
+
+/// Every contestant at every budget on one simulator.
+pub fn measure(
+    data: &Published,
+    simulator: &Simulator,
+    contestants: &[Contestant],
+    budgets: &[usize],
+    seeds: u64,
+) -> anyhow::Result<Vec<Regret>> {
+    let clusters = clusters(data);
+    let mut cells = Vec::new();
+    for (c, contestant) in contestants.iter().enumerate() {
+        for &budget in budgets {
+            // A fixed mixture is the same for all seeds.
+            let fixed = matches!(
+                contestant.sample.strategy,
+                Strategy::Natural | Strategy::Uniform
+            );
+            let seeds = if fixed { 1 } else { seeds };
+            cells.extend((0..seeds).map(|seed| (c, budget, seed)));
+        }
+    }
+    let losses = cells
+        .into_par_iter()
+        .map(|(c, budget, seed)| {
+            let weights = search(simulator, &clusters, &contestants[c], budget, seed + 1)?;
+            Ok((c, budget, simulator.truth(&[weights])?[0]))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let found = losses.iter().map(|loss| loss.2);
+    let best = found.fold(best_known(simulator, &clusters)?, f64::min);
+    let mut lines = Vec::new();
+    for (c, contestant) in contestants.iter().enumerate() {
+        for &budget in budgets {
+            let of_it = losses.iter().filter(|l| (l.0, l.1) == (c, budget));
+            let regrets: Vec<f64> = of_it.map(|l| l.2 - best).collect();
+            let error = stats::spread(&regrets) / (regrets.len() as f64).sqrt();
+            lines.push(Regret {
+                simulator: simulator.family.name().into(),
+                strategy: contestant.name.into(),
+                budget,
+                seeds: regrets.len(),
+                regret: stats::mean(&regrets),
+                interval: 1.96 * error,
+            });
+        }
+    }
+    Ok(lines)
+}

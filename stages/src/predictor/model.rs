@@ -1,0 +1,204 @@
+//! The predictors there are, behind one enum.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::gp::Gp;
+use super::linear::Linear;
+use super::runs::Runs;
+use super::trees::Trees;
+use super::{Belief, CrossValidated, FitParams};
+use crate::formats::{read_json, write_json};
+
+/// Which predictor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A Gaussian process with a kernel for mixtures: the best at every number of runs we measured
+    /// (docs/search.md), and the only one that knows where it is uncertain.
+    #[default]
+    Gp,
+    /// Gradient-boosted trees, as in the paper (there LightGBM).
+    Xgboost,
+    /// Least squares on the weights.
+    Linear,
+    /// The same with L1 and L2 penalties, chosen by cross-validation.
+    ElasticNet,
+    /// `gp` and `xgboost`, weighted by how well each predicts runs left out.
+    Ensemble,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [
+        Kind::Gp,
+        Kind::Xgboost,
+        Kind::Linear,
+        Kind::ElasticNet,
+        Kind::Ensemble,
+    ];
+
+    /// As in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Gp => "gp",
+            Kind::Xgboost => "xgboost",
+            Kind::Linear => "linear",
+            Kind::ElasticNet => "elastic_net",
+            Kind::Ensemble => "ensemble",
+        }
+    }
+}
+
+/// A fitted predictor of standardised scores.
+pub enum Model {
+    Gp(Gp),
+    Trees(Trees),
+    Linear(Linear),
+    /// With weights that sum to 1.
+    Ensemble(Vec<(f64, Model)>),
+}
+
+/// `ensemble.json`: weights of its members, whose folders have their names.
+#[derive(Serialize, Deserialize)]
+struct Members {
+    members: Vec<(Kind, f64)>,
+}
+
+const MEMBERS: [Kind; 2] = [Kind::Gp, Kind::Xgboost];
+
+impl Model {
+    pub fn fit(
+        kind: Kind,
+        runs: &Runs,
+        params: &FitParams,
+    ) -> anyhow::Result<(Model, CrossValidated)> {
+        Ok(match kind {
+            Kind::Gp => {
+                let gp = Gp::fit(runs)?;
+                let left_out = gp.leave_one_out();
+                (Model::Gp(gp), left_out)
+            }
+            Kind::Xgboost => {
+                let (trees, left_out) = Trees::fit(runs, params)?;
+                (Model::Trees(trees), left_out)
+            }
+            Kind::Linear => {
+                let (linear, left_out) = Linear::least_squares(runs, params)?;
+                (Model::Linear(linear), left_out)
+            }
+            Kind::ElasticNet => {
+                let (linear, left_out) = Linear::elastic_net(runs, params)?;
+                (Model::Linear(linear), left_out)
+            }
+            Kind::Ensemble => Model::fit_ensemble(runs, params)?,
+        })
+    }
+
+    fn fit_ensemble(runs: &Runs, params: &FitParams) -> anyhow::Result<(Model, CrossValidated)> {
+        let fitted = MEMBERS
+            .map(|kind| Model::fit(kind, runs, params))
+            .into_iter()
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let errors = fitted.iter().map(|(_, left_out)| {
+            let pairs = left_out.mean.iter().zip(&runs.scores);
+            pairs.map(|(p, s)| (p - s).powi(2)).sum::<f64>() + 1e-9
+        });
+        // By the inverse of the squared error, as of independent measurements.
+        let inverse: Vec<f64> = errors.map(|error| 1.0 / error).collect();
+        let sum: f64 = inverse.iter().sum();
+        let weights: Vec<f64> = inverse.iter().map(|w| w / sum).collect();
+        let left_out = combine(fitted.iter().zip(&weights).map(|((_, cv), &w)| {
+            let belief = Belief {
+                mean: cv.mean.clone(),
+                spread: cv.spread.clone(),
+            };
+            (w, belief)
+        }));
+        let models = fitted.into_iter().map(|(model, _)| model);
+        Ok((
+            Model::Ensemble(weights.into_iter().zip(models).collect()),
+            CrossValidated {
+                mean: left_out.mean,
+                spread: left_out.spread,
+            },
+        ))
+    }
+
+    /// Of standardised scores.
+    pub fn predict(&self, mixtures: &[Vec<f64>]) -> anyhow::Result<Belief> {
+        Ok(match self {
+            Model::Gp(gp) => gp.predict(mixtures),
+            Model::Trees(trees) => trees.predict(mixtures)?,
+            Model::Linear(linear) => linear.predict(mixtures),
+            Model::Ensemble(members) => {
+                let beliefs = members
+                    .iter()
+                    .map(|(weight, model)| Ok((*weight, model.predict(mixtures)?)))
+                    .collect::<anyhow::Result<Vec<_>>>()?;
+                combine(beliefs.into_iter())
+            }
+        })
+    }
+
+    /// Standard deviation of scores around the truth that is not in the beliefs' spread.
+    pub fn noise(&self) -> f64 {
+        match self {
+            Model::Gp(gp) => gp.noise(),
+            Model::Trees(_) | Model::Linear(_) | Model::Ensemble(_) => 0.0,
+        }
+    }
+
+    pub fn save(&self, folder: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        match self {
+            Model::Gp(gp) => gp.save(folder),
+            Model::Trees(trees) => trees.save(folder),
+            Model::Linear(linear) => linear.save(folder),
+            Model::Ensemble(members) => {
+                let kinds = MEMBERS.into_iter().zip(members);
+                for (kind, (_, model)) in kinds.clone() {
+                    model.save(&folder.join(kind.name()))?;
+                }
+                let members = kinds.map(|(kind, (weight, _))| (kind, *weight)).collect();
+                write_json(&folder.join("ensemble.json"), &Members { members })
+            }
+        }
+    }
+
+    pub fn load(kind: Kind, folder: &Path) -> anyhow::Result<Model> {
+        Ok(match kind {
+            Kind::Gp => Model::Gp(Gp::load(folder)?),
+            Kind::Xgboost => Model::Trees(Trees::load(folder)?),
+            Kind::Linear | Kind::ElasticNet => Model::Linear(Linear::load(folder)?),
+            Kind::Ensemble => {
+                let Members { members } = read_json(&folder.join("ensemble.json"))?;
+                let load = |(kind, weight): (Kind, f64)| {
+                    Ok((weight, Model::load(kind, &folder.join(kind.name()))?))
+                };
+                Model::Ensemble(
+                    members
+                        .into_iter()
+                        .map(load)
+                        .collect::<anyhow::Result<_>>()?,
+                )
+            }
+        })
+    }
+}
+
+/// The mixture of weighted normal beliefs: its mean and standard deviation.
+fn combine(beliefs: impl Iterator<Item = (f64, Belief)> + Clone) -> Belief {
+    let mut result = Belief::default();
+    let rows = beliefs.clone().next().map_or(0, |(_, b)| b.mean.len());
+    for row in 0..rows {
+        let mean: f64 = beliefs.clone().map(|(w, b)| w * b.mean[row]).sum();
+        let square = beliefs
+            .clone()
+            .map(|(w, b)| w * (b.spread[row].powi(2) + (b.mean[row] - mean).powi(2)));
+        result.spread.push(square.sum::<f64>().sqrt());
+        result.mean.push(mean);
+    }
+    result
+}

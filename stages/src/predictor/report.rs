@@ -1,0 +1,90 @@
+//! How well a predictor does on runs left out: `report.json`.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::Kind;
+use super::runs::Runs;
+use super::{CrossValidated, FEWEST};
+use crate::formats::mixture::Direction;
+use crate::stats;
+
+/// Half-width of a normal 90 % interval, in standard deviations.
+const NINETY: f64 = 1.644_853_627;
+
+/// `report.json` of a `predictor`. Measures are over runs left out of the fit; `None`: too few
+/// runs, or all equal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub predictor: Kind,
+    pub direction: Direction,
+    /// Runs it was fitted on.
+    pub runs: usize,
+    pub clusters: usize,
+    /// Scores were centred and scaled by these.
+    pub center: f64,
+    pub scale: f64,
+    /// Standard deviation of a score around its mixture's truth, in units of the score, where the
+    /// predictor tells it apart; else 0.
+    pub noise: f64,
+    /// Spearman correlation of predictions and scores.
+    pub spearman: Option<f64>,
+    /// Root mean squared error, in units of the score.
+    pub rmse: Option<f64>,
+    /// Share of the scores' variance that is explained; below 0: worse than their mean.
+    pub r2: Option<f64>,
+    /// Share of scores within the predicted 90 % interval: 0.9 if well calibrated.
+    pub coverage90: Option<f64>,
+    /// Mean negative log density of the scores, standardised: lower is better, and 1.42 is what
+    /// the scores' mean and spread alone would give.
+    pub nlpd: Option<f64>,
+}
+
+impl Report {
+    pub fn of(kind: Kind, runs: &Runs, left_out: &CrossValidated, noise: f64) -> Report {
+        let known = runs.len() >= FEWEST && stats::spread(&runs.scores) > 0.0;
+        let mean = |value: &dyn Fn(f64, f64, f64) -> f64| {
+            let rows = left_out.mean.iter().zip(&left_out.spread).zip(&runs.scores);
+            let values: Vec<f64> = rows.map(|((m, s), y)| value(*m, s.max(1e-6), *y)).collect();
+            known.then(|| stats::mean(&values))
+        };
+        let squared = mean(&|m, _, y| (m - y).powi(2));
+        let variance = mean(&|_, _, y| y * y);
+        Report {
+            predictor: kind,
+            direction: runs.direction,
+            runs: runs.len(),
+            clusters: runs.clusters,
+            center: runs.center,
+            scale: runs.scale,
+            noise: noise * runs.scale,
+            spearman: stats::spearman(&left_out.mean, &runs.scores).filter(|_| known),
+            rmse: squared.map(|s| s.sqrt() * runs.scale),
+            r2: squared.zip(variance).map(|(s, v)| 1.0 - s / v),
+            coverage90: mean(&|m, s, y| f64::from(u8::from((m - y).abs() <= NINETY * s))),
+            nlpd: mean(&|m, s, y| {
+                let z = (y - m) / s;
+                0.5 * z * z + s.ln() + 0.5 * (2.0 * std::f64::consts::PI).ln()
+            }),
+        }
+    }
+
+    /// Why the predictor should not be trusted, where it ranks runs left out no better than
+    /// chance would one time in fifty (stricter than usual, as settings are chosen on the same runs).
+    pub fn doubt(&self) -> Option<String> {
+        if self.runs < FEWEST {
+            return None;
+        }
+        let chance = 2.054 / ((self.runs - 1) as f64).sqrt();
+        let said = match self.spearman {
+            Some(spearman) if spearman > chance => return None,
+            Some(spearman) => format!("Spearman {spearman:+.2}; chance alone reaches {chance:.2}"),
+            None => "the scores or the predictions are all equal".to_string(),
+        };
+        Some(format!(
+            "the predictor `{}` is no better than chance on runs left out ({said}, {} runs): more \
+             runs, a longer training of each, or another target would help",
+            self.predictor.name(),
+            self.runs
+        ))
+    }
+}

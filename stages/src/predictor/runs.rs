@@ -1,0 +1,105 @@
+//! Scored runs as a predictor takes them.
+
+use anyhow::{Context, ensure};
+
+use crate::formats::mixture::{Direction, Scored};
+use crate::stats;
+
+/// Runs in an order of their own, scores centred and scaled.
+pub struct Runs {
+    pub mixtures: Vec<Vec<f64>>,
+    /// Standardised.
+    pub scores: Vec<f64>,
+    pub direction: Direction,
+    pub clusters: usize,
+    pub center: f64,
+    pub scale: f64,
+}
+
+impl Runs {
+    pub fn of(scored: &[Scored]) -> anyhow::Result<Runs> {
+        let first = scored.first().context(
+            "there is no scored run to fit: wire `scored` to the evaluations, e.g. `all.evaluate`",
+        )?;
+        let clusters = first.mixture.weights.len();
+        for run in scored {
+            ensure!(
+                run.mixture.weights.len() == clusters,
+                "a run has {} weights and another {clusters}: they are of different clusterings",
+                run.mixture.weights.len()
+            );
+            ensure!(
+                run.direction == first.direction,
+                "the runs' scores point both ways"
+            );
+            ensure!(run.score.is_finite(), "a run has a score of {}", run.score);
+        }
+        let mut order: Vec<&Scored> = scored.iter().collect();
+        order.sort_by(|a, b| {
+            let weights = a.mixture.weights.iter().zip(&b.mixture.weights);
+            let differing = weights.map(|(x, y)| x.total_cmp(y)).find(|o| o.is_ne());
+            differing.unwrap_or_else(|| a.score.total_cmp(&b.score))
+        });
+        let scores: Vec<f64> = order.iter().map(|run| run.score).collect();
+        let center = stats::mean(&scores);
+        let scale = Some(stats::spread(&scores))
+            .filter(|s| *s > 0.0)
+            .unwrap_or(1.0);
+        Ok(Runs {
+            mixtures: order
+                .iter()
+                .map(|run| run.mixture.weights.clone())
+                .collect(),
+            scores: scores
+                .iter()
+                .map(|score| (score - center) / scale)
+                .collect(),
+            direction: first.direction,
+            clusters,
+            center,
+            scale,
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.scores.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty()
+    }
+
+    /// Some of the runs, scores left as they are.
+    pub fn only(&self, rows: &[usize]) -> Runs {
+        Runs {
+            mixtures: rows.iter().map(|&row| self.mixtures[row].clone()).collect(),
+            scores: rows.iter().map(|&row| self.scores[row]).collect(),
+            ..*self
+        }
+    }
+
+    /// The fold of each run, by a hash of its mixture: new runs do not move the others.
+    pub fn folds(&self, folds: usize, seed: u64) -> Vec<usize> {
+        let folds = if self.len() < 4 * folds {
+            self.len()
+        } else {
+            folds
+        };
+        let hash = |mixture: &Vec<f64>| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&seed.to_le_bytes());
+            mixture
+                .iter()
+                .for_each(|weight| _ = hasher.update(&weight.to_le_bytes()));
+            *hasher.finalize().as_bytes()
+        };
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|&row| hash(&self.mixtures[row]));
+        let mut fold_of = vec![0; self.len()];
+        order
+            .into_iter()
+            .enumerate()
+            .for_each(|(at, row)| fold_of[row] = at % folds);
+        fold_of
+    }
+}

@@ -1,0 +1,48 @@
+//! `climb bench search`.
+
+use std::path::Path;
+
+use crate::workspace::Workspace;
+
+#[test]
+fn without_published_runs_it_says_so_and_leaves() {
+    let ran = Workspace::empty().climb(&["bench", "search", "--data", "nowhere"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    assert!(
+        ran.stdout
+            .contains("skipped: there are no published runs in nowhere"),
+        "{}",
+        ran.stdout
+    );
+}
+
+/// On the published runs beside the checkout, where they are.
+#[test]
+fn the_process_ranks_held_out_runs_better_than_a_line_does() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/regmix");
+    if !data.exists() {
+        eprintln!("skipped: no {}", data.display());
+        return;
+    }
+    let workspace = Workspace::empty();
+    let data = data.to_str().unwrap();
+    let json = workspace.path("all.json");
+    let json = json.to_str().unwrap();
+    let args = [
+        "bench", "search", "--quick", "--part", "quality", "--data", data, "--json", json,
+    ];
+    let ran = workspace.climb(&args);
+    assert!(ran.ok(), "{}", ran.stderr);
+    let all: serde_json::Value = serde_json::from_str(&workspace.read("all.json")).unwrap();
+    let spearman = |name: &str| {
+        let lines = all["quality"].as_array().unwrap().iter();
+        let fits = |q: &&serde_json::Value| {
+            q["predictor"] == name && q["runs"] == 64 && q["target"] == "Pile-CC"
+        };
+        lines.into_iter().find(fits).unwrap()["spearman"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(spearman("gp") > 0.94, "{}", ran.stdout);
+    assert!(spearman("gp") > spearman("linear"), "{}", ran.stdout);
+}
