@@ -43,7 +43,7 @@ pub enum Event {
         stages: Vec<StageOutlook>,
         /// `None` in journals of climb 0.1.0's first days.
         #[serde(default)]
-        origin: Option<Origin>,
+        origin: Option<Box<Origin>>,
     },
     /// A node's inputs are known and it has become this many tasks.
     StageExpanded {

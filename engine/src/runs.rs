@@ -145,7 +145,7 @@ fn started(cache: &Path, id: &str, first: &Stamped) -> Option<RunInfo> {
         params: params.clone(),
         pinned: pin_file(cache, id).exists(),
         summary: Summary::default(),
-        origin: origin.clone(),
+        origin: origin.as_deref().cloned(),
         done: BTreeSet::new(),
         begun: BTreeSet::new(),
     })

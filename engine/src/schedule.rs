@@ -283,7 +283,7 @@ impl<'a> Scheduler<'a, '_> {
             pid: std::process::id(),
             command: self.options.command.clone(),
             stages: self.setting.outlook(),
-            origin: Some(self.options.origin.clone()),
+            origin: Some(Box::new(self.options.origin.clone())),
         };
         self.out.emit(event);
     }

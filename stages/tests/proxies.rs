@@ -32,7 +32,7 @@ impl Road {
             dir: tempfile::tempdir().unwrap(),
         };
         let text = |i: usize| {
-            let line = if i % 2 == 0 { PROSE } else { CODE };
+            let line = [PROSE, CODE][i % 2];
             format!("{i} {}", line.repeat(3 + i % 5))
         };
         road.write_documents("documents", "train", (0..documents).map(text));
