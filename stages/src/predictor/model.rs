@@ -52,6 +52,7 @@ impl Kind {
 }
 
 /// A fitted predictor of standardised scores.
+#[allow(clippy::large_enum_variant)] // a few, for a moment
 pub enum Model {
     Gp(Gp),
     Trees(Trees),

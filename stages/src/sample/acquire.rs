@@ -42,7 +42,11 @@ fn sign(predictor: &Predictor) -> f64 {
     }
 }
 
+/// What mixtures are worth, the more the better.
+type Worth<'w> = dyn Fn(&[Vec<f64>]) -> anyhow::Result<Vec<f64>> + 'w;
+
 /// Chooses the mixtures of a batch one by one. `next` may be asked forever; it runs dry.
+#[allow(clippy::large_enum_variant)] // one at a time
 pub enum Chooser<'a> {
     Top {
         ranked: Vec<Mixture>,
@@ -72,7 +76,7 @@ impl<'a> Chooser<'a> {
         predictor: &'a Predictor,
         scored: &[Scored],
     ) -> anyhow::Result<(Chooser<'a>, String)> {
-        let pool = |from, worth: &dyn Fn(&[Vec<f64>]) -> anyhow::Result<Vec<f64>>| {
+        let pool = |from, worth: &Worth<'_>| {
             Pool::draw(prior, predictor, scored, params.candidates, from, worth)
         };
         let shortlist = |pool: &Pool| -> Vec<Vec<f64>> {

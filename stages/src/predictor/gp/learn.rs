@@ -46,7 +46,7 @@ impl Posterior<'_> {
     }
 
     fn evaluate(&self, logs: &Array1<f64>) -> Option<(f64, Array1<f64>)> {
-        if logs.iter().any(|l| !(l.abs() < 30.0)) {
+        if logs.iter().any(|l| l.is_nan() || l.abs() >= 30.0) {
             return None;
         }
         let hyper = Hyper::of_logs(logs);
