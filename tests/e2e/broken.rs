@@ -51,7 +51,12 @@ fn yaml_files(folder: &str) -> Vec<PathBuf> {
 }
 
 fn shipped() -> Vec<PathBuf> {
-    let folders = ["workflows", "examples/own-trainer", "tests/data"];
+    let folders = [
+        "workflows",
+        "workflows/ablations",
+        "examples/own-trainer",
+        "tests/data",
+    ];
     folders.into_iter().flat_map(yaml_files).collect()
 }
 

@@ -32,7 +32,7 @@ pub fn json_schema(registry: &Registry) -> Value {
             wrap(field);
         }
     }
-    for owner in ["Resources", "Repeat"] {
+    for owner in ["Resources", "Repeat", "BudgetSection"] {
         let mut places = fields(&mut definitions[owner]);
         places.retain(|(name, _)| name != "as" && name != "stages");
         places.into_iter().for_each(|(_, field)| wrap(field));
