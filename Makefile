@@ -15,7 +15,7 @@ CLIMB = $(or $(CARGO_TARGET_DIR),target)/release/climb
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-quickstart: build corpus ## the CLIMB search on real text, from a fresh clone; about 25 minutes on 2 cores
+quickstart: build corpus ## the CLIMB search on real text, from a fresh clone; about 20 minutes on 2 cores
 	@CLIMB_CORPUS=$(CURDIR)/.deps/corpus $(CLIMB) run workflows/quickstart.yaml
 
 test: deps ## format, lints and all tests

@@ -170,7 +170,7 @@ fn reasons(change: &StageChange) -> Vec<String> {
 }
 
 fn print_results(cache: &Path, old: &Side, new: &Side) {
-    let mut table = report::list(&["result", "old", "new"], &[1, 2]);
+    let mut table = report::table(&["result", "old", "new"], &[1, 2]);
     for (name, value) in results(cache, old, new) {
         table.add_row([name, value.0, value.1]);
     }

@@ -7,7 +7,7 @@ use climb_cache::{Artifact, Digest, look, stage_of};
 use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::schedule::{RunResult, TaskResult};
-use climb_stages::formats::clustering::Clusters;
+use climb_stages::formats::clustering::{ClusterSummary, Clusters};
 use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::de::DeserializeOwned;
@@ -55,22 +55,12 @@ fn last_artifact<'a>(result: &'a RunResult, ty: &str) -> Option<(&'a TaskResult,
     })
 }
 
+/// A table without lines between its rows. `right`: the columns of numbers.
 pub fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
         .set_header(header);
-    for &column in right {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-/// [`table`] without lines between its rows: for lists that may be long.
-pub fn list(header: &[&str], right: &[usize]) -> Table {
-    let mut table = table(header, right);
     for line in [
         TableComponent::HorizontalLines,
         TableComponent::MiddleIntersections,
@@ -78,6 +68,11 @@ pub fn list(header: &[&str], right: &[usize]) -> Table {
         TableComponent::RightBorderIntersections,
     ] {
         table.remove_style(line);
+    }
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table
 }
@@ -136,6 +131,14 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// Its key terms; where it has none (a table of numbers, say), one of its documents.
+fn about(cluster: &ClusterSummary) -> String {
+    match (cluster.terms.is_empty(), cluster.typical.first()) {
+        (true, Some(typical)) => format!("(like {})", typical.source),
+        _ => cluster.terms.join(" "),
+    }
+}
+
 fn print_mixture(clusters: &Clusters, selection: &Selection) {
     let mut table = table(
         &["cluster", "tokens", "natural", "mixture", "", "about"],
@@ -154,7 +157,7 @@ fn print_mixture(clusters: &Clusters, selection: &Selection) {
             percent(cluster.share),
             percent(weight),
             times,
-            text::clip(&cluster.terms.join(" "), 56),
+            text::clip(&about(cluster), 56),
         ]);
     }
     println!("\nThe mixture found, by cluster:\n{table}");

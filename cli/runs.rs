@@ -114,7 +114,7 @@ fn print(all: &[RunInfo], cache: &CacheArgs) {
         return;
     }
     let header = ["run", "state", "started (UTC)", "run", "cached", "time", ""];
-    let mut table = report::list(&header, &[3, 4, 5]);
+    let mut table = report::table(&header, &[3, 4, 5]);
     for run in all {
         table.add_row([
             run.id.clone(),

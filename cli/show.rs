@@ -79,7 +79,7 @@ fn print_params(params: &Value) {
 
 fn print_stages(view: &RunView) {
     let header = ["stage", "kind", "tasks", "run", "cached", "failed", "time"];
-    let mut table = report::list(&header, &[2, 3, 4, 5, 6]);
+    let mut table = report::table(&header, &[2, 3, 4, 5, 6]);
     for stage in view.stages.iter().filter(|stage| stage.expanded) {
         table.add_row([
             stage.name.clone(),

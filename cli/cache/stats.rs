@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<(), u8> {
 }
 
 fn print(usage: &Usage, runs: &[RunInfo]) {
-    let mut table = report::list(&["stage kind", "records", "outputs", "work"], &[1, 2, 3]);
+    let mut table = report::table(&["stage kind", "records", "outputs", "work"], &[1, 2, 3]);
     for (kind, of) in &usage.kinds {
         table.add_row([
             kind.clone(),
