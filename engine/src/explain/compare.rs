@@ -59,10 +59,16 @@ impl<'a> Explainer<'a> {
             let ports = inputs.keys().filter(is_source).cloned();
             ports.collect::<BTreeSet<String>>()
         };
-        let nearest = self
-            .history
-            .nearest(&stage, &self.node(id).stage, &new, |_| true);
-        let Some(past) = nearest else {
+        let node = self.node(id);
+        // Another iteration's task differs in what an iteration is.
+        let same = |past: &Past| {
+            let rest = past.task.strip_prefix(&node.name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let find = |filter: &dyn Fn(&Past) -> bool| {
+            self.history.nearest(&stage, &node.stage, &new, filter)
+        };
+        let Some(past) = find(&same).or_else(|| find(&|_| true)) else {
             return Vec::new();
         };
         let mut all = self.compare_params(past, new.version, &new.params, id);
