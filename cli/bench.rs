@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use climb_stages::bench::published::{self, Published, Target};
-use climb_stages::bench::quality::{self, Quality};
+use climb_stages::bench::quality::{self, Predicted, Quality};
 use climb_stages::bench::regret::{self, Regret};
 use climb_stages::bench::simulator::{Family, Simulator};
 use climb_stages::predictor::Kind;
@@ -59,11 +59,15 @@ struct SearchArgs {
     #[arg(long = "budget", value_parser = clap::value_parser!(u64).range(14..))]
     budgets: Vec<u64>,
 
+    /// The simulator that is searched: gp, trees or law; repeatable [default: all]
+    #[arg(long = "simulator", value_name = "FAMILY", value_parser = family)]
+    simulators: Vec<Family>,
+
     /// A command that measures other libraries' predictors on the same draws
     #[arg(long, value_name = "COMMAND")]
     peers: Option<String>,
 
-    /// Also write all figures to a file
+    /// Also write all figures to a file, each part and simulator as soon as it is done
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -74,6 +78,29 @@ enum Part {
     Quality,
     /// Regret of what each strategy finds
     Regret,
+}
+
+fn family(name: &str) -> Result<Family, String> {
+    let found = Family::ALL.into_iter().find(|f| f.name() == name);
+    found.ok_or_else(|| "the simulators are gp, trees and law".to_string())
+}
+
+/// All figures, as `--json` writes them.
+#[derive(Default, serde::Serialize)]
+struct Figures {
+    quality: Vec<Quality>,
+    predicted: Vec<Predicted>,
+    regret: Vec<Regret>,
+}
+
+impl Figures {
+    fn write(&self, args: &SearchArgs) -> anyhow::Result<()> {
+        let Some(path) = &args.json else {
+            return Ok(());
+        };
+        std::fs::write(path, serde_json::to_string_pretty(self)? + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
 }
 
 pub fn run(args: Args) -> u8 {
@@ -97,21 +124,15 @@ pub fn run(args: Args) -> u8 {
 fn search(args: &SearchArgs) -> anyhow::Result<()> {
     let data = published::read(&args.data)?;
     let wanted = |part| args.part.is_none_or(|only| only == part);
-    let (mut qualities, mut predicted, mut regrets) = (Vec::new(), Vec::new(), Vec::new());
+    let mut figures = Figures::default();
     if wanted(Part::Quality) {
-        qualities = measure_quality(args, &data)?;
-        predicted = quality::predicted(&data, 112)?;
-        print_quality(&qualities);
+        figures.quality = measure_quality(args, &data)?;
+        figures.predicted = quality::predicted(&data, 112)?;
+        print_quality(&figures.quality);
+        figures.write(args)?;
     }
     if wanted(Part::Regret) {
-        regrets = measure_regret(args, &data)?;
-    }
-    if let Some(path) = &args.json {
-        let all = serde_json::json!({
-            "quality": qualities, "predicted": predicted, "regret": regrets,
-        });
-        std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        measure_regret(args, &data, &mut figures)?;
     }
     Ok(())
 }
@@ -187,7 +208,11 @@ fn print_quality(all: &[Quality]) {
     }
 }
 
-fn measure_regret(args: &SearchArgs, data: &Published) -> anyhow::Result<Vec<Regret>> {
+fn measure_regret(
+    args: &SearchArgs,
+    data: &Published,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
     let mut budgets: Vec<usize> = args.budgets.iter().map(|b| *b as usize).collect();
     if budgets.is_empty() {
         budgets = if args.quick {
@@ -196,15 +221,19 @@ fn measure_regret(args: &SearchArgs, data: &Published) -> anyhow::Result<Vec<Reg
             vec![28, 56, 112]
         };
     }
-    let (families, seeds, mut contestants) = match args.quick {
-        true => (&Family::ALL[2..], args.seeds.min(3), regret::contestants()),
-        false => (&Family::ALL[..], args.seeds, regret::contestants()),
-    };
+    let mut families = args.simulators.clone();
+    if families.is_empty() {
+        families = match args.quick {
+            true => vec![Family::Law],
+            false => Family::ALL.to_vec(),
+        };
+    }
+    let (mut seeds, mut contestants) = (args.seeds, regret::contestants());
     if args.quick {
+        seeds = seeds.min(3);
         contestants.retain(|c| ["climb", "regmix", "random"].contains(&c.name));
     }
-    let mut all = Vec::new();
-    for &family in families {
+    for family in families {
         let simulator = Simulator::fit(data, family)?;
         let lines = regret::measure(data, &simulator, &contestants, &budgets, seeds)?;
         let heads = budgets.iter().map(|budget| format!("{budget} runs"));
@@ -219,9 +248,10 @@ fn measure_regret(args: &SearchArgs, data: &Published) -> anyhow::Result<Vec<Reg
             family.name(),
             simulator.noise
         );
-        all.extend(lines);
+        figures.regret.extend(lines);
+        figures.write(args)?;
     }
-    Ok(all)
+    Ok(())
 }
 
 fn table(first: &str, heads: impl Iterator<Item = String>) -> Table {
