@@ -9,7 +9,7 @@ use climb_cache::{Cache, CacheError};
 use climb_engine::command::CommandStage;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::graph::Graph;
-use climb_engine::load::{self, Loaded};
+use climb_engine::load::{self, Loaded, Outside};
 use climb_engine::sources::{self, NodeSources};
 use climb_engine::stage::{Registry, StageKind};
 use climb_engine::sweep::Setting;
@@ -76,6 +76,8 @@ pub struct Source {
     /// Environment variables that are as they were, whatever they are now; loading adds those that
     /// the workflow asks for.
     pub env: BTreeMap<String, Option<String>>,
+    /// Texts of extended files by absolute path, as they were; loading adds those that it reads.
+    pub extends: BTreeMap<PathBuf, String>,
 }
 
 impl Source {
@@ -85,6 +87,7 @@ impl Source {
             text: read_text(&args.file)?,
             set: args.set.clone(),
             env: BTreeMap::new(),
+            extends: BTreeMap::new(),
         })
     }
 
@@ -105,25 +108,38 @@ impl Source {
         settings: &[Setting],
         registry: &Registry,
     ) -> Result<Loaded, Vec<Diagnostic>> {
-        self.with_env(|source, env| {
+        self.with_outside(|source, outside| {
             let (text, file) = (&source.text, &source.file);
-            load::load_variant(text, file, &source.set, settings, registry, env)
+            load::load_variant(text, file, &source.set, settings, registry, outside)
         })
     }
 
-    /// Calls `f` with a look-up of environment variables that remembers what was asked.
-    pub fn with_env<T>(
-        &mut self,
-        f: impl FnOnce(&Source, &dyn Fn(&str) -> Option<String>) -> T,
-    ) -> T {
+    /// Calls `f` with look-ups of environment variables and extended files that remember what was
+    /// asked, so that every variant sees the same.
+    pub fn with_outside<T>(&mut self, f: impl FnOnce(&Source, Outside) -> T) -> T {
         let asked = RefCell::new(std::mem::take(&mut self.env));
         let env = |name: &str| {
             let mut asked = asked.borrow_mut();
             let value = asked.entry(name.to_string());
             value.or_insert_with(|| std::env::var(name).ok()).clone()
         };
-        let result = f(self, &env);
+        let texts = RefCell::new(std::mem::take(&mut self.extends));
+        let read = |path: &Path| {
+            let path = std::path::absolute(path)?;
+            if let Some(text) = texts.borrow().get(&path) {
+                return Ok(text.clone());
+            }
+            let text = std::fs::read_to_string(&path)?;
+            texts.borrow_mut().insert(path, text.clone());
+            Ok(text)
+        };
+        let outside = Outside {
+            env: &env,
+            read: &read,
+        };
+        let result = f(self, outside);
         self.env = asked.take();
+        self.extends = texts.take();
         result
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Origin;
-use climb_engine::journal;
+use climb_engine::kept::{self, Texts};
 use climb_engine::runs::{self, RunInfo, RunState};
 
 use crate::common::{BAD_INPUT, CacheArgs, Source};
@@ -129,31 +129,41 @@ fn choose(cache: &Path, named: Option<&str>) -> Result<Option<RunInfo>, u8> {
 
 /// The run's own workflow, as it was.
 fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
-    let kept = runs::folder(cache, &run.id).join(journal::WORKFLOW);
-    let text = std::fs::read_to_string(&kept);
-    let (Ok(text), Some(origin)) = (text, run.origin.clone()) else {
+    let folder = runs::folder(cache, &run.id);
+    let origin = run.origin.clone();
+    let kept = origin.and_then(|origin| {
+        let texts = Texts::read(&folder, &origin.extends).ok()?;
+        Some((origin, texts))
+    });
+    let Some((origin, texts)) = kept else {
         let message = format!("run {} did not keep its workflow", run.id);
         let help = format!("run it again as it was: {}", run.command.join(" "));
         diagnostics::print(&[Diagnostic::error(message).help(help)]);
         return Err(BAD_INPUT);
     };
-    let file = run.file.display();
-    match std::fs::read_to_string(&run.file) {
-        Ok(now) if now == text => {}
-        Ok(_) => diagnostics::note(&format!(
-            "{file} has changed since; this goes on with the text as it was, {}",
-            kept.display()
-        )),
-        Err(_) => diagnostics::note(&format!(
-            "{file} is gone; this goes on with the text as it was, {}",
-            kept.display()
-        )),
+    note_change(&run.file, &texts.workflow, &kept::workflow_file(&folder));
+    for (i, (file, text)) in texts.extends.iter().enumerate() {
+        note_change(file, text, &kept::extended_file(&folder, i));
     }
     let source = Source {
         file: run.file.clone(),
-        text,
+        text: texts.workflow,
         set: origin.set.clone(),
         env: origin.env.clone(),
+        extends: texts.extends,
     };
     Ok((source, origin))
+}
+
+/// Says so when `file` is not any more what the run kept of it.
+fn note_change(file: &Path, text: &str, kept: &Path) {
+    let what = match std::fs::read_to_string(file) {
+        Ok(now) if now == text => return,
+        Ok(_) => "has changed since",
+        Err(_) => "is gone",
+    };
+    let (file, kept) = (file.display(), kept.display());
+    diagnostics::note(&format!(
+        "{file} {what}; this goes on with the text as it was, {kept}"
+    ));
 }

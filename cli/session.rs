@@ -7,6 +7,7 @@ use std::time::Duration;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
 use climb_engine::graph::Graph;
+use climb_engine::kept::Texts;
 use climb_engine::resources::Machine;
 use climb_engine::schedule::{Interrupter, Run, RunOptions, RunResult, Setting};
 use climb_engine::stage::Registry;
@@ -82,13 +83,17 @@ pub fn options(
             cwd,
             set: source.set,
             env: source.env,
+            extends: source.extends.keys().cloned().collect(),
             jobs: place.machine.jobs,
             gpus: place.machine.gpus,
             keep_going: place.keep_going,
             resumes: place.resumes.clone(),
             sweep,
         },
-        text: source.text,
+        texts: Texts {
+            workflow: source.text,
+            extends: source.extends,
+        },
     })
 }
 

@@ -50,6 +50,8 @@ pub struct Garbage {
     pub checkouts: Vec<(PathBuf, u64)>,
     /// Damaged things that were set aside.
     pub damaged: Vec<(PathBuf, u64)>,
+    /// Lists of source files that no kept record was made from.
+    pub source_lists: Vec<(Digest, u64)>,
     /// Index entries about files that are gone.
     stamps: Vec<Digest>,
     sources: Vec<Vec<u8>>,
@@ -63,7 +65,13 @@ pub struct Garbage {
 impl Garbage {
     /// Bytes that removing it all frees.
     pub fn bytes(&self) -> u64 {
-        let digests = [&self.records, &self.objects, &self.inline, &self.partial];
+        let digests = [
+            &self.records,
+            &self.objects,
+            &self.inline,
+            &self.partial,
+            &self.source_lists,
+        ];
         let paths = [&self.checkouts, &self.damaged];
         let digests = digests.into_iter().flatten().map(|(_, bytes)| bytes);
         let paths = paths.into_iter().flatten().map(|(_, bytes)| bytes);
@@ -82,6 +90,7 @@ impl Garbage {
             && self.partial.is_empty()
             && self.checkouts.is_empty()
             && self.damaged.is_empty()
+            && self.source_lists.is_empty()
             && self.stale_entries() == 0
     }
 }
@@ -191,9 +200,15 @@ impl Cache {
         Ok(())
     }
 
-    /// Checkouts of artifacts that no kept record has, and what the index says of gone files.
+    /// Checkouts of artifacts that no kept record has, lists of sources that none was made from, and
+    /// what the index says of gone files.
     fn find_stale(&self, kept: &[Item], garbage: &mut Garbage) -> Result<()> {
-        let live = self.live_checkouts(kept)?;
+        let (live, read) = self.live_artifacts(kept)?;
+        for list in entries(&self.dir.join("sources")) {
+            if !read.contains(&list.digest) {
+                garbage.source_lists.push((list.digest, list.size));
+            }
+        }
         let checkouts = fs::read_dir(self.dir.join("checkouts"));
         for entry in checkouts.into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -221,13 +236,16 @@ impl Cache {
         Ok(())
     }
 
-    fn live_checkouts(&self, kept: &[Item]) -> Result<HashSet<Digest>> {
+    /// What kept records made, items of lists too, and what they were made from.
+    fn live_artifacts(&self, kept: &[Item]) -> Result<(HashSet<Digest>, HashSet<Digest>)> {
         let records = kept.iter().filter(|item| item.is_record);
         let keys: HashSet<Digest> = records.map(|item| item.key).collect();
         let mut live: HashSet<Digest> = HashSet::new();
+        let mut read: HashSet<Digest> = HashSet::new();
         for record in self.records() {
             let record = record?;
             if keys.contains(&record.key) {
+                read.extend(record.ingredients.inputs.values().flatten());
                 for artifact in record.outputs.values() {
                     live.insert(artifact.digest());
                     // An item of a list is checked out on its own.
@@ -235,7 +253,7 @@ impl Cache {
                 }
             }
         }
-        Ok(live)
+        Ok((live, read))
     }
 
     fn find_old_damage(&self, before: Timestamp, garbage: &mut Garbage) {
@@ -270,6 +288,10 @@ impl Cache {
         for path in &garbage.sources {
             self.index.sources.remove(path)?;
         }
+        let sources = self.dir.join("sources");
+        for (digest, _) in &garbage.source_lists {
+            remove_file(&path_of(&sources, digest))?;
+        }
         for (key, _) in &garbage.partial {
             remove_folder(&self.dir.join("partial").join(key.hex()))?;
         }
@@ -284,7 +306,7 @@ impl Cache {
             .expect("not poisoned")
             .retain(|digest| path_of(&objects, digest).exists());
         self.index.db.flush()?;
-        for root in [objects, self.dir.join("records")] {
+        for root in [objects, self.dir.join("records"), sources] {
             remove_empty_folders(&root);
         }
         Ok(())

@@ -51,6 +51,8 @@ pub struct Usage {
     /// Artifacts put together for reading. Links to objects take no room.
     pub checkouts: Count,
     pub damaged: Count,
+    /// Lists of the files that groups of sources had, for explanations.
+    pub sources: Count,
     /// Bytes of the index's own files.
     pub index_bytes: u64,
 }
@@ -85,6 +87,9 @@ impl Cache {
         }
         for entry in entries(&self.dir.join("records")) {
             usage.records.add(entry.size);
+        }
+        for entry in entries(&self.dir.join("sources")) {
+            usage.sources.add(entry.size);
         }
         for bytes in self.index.inline.iter().values() {
             usage.inline.add(bytes?.len() as u64);

@@ -27,6 +27,8 @@ fn what_is_exported_is_there_after_the_import() {
     let folder = from.path().join("runs/one");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("result.json"), "{}").unwrap();
+    fs::create_dir(folder.join("extends")).unwrap();
+    fs::write(folder.join("extends/1.yaml"), "params: {k: 1}").unwrap();
     fs::write(folder.join("secret"), "stays here").unwrap();
     let run = RunFiles {
         id: "one".into(),
@@ -50,6 +52,7 @@ fn what_is_exported_is_there_after_the_import() {
         assert!(path.join("sub/small.json").exists());
     }
     assert!(to.path().join("runs/one/result.json").exists());
+    assert!(to.path().join("runs/one/extends/1.yaml").exists());
     assert!(!to.path().join("runs/one/secret").exists());
     let imported = other.import(&bytes[..]).unwrap();
     assert_eq!((imported.records, imported.known), (0, 2));

@@ -2,11 +2,11 @@
 
 mod common;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-use climb_cache::{Cache, Digest, Limits, Record, Wanted};
+use climb_cache::{Artifact, Cache, Digest, FileRef, Limits, Record, Wanted};
 use walkdir::WalkDir;
 
 use common::{commit, commit_at, large, object, open};
@@ -65,6 +65,37 @@ fn with_no_limits_only_what_no_record_names_goes() {
     assert!(!stale.exists());
     assert!(unfinished.exists(), "a checkpoint is no garbage");
     is_whole(&cache, &record);
+}
+
+#[test]
+fn a_list_of_sources_stays_as_long_as_a_record_that_was_made_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path());
+    let list = |text: &str| {
+        let file = FileRef {
+            digest: Digest::of(text.as_bytes()),
+            size: 3,
+        };
+        let files = BTreeMap::from([("a.md".to_string(), file)]);
+        cache.keep_sources(&files).unwrap();
+        Artifact::Folder(files).digest()
+    };
+    let (used, unused) = (list("one"), list("two"));
+    let mut record = commit(&cache, 1);
+    record.ingredients.inputs = BTreeMap::from([("source:paths".into(), vec![used])]);
+    record.key = record.ingredients.key();
+    cache.commit(&record).unwrap();
+    assert_eq!(cache.usage().unwrap().sources.count, 2);
+
+    collect(&cache, &Wanted::default(), &Limits::default());
+    assert!(cache.kept_sources(&used).is_some());
+    assert!(cache.kept_sources(&unused).is_none());
+    let nothing = Limits {
+        only_kept: true,
+        ..Limits::default()
+    };
+    collect(&cache, &Wanted::default(), &nothing);
+    assert_eq!(cache.usage().unwrap().sources.count, 0);
 }
 
 #[test]

@@ -77,6 +77,11 @@ fn print(garbage: &Garbage, dry_run: bool) {
             "damaged file",
             bytes(&garbage.damaged),
         ),
+        (
+            garbage.source_lists.len(),
+            "source list",
+            bytes(&garbage.source_lists),
+        ),
     ];
     for (n, what, bytes) in parts.iter().filter(|(n, ..)| *n > 0) {
         println!("{:<20} {:>10}", text::count(*n, what), text::bytes(*bytes));

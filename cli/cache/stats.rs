@@ -75,6 +75,11 @@ fn print(usage: &Usage, runs: &[RunInfo]) {
         "   links to objects take no room",
     );
     line("damaged", usage.damaged, "");
+    line(
+        "sources",
+        usage.sources,
+        "   lists of source files, for `climb explain`",
+    );
     println!(
         "{:<10} {:>8}  {:>10}",
         "index",

@@ -178,9 +178,9 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
 /// The variants asked for: the file's section, with the axes of `--over`.
 fn spec(launch: &mut Launch, registry: &Registry) -> Result<Spec, u8> {
     let file = &launch.asked.file;
-    let spec = launch.source.with_env(|source, env| match file {
-        Some((file, text)) => load::read_sweep(text, file, registry, env),
-        None => load::read_sweep(&source.text, &source.file, registry, env),
+    let spec = launch.source.with_outside(|source, outside| match file {
+        Some((file, text)) => load::read_sweep(text, file, registry, outside),
+        None => load::read_sweep(&source.text, &source.file, registry, outside),
     });
     let spec = spec.map_err(|problems| common::bad_input(&problems))?;
     if let (None, Some((file, _))) = (&spec, file) {

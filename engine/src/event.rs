@@ -106,7 +106,7 @@ pub enum Event {
     },
 }
 
-/// What it takes to start a run again as it was. Its workflow's text is beside the journal.
+/// What it takes to start a run again as it was. Its workflow's texts are beside the journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Origin {
@@ -116,6 +116,8 @@ pub struct Origin {
     pub set: Vec<(String, String)>,
     /// The environment variables that the workflow's expressions asked for.
     pub env: BTreeMap<String, Option<String>>,
+    /// The files that the workflow extends, absolute; their texts are kept in this order.
+    pub extends: Vec<PathBuf>,
     pub jobs: Option<u16>,
     pub gpus: Option<usize>,
     pub keep_going: bool,

@@ -1,7 +1,7 @@
 //! The append-only journal of a run, and reading it while the run goes on.
 //!
 //! `runs/<id>/journal.jsonl` holds one [`Stamped`] event a line; `runs/<id>/logs/` the tasks' logs;
-//! `runs/<id>/workflow.yaml` the workflow's text as it was.
+//! the workflow's texts are beside them, see [`kept`](crate::kept).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,9 +15,6 @@ use crate::event::{Event, Stamped, TaskReport};
 
 /// Progress reports of one task are journalled at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-
-/// The workflow's text in a run's folder.
-pub const WORKFLOW: &str = "workflow.yaml";
 
 pub struct Journal {
     file: File,

@@ -15,6 +15,7 @@ pub mod execute;
 pub mod explain;
 pub mod graph;
 pub mod journal;
+pub mod kept;
 pub mod load;
 pub mod plan;
 pub mod resources;

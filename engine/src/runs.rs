@@ -53,11 +53,13 @@ impl RunInfo {
         self.origin.as_ref()?.resumes.as_deref()
     }
 
-    /// Whether `other` is the same workflow with the same parameters, or takes this run up.
+    /// Whether `other` is the same workflow (or sweep of it) with the same parameters, or takes
+    /// this run up.
     fn is_taken_up_by(&self, other: &RunInfo) -> bool {
-        let set = |run: &RunInfo| run.origin.as_ref().map(|origin| origin.set.clone());
+        let asked = |origin: &Origin| (origin.set.clone(), origin.sweep.clone());
+        let asked = |run: &RunInfo| run.origin.as_ref().map(asked);
         let same = self.file == other.file && self.params == other.params;
-        other.resumes() == Some(&self.id) || (same && set(self) == set(other))
+        other.resumes() == Some(&self.id) || (same && asked(self) == asked(other))
     }
 }
 
@@ -198,6 +200,7 @@ pub fn unpin(cache: &Path, run: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::SweepOrigin;
 
     fn run(id: &str, clusters: u32, state: RunState, resumes: Option<&str>) -> RunInfo {
         let origin = Origin {
@@ -235,6 +238,11 @@ mod tests {
         let resumed = run("b", 8, Interrupted, Some("a"));
         assert_eq!(ids(&[a.clone(), resumed]), ["b"]);
         let again = run("b", 8, Succeeded, None);
-        assert!(ids(&[a, again]).is_empty());
+        assert!(ids(&[a.clone(), again.clone()]).is_empty());
+        // The workflow on its own does not finish a sweep of it.
+        let mut sweep = a;
+        let origin = sweep.origin.as_mut().unwrap();
+        origin.sweep = Some(SweepOrigin::default());
+        assert_eq!(ids(&[sweep, again]), ["a"]);
     }
 }

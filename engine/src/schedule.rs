@@ -19,7 +19,8 @@ use crate::event::{Event, Origin, Outcome, StageOutlook, Stamped, Summary, TaskR
 use crate::execute::Control;
 use crate::explain::History;
 use crate::graph::Graph;
-use crate::journal::{Journal, WORKFLOW};
+use crate::journal::Journal;
+use crate::kept::Texts;
 use crate::resources::{Grant, Machine, Pool};
 use crate::sources::NodeSources;
 use crate::stage::Registry;
@@ -46,8 +47,8 @@ pub struct RunOptions {
     pub command: Vec<String>,
     /// For whoever resumes the run.
     pub origin: Origin,
-    /// The workflow's text, kept with the run.
-    pub text: String,
+    /// Kept with the run.
+    pub texts: Texts,
 }
 
 /// What a run came to. Written to `runs/<id>/result.json`.
@@ -145,7 +146,7 @@ impl<'a> Run<'a> {
     pub fn execute(self, sink: &mut dyn FnMut(&Stamped)) -> std::io::Result<RunResult> {
         let started = Instant::now();
         let journal = Journal::create(self.setting.cache.dir(), &self.setting.graph.name)?;
-        std::fs::write(journal.folder.join(WORKFLOW), &self.options.text)?;
+        self.options.texts.write(&journal.folder)?;
         let mut scheduler = Scheduler {
             tracker: self.setting.tracker(),
             pool: Pool::new(&self.options.machine),

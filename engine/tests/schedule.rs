@@ -274,7 +274,7 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
         exe: "/no/process/is/started/here".into(),
         command: Vec::new(),
         origin: Default::default(),
-        text: String::new(),
+        texts: Default::default(),
     };
     let wanted: Vec<usize> = workflow
         .iter()

@@ -56,7 +56,7 @@ fn before(yaml: &str, name: &str) -> String {
     yaml[..=at].to_string()
 }
 
-fn row() -> Workspace {
+pub fn row() -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("say.sh", "echo $1");
     workspace.write("w.yaml", ROW);
@@ -64,7 +64,7 @@ fn row() -> Workspace {
     workspace
 }
 
-fn fan() -> Workspace {
+pub fn fan() -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("w.yaml", FAN);
     run(&workspace, "w.yaml", &[]);
@@ -85,7 +85,7 @@ fn run(workspace: &Workspace, file: &str, set: &[&str]) {
     with_token(workspace, &args, "secret-one");
 }
 
-fn explain(workspace: &Workspace, extra: &[&str]) -> String {
+pub fn explain(workspace: &Workspace, extra: &[&str]) -> String {
     let args: Vec<&str> = ["explain", "w.yaml"].iter().chain(extra).copied().collect();
     with_token(workspace, &args, "secret-one")
 }

@@ -14,4 +14,5 @@ mod runs;
 mod segments;
 mod snapshot;
 mod sweeps;
+mod texts;
 mod workspace;

@@ -9,11 +9,22 @@ use serde_json::Value;
 use crate::snapshot::{check, check_table};
 use crate::workspace::{Counts, Ran, Workspace};
 
-const ALL: [&[&str]; 14] = [
+const ALL: [&[&str]; 25] = [
+    &[],
     &["run"],
+    &["plan"],
+    &["explain"],
+    &["sweep"],
+    &["table"],
+    &["status"],
+    &["log"],
+    &["graph"],
+    &["bench"],
+    &["bench", "search"],
     &["resume"],
     &["runs"],
     &["runs", "pin"],
+    &["runs", "unpin"],
     &["show"],
     &["diff"],
     &["rm"],
@@ -35,7 +46,11 @@ fn help_texts() {
         let mut help = workspace.command(&args);
         let ran = Ran::from(help.env_remove("COLUMNS").output().expect("climb starts"));
         assert!(ran.ok(), "{}", ran.stderr);
-        check(&format!("help/{}", command.join("-")), &ran.stdout);
+        let name = match command {
+            [] => "climb".into(),
+            command => command.join("-"),
+        };
+        check(&format!("help/{name}"), &ran.stdout);
     }
 }
 
@@ -170,6 +185,34 @@ fn a_failed_run_is_resumed_with_its_own_settings() {
     let artifact = &workspace.artifacts()["after.y"];
     let digest = artifact["file"]["digest"].as_str().expect("a file");
     assert_eq!(digest, blake3::hash(b"hello Ada\n").to_hex().as_str());
+}
+
+#[test]
+fn a_killed_run_is_resumed_with_the_files_that_it_extended() {
+    let workspace = Workspace::empty();
+    let base = SLOW.replace("cp started", "echo kept >");
+    workspace.write("lib/base.yaml", &base);
+    let top = "extends: lib/base.yaml\nstages:\n  after:\n    uses: command\n    needs: {x: slow}\n    \
+               with: {run: [cp, \"{input.x}\", \"{output.y}\"], outputs: {y: text}}\n";
+    workspace.write("w.yaml", top);
+    let mut killed = start(&workspace, "w.yaml");
+    killed.kill().expect("killed");
+    killed.wait().expect("waited");
+    workspace.write("lib/base.yaml", base.replace("kept", "edited"));
+    workspace.write("go", "");
+    let elsewhere = Workspace::empty();
+    let cache = workspace.path(".climb");
+    let cache = cache.to_str().expect("UTF-8");
+    let resumed = elsewhere.climb(&["resume", "--cache", cache]);
+    assert!(resumed.ok(), "{}\n{}", resumed.stdout, resumed.stderr);
+    let note = "lib/base.yaml has changed since; this goes on with the text as it was";
+    assert!(resumed.stderr.contains(note), "{}", resumed.stderr);
+    let digest = |word: &[u8]| blake3::hash(word).to_hex().to_string();
+    let made = || workspace.artifacts()["after.y"]["file"]["digest"].clone();
+    assert_eq!(made(), digest(b"kept\n").as_str());
+    // The same command takes the file as it is.
+    assert!(workspace.climb(&["run", "w.yaml"]).ok());
+    assert_eq!(made(), digest(b"edited\n").as_str());
 }
 
 #[test]
@@ -340,8 +383,13 @@ stages:
 /// Starts a run that goes on until [`let_go`].
 fn start_slow(workspace: &Workspace) -> Child {
     workspace.write("slow.yaml", SLOW);
+    start(workspace, "slow.yaml")
+}
+
+/// Starts a run, and waits for its task that makes a file `started`.
+fn start(workspace: &Workspace, file: &str) -> Child {
     let child = workspace
-        .command(&["run", "slow.yaml"])
+        .command(&["run", file])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -420,6 +468,18 @@ fn a_second_run_names_the_first_or_waits_for_it() {
     stderr.read_line(&mut note).expect("readable");
     let_go(&workspace, first);
     let waited = Ran::from(waiting.wait_with_output().expect("waited"));
+    let steady = |text: &str| {
+        let text = text.replace(&format!("process {pid}"), "process [PID]");
+        text.replace(env!("CARGO_BIN_EXE_climb"), "climb")
+    };
+    let told = format!(
+        "$ climb run slow.yaml\n{}$ climb plan slow.yaml\n{}$ climb resume\n{}$ climb run slow.yaml --wait\n{}",
+        steady(&left.stderr),
+        steady(&plan.stderr),
+        steady(&resume.stderr),
+        steady(&note)
+    );
+    check_table("runs/second-process", &told);
     for ran in [&left, &plan] {
         assert_eq!(ran.code, Some(2));
         let holder = format!("in use by process {pid} since 20");

@@ -37,7 +37,7 @@ const SHARED: [&str; 6] = [
 ];
 
 /// A folder in which the whole grid has run, and what that did. It runs once for all tests.
-fn grid() -> &'static (Workspace, Counts, String) {
+pub fn grid() -> &'static (Workspace, Counts, String) {
     static GRID_RUN: OnceLock<(Workspace, Counts, String)> = OnceLock::new();
     GRID_RUN.get_or_init(|| {
         let workspace = Workspace::small();
@@ -122,9 +122,10 @@ fn executed_keys(workspace: &Workspace) -> Vec<String> {
 fn killed_in_the_middle_it_ends_in_the_same_table() {
     let (whole, ..) = grid();
     let workspace = Workspace::small();
-    for events in [60, 120] {
+    const RESUME: [&str; 2] = ["resume", "--json"];
+    for (command, events) in [(&GRID[..], 60), (&RESUME, 120)] {
         let mut child = workspace
-            .command(&GRID)
+            .command(command)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -138,8 +139,14 @@ fn killed_in_the_middle_it_ends_in_the_same_table() {
         assert!(table.ok(), "{}", table.stderr);
         assert!(table.stdout.contains("interrupted"), "{}", table.stdout);
     }
-    let last = workspace.climb(&GRID);
+    // The run goes on with its own workflow, whatever has become of the file.
+    let changed = workspace
+        .read("small.yaml")
+        .replace("clusters: 8", "clusters: 5");
+    workspace.write("small.yaml", changed);
+    let last = workspace.climb(&RESUME);
     assert!(last.ok(), "{}\n{}", last.stdout, last.stderr);
+    assert!(last.stderr.contains("has changed since"), "{}", last.stderr);
     let executed = executed_keys(&workspace);
     let different: BTreeSet<&String> = executed.iter().collect();
     assert_eq!(executed.len(), different.len(), "a task was executed twice");
@@ -159,7 +166,7 @@ fn a_second_sweep_is_all_cached() {
 }
 
 /// Two quick commands, one of which can be told to fail.
-const TOY: &str = r#"
+pub const TOY: &str = r#"
 name: toy
 params: {size: 1, mode: good, seed: 0}
 stages:
@@ -173,7 +180,7 @@ stages:
       outputs: {y: text}
 "#;
 
-fn toy(section: &str) -> Workspace {
+pub fn toy(section: &str) -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("toy.yaml", format!("{TOY}{section}"));
     workspace

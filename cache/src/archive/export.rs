@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
-use super::{FORMAT, Manifest, ManifestRun, Packed, Place, RUN_FILES, RunFiles};
+use super::{FORMAT, Manifest, ManifestRun, Packed, Place, RUN_FILES, RunFiles, extended_files};
 use crate::error::{CacheError, Doing};
 use crate::objects::{hash_file, path_of};
 use crate::store::{INLINE, Result};
@@ -106,12 +106,16 @@ impl Cache {
 /// The run's files that are there, with their digests.
 fn describe(run: &RunFiles) -> Result<ManifestRun> {
     let mut files = BTreeMap::new();
-    for name in RUN_FILES {
-        let path = run.folder.join(name);
+    for name in RUN_FILES
+        .map(String::from)
+        .into_iter()
+        .chain(extended_files())
+    {
+        let path = run.folder.join(&name);
         if path.exists() {
             let size = path.metadata().doing("read", &path)?.len();
             let digest = hash_file(&path).doing("read", &path)?;
-            files.insert(name.to_string(), FileRef { digest, size });
+            files.insert(name, FileRef { digest, size });
         }
     }
     Ok(ManifestRun {

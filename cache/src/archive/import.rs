@@ -237,6 +237,10 @@ impl Reader<'_> {
         if file.size != size {
             return Err(refuse(format!("`run/{name}` is not as long as it says")));
         }
+        if name.contains('/') {
+            let folder = self.folder.join("run/extends");
+            fs::create_dir_all(&folder).doing("make", &folder)?;
+        }
         self.on_disk(entry, file, &format!("run/{name}"))
             .map(|_| ())
     }

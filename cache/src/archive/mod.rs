@@ -17,8 +17,14 @@ pub use import::Imported;
 
 const FORMAT: u32 = 1;
 
-/// The files of a run that may travel: what is needed to show it and to compare it.
+/// The files of a run that may travel: what is needed to show it, to compare it and to take it up.
 const RUN_FILES: [&str; 3] = ["journal.jsonl", "result.json", "workflow.yaml"];
+/// So many files below the workflow may travel too: `extends/1.yaml`, ….
+const MOST_EXTENDED: usize = 99;
+
+fn extended_files() -> impl Iterator<Item = String> {
+    (1..=MOST_EXTENDED).map(|n| format!("extends/{n}.yaml"))
+}
 
 /// A run that goes along.
 #[derive(Clone, Debug)]
@@ -86,6 +92,10 @@ impl Place {
             ["objects", a, b] => Place::Object(format!("{a}{b}").parse().ok()?),
             ["records", a, b] => Place::Record(format!("{a}{b}").parse().ok()?),
             ["run", name] if RUN_FILES.contains(&name) => Place::Run(name.into()),
+            ["run", "extends", name] => {
+                let name = format!("extends/{name}");
+                Place::Run(extended_files().find(|file| *file == name)?)
+            }
             _ => return None,
         };
         (place.path() == path).then_some(place)
@@ -104,6 +114,7 @@ mod tests {
             Place::Object(digest),
             Place::Record(digest),
             Place::Run("result.json".into()),
+            Place::Run("extends/12.yaml".into()),
         ] {
             assert_eq!(Place::parse(&place.path()), Some(place));
         }
@@ -115,6 +126,9 @@ mod tests {
             format!("objects/{}/{}", &hex[..2].to_uppercase(), &hex[2..]),
             "run/../lock".into(),
             "run/logs".into(),
+            "run/extends/0.yaml".into(),
+            "run/extends/01.yaml".into(),
+            "run/extends/../lock".into(),
             "../manifest.json".into(),
             String::new(),
         ] {

@@ -166,6 +166,17 @@ impl Loader<'_> {
             };
             let upstream = |wanted: &str| self.params_of_kind(all, repeat, wanted);
             sum += kind.cost(&params, &upstream).get(total).unwrap_or(&0.0);
+            let Some(chain) = kind.chain(&params) else {
+                continue;
+            };
+            let links = self.registry.get(chain.kind);
+            let links = links.into_iter().flat_map(|kind| {
+                let costs = chain.links.iter().map(|link| kind.cost(link, &upstream));
+                costs.collect::<Vec<_>>()
+            });
+            sum += links
+                .filter_map(|cost| cost.get(total).copied())
+                .sum::<f64>();
         }
         if sum > 0.0 {
             return Some(sum);

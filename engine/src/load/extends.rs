@@ -2,6 +2,7 @@
 //! list replaces a list. Values and places are merged alike, so that every error names the file,
 //! line and column that it comes from.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -21,22 +22,28 @@ const OWN: [&str; 3] = ["extends", "name", "description"];
 /// A document's value and its places.
 type Document = (Value, Rc<Place>);
 
-/// Reads `text`, and every file that it extends.
-pub fn read(text: &str, file: &Path) -> Result<Document, Vec<Diagnostic>> {
+/// Reads `text`, and with `read_file` every file that it extends.
+pub fn read(
+    text: &str,
+    file: &Path,
+    read_file: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Document, Vec<Diagnostic>> {
     let mut reader = Reader {
+        read_file,
         chain: Vec::new(),
         files: 0,
     };
     reader.read(text, file)
 }
 
-struct Reader {
+struct Reader<'a> {
+    read_file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// The files being read, each extending the next.
     chain: Vec<PathBuf>,
     files: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn read(&mut self, text: &str, file: &Path) -> Result<Document, Vec<Diagnostic>> {
         let (mut value, place) = document::read(text, file).map_err(|error| vec![error])?;
         let Some(extends) = value.as_object_mut().and_then(|top| top.remove("extends")) else {
@@ -87,7 +94,7 @@ impl Reader {
             let message = format!("a workflow cannot be made of more than {MAX_FILES} files");
             return Err(vec![wrong(message)]);
         }
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+        let text = (self.read_file)(&path).map_err(|error| {
             let problem = wrong(format!("cannot read {}: {error}", path.display()));
             vec![near(problem, &path)]
         })?;
@@ -209,7 +216,9 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let (name, text) = files.last().unwrap();
-        read(text, &dir.path().join(name))
+        read(text, &dir.path().join(name), &|path| {
+            std::fs::read_to_string(path)
+        })
     }
 
     fn value(files: &[(&str, &str)]) -> Value {

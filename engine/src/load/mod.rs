@@ -22,6 +22,7 @@ mod unroll;
 mod wiring;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -50,6 +51,15 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// Where a workflow finds what is not in its own text.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// Looks an environment variable up.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Reads a file that `extends` names.
+    pub read: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
 /// Loads and checks a workflow file. `overrides` are `--set` pairs: a dotted name and a value in
 /// YAML. `env` looks environment variables up.
 pub fn load(
@@ -70,7 +80,11 @@ pub fn load_text(
     registry: &Registry,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    load_variant(text, file, overrides, &[], registry, env)
+    let outside = Outside {
+        env,
+        read: &from_disk,
+    };
+    load_variant(text, file, overrides, &[], registry, outside)
 }
 
 /// [`load_text`], with what a variant of a sweep sets on top of `overrides`.
@@ -80,10 +94,10 @@ pub fn load_variant(
     overrides: &[(String, String)],
     settings: &[Setting],
     registry: &Registry,
-    env: &dyn Fn(&str) -> Option<String>,
+    outside: Outside,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let (value, place) = extends::read(text, file)?;
-    let mut loader = Loader::new(registry, env, place);
+    let (value, place) = extends::read(text, file, outside.read)?;
+    let mut loader = Loader::new(registry, outside.env, place);
     let graph = loader.load(value, overrides, settings, file);
     let errors = loader.has_errors();
     let mut problems = loader.settled(file);
@@ -129,7 +143,7 @@ pub fn check(
         Ok(text) => text,
         Err(problem) => return refused(vec![problem]),
     };
-    let (value, place) = match extends::read(&text, file) {
+    let (value, place) = match extends::read(&text, file, &from_disk) {
         Ok(document) => document,
         Err(problems) => return refused(problems),
     };
@@ -143,8 +157,13 @@ pub fn check(
     }
 }
 
-fn read_file(file: &Path) -> Result<String, Diagnostic> {
+/// [`Outside::read`] of files as they are now.
+fn from_disk(file: &Path) -> io::Result<String> {
     std::fs::read_to_string(file)
+}
+
+fn read_file(file: &Path) -> Result<String, Diagnostic> {
+    from_disk(file)
         .map_err(|error| Diagnostic::error(format!("cannot read {}: {error}", file.display())))
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::model::{join, key};
 use super::spans::Part;
-use super::{Loader, extends, suggest};
+use super::{Loader, Outside, extends, suggest};
 use crate::diagnostic::Diagnostic;
 use crate::stage::Registry;
 use crate::sweep::{Seeds, Setting, Settings, Spec, is_variant_name};
@@ -40,10 +40,10 @@ pub fn read_sweep(
     text: &str,
     file: &Path,
     registry: &Registry,
-    env: &dyn Fn(&str) -> Option<String>,
+    outside: Outside,
 ) -> Result<Option<Spec>, Vec<Diagnostic>> {
-    let (value, place) = extends::read(text, file)?;
-    let mut loader = Loader::new(registry, env, place);
+    let (value, place) = extends::read(text, file, outside.read)?;
+    let mut loader = Loader::new(registry, outside.env, place);
     let spec = value.get("sweep").and_then(|section| loader.sweep(section));
     match loader.has_errors() {
         true => Err(loader.problems),

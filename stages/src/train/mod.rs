@@ -165,6 +165,11 @@ impl TrainParams {
         (self.batch * self.context) as u64
     }
 
+    /// Those of all steps.
+    fn whole_tokens(&self) -> u64 {
+        self.steps() * self.step_tokens()
+    }
+
     fn schedule(&self) -> Schedule {
         let steps = self.steps();
         let share = |share: f64| (share * steps as f64).round() as u64;
@@ -205,6 +210,17 @@ fn inputs() -> Vec<InputPort> {
             "Where to go on from; `segment_tokens` wires it.",
         ),
     ]
+}
+
+/// What a training costs that begins after `before` tokens.
+fn cost_from(before: u64, params: &TrainParams, upstream: Upstream) -> BTreeMap<String, f64> {
+    let tokens = params.whole_tokens().saturating_sub(before) as f64;
+    // Without a tokenizer upstream, the embedding's share is not counted.
+    let tokenizer = upstream("tokenizer").unwrap_or_default();
+    let vocab = tokenizer["vocab_size"].as_i64().unwrap_or(0);
+    let config = model::Config::new(params.model.dims(), vocab, params.context as i64);
+    let flops = tokens * config.flops_per_token();
+    BTreeMap::from([("tokens".into(), tokens), ("flops".into(), flops)])
 }
 
 /// The stage kind `train`.
@@ -250,14 +266,10 @@ impl Stage for Train {
         segments::chain(params)
     }
 
+    /// Of what is left to it after its segments.
     fn cost(params: &TrainParams, upstream: Upstream) -> BTreeMap<String, f64> {
-        let tokens = (params.steps() * (params.batch * params.context) as u64) as f64;
-        // Without a tokenizer upstream, the embedding's share is not counted.
-        let tokenizer = upstream("tokenizer").unwrap_or_default();
-        let vocab = tokenizer["vocab_size"].as_i64().unwrap_or(0);
-        let config = model::Config::new(params.model.dims(), vocab, params.context as i64);
-        let flops = tokens * config.flops_per_token();
-        BTreeMap::from([("tokens".into(), tokens), ("flops".into(), flops)])
+        let before = segments::tokens(params);
+        cost_from(before, params, upstream)
     }
 
     fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {

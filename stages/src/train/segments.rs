@@ -4,9 +4,11 @@
 //! in all. It is cut on a grid of `segment_tokens`; the checkpoint at each cut is an artifact, so
 //! that a training of more tokens goes on from the last one.
 
+use std::collections::BTreeMap;
+
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,9 @@ pub struct SegmentParams {
     /// Train up to here, counted in tokens from the training's start; rounded up to whole steps.
     #[schemars(range(min = 1))]
     pub until_tokens: u64,
+    /// Where the segment before ends, to tell what this one costs; its checkpoint is what counts.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    pub from_tokens: u64,
     /// Tokens in a sequence.
     #[schemars(range(min = 2, max = 131072))]
     pub context: usize,
@@ -60,16 +65,17 @@ pub struct SegmentParams {
 impl Default for SegmentParams {
     fn default() -> SegmentParams {
         let params = TrainParams::default();
-        SegmentParams::of(&params, params.tokens)
+        SegmentParams::of(&params, 0, params.tokens)
     }
 }
 
 impl SegmentParams {
-    /// The segment of `params` that ends after so many tokens.
-    fn of(params: &TrainParams, until_tokens: u64) -> SegmentParams {
+    /// The segment of `params` between these numbers of tokens.
+    fn of(params: &TrainParams, from_tokens: u64, until_tokens: u64) -> SegmentParams {
         SegmentParams {
             model: params.model.clone(),
             until_tokens,
+            from_tokens,
             context: params.context,
             batch: params.batch,
             learning_rate: params.learning_rate,
@@ -120,18 +126,29 @@ impl Params for SegmentParams {
 
 /// The segments of a training, unless it has none.
 pub fn chain(params: &TrainParams) -> Option<Chain> {
-    let each = segment_steps(params)?;
-    let count = params.schedule().stable_end() / each;
+    let each = segment_steps(params)? * params.step_tokens();
     let link = |i| {
-        let link = SegmentParams::of(params, i * each * params.step_tokens());
+        let link = SegmentParams::of(params, (i - 1) * each, i * each);
         serde_json::to_value(link).expect("plain data")
     };
     Some(Chain {
         kind: TrainSegment::KIND,
-        links: (1..=count.min(MOST)).map(link).collect(),
+        links: (1..=count(params)).map(link).collect(),
         output: "checkpoint",
         port: "state",
     })
+}
+
+/// How many segments a training has.
+fn count(params: &TrainParams) -> u64 {
+    let of = |each: u64| (params.schedule().stable_end() / each).min(MOST);
+    segment_steps(params).map_or(0, of)
+}
+
+/// Tokens that a training's segments train, all together.
+pub fn tokens(params: &TrainParams) -> u64 {
+    let each = segment_steps(params).unwrap_or(0);
+    count(params) * each * params.step_tokens()
 }
 
 fn segment_steps(params: &TrainParams) -> Option<u64> {
@@ -203,6 +220,14 @@ impl Stage for TrainSegment {
         Train::resources(&params.training())
     }
 
+    fn unkeyed() -> &'static [&'static str] {
+        &["from_tokens"]
+    }
+
+    fn cost(params: &SegmentParams, upstream: Upstream) -> BTreeMap<String, f64> {
+        super::cost_from(params.from_tokens, &params.training(), upstream)
+    }
+
     fn run(params: &SegmentParams, cx: &TaskContext) -> anyhow::Result<()> {
         run::run_segment(&params.training(), cx)
     }
@@ -234,6 +259,30 @@ mod tests {
         // No room for one: trained in one task.
         assert!(links(2000).is_empty());
         assert_eq!(chain(&TrainParams::default()), None);
+    }
+
+    #[test]
+    fn segments_and_what_is_left_cost_as_much_as_the_whole() {
+        let tokenizer =
+            |kind: &str| (kind == "tokenizer").then(|| serde_json::json!({"vocab_size": 320}));
+        let whole = TrainParams {
+            segment_tokens: 0,
+            ..params(10_050)
+        };
+        let whole = Train::cost(&whole, &tokenizer);
+        // 101 steps; 81 before the decay, of which 4 segments of 20.
+        let last = Train::cost(&params(10_050), &tokenizer);
+        assert_eq!((whole["tokens"], last["tokens"]), (10_100.0, 2_100.0));
+        let links = chain(&params(10_050)).unwrap().links;
+        let costs = links.into_iter().map(|link| {
+            let link: SegmentParams = serde_json::from_value(link).unwrap();
+            TrainSegment::cost(&link, &tokenizer)
+        });
+        let costs: Vec<_> = costs.collect();
+        assert!(costs.iter().all(|cost| cost["tokens"] == 2000.0));
+        let flops: f64 = costs.iter().map(|cost| cost["flops"]).sum();
+        let all = flops + last["flops"];
+        assert!((all / whole["flops"] - 1.0).abs() < 1e-12, "{all}");
     }
 
     #[test]
