@@ -9,7 +9,10 @@
 //! | `stages`, `lost` | | see [`crate::history`] |
 //! | others | | small facts by name ([`crate::Cache::remember`]) |
 
+use std::mem::ManuallyDrop;
+use std::panic::UnwindSafe;
 use std::path::Path;
+use std::sync::Mutex;
 
 use sled::{Db, Tree};
 
@@ -26,13 +29,30 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub fn open(path: &Path) -> Result<Index, CacheError> {
+    /// `read_all`: look at every entry, so that damage shows now and not in the middle of a run.
+    pub fn open(path: &Path, read_all: bool) -> Result<Index, CacheError> {
         // sled panics on some kinds of damage; that is damage too, not a reason to die.
-        let opened = std::panic::catch_unwind(|| Index::try_open(path));
-        opened.unwrap_or_else(|_| {
+        let opened = without_panic(|| {
+            // Not dropped on the way out of a panic: sled would panic again.
+            let index = ManuallyDrop::new(Index::try_open(path)?);
+            if read_all {
+                index.read_all()?;
+            }
+            Ok(ManuallyDrop::into_inner(index))
+        });
+        opened.unwrap_or_else(|| {
             let what = std::io::Error::other("it cannot be read");
             Err(sled::Error::Io(what).into())
         })
+    }
+
+    fn read_all(&self) -> Result<(), CacheError> {
+        for name in self.db.tree_names() {
+            for entry in self.db.open_tree(name)?.iter() {
+                entry?;
+            }
+        }
+        Ok(())
     }
 
     fn try_open(path: &Path) -> Result<Index, CacheError> {
@@ -51,4 +71,16 @@ impl Index {
             db,
         })
     }
+}
+
+/// What `f` returns, or `None` when it panics; nothing is printed of the panic.
+fn without_panic<T>(f: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
+    // The hook is the process's, so one at a time.
+    static HOOK: Mutex<()> = Mutex::new(());
+    let _one = HOOK.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = std::panic::catch_unwind(f);
+    std::panic::set_hook(hook);
+    result.ok()
 }

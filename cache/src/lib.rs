@@ -18,6 +18,7 @@ pub mod look;
 mod objects;
 mod rebuild;
 mod record;
+mod seal;
 mod stat;
 mod store;
 mod usage;

@@ -10,11 +10,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
-use crate::envelope::{Envelope, checksummed};
+use crate::envelope::{Envelope, checksummed, read_envelope};
 use crate::error::{CacheError, Doing};
 use crate::index::Index;
 use crate::lock::{Holder, Lock, holder};
 use crate::objects::{Stamp, hash_file, move_in, path_of, write_atomically};
+use crate::seal::Seal;
 use crate::{Artifact, Digest, FileRef, Record, stat};
 
 /// Files up to this many bytes live in the index and in their record, not as objects.
@@ -27,6 +28,8 @@ pub struct Cache {
     notices: Mutex<Vec<String>>,
     /// Objects whose bytes this process has hashed and found right.
     pub(crate) verified: Mutex<HashSet<Digest>>,
+    /// After the index, so that it is sealed when it is closed.
+    _seal: Seal,
     /// Last, so that it is freed after the index is closed.
     _lock: Lock,
 }
@@ -47,7 +50,8 @@ impl Cache {
             }
             fs::create_dir_all(&path).doing("make", &path)?;
         }
-        let (index, mut notices) = open_index(&dir)?;
+        let (seal, whole) = Seal::take_off(&dir);
+        let (index, mut notices) = open_index(&dir, !whole)?;
         let fresh = !dir.join("records").exists();
         fs::create_dir_all(dir.join("records")).doing("make", &dir)?;
         fs::create_dir_all(dir.join("objects")).doing("make", &dir)?;
@@ -56,6 +60,7 @@ impl Cache {
             index,
             notices: Mutex::default(),
             verified: Mutex::default(),
+            _seal: seal,
             _lock: lock,
         };
         if !notices.is_empty() || (!fresh && cache.index.records.is_empty()) {
@@ -234,12 +239,8 @@ impl Cache {
     /// The record of a task that is done and whose outputs are all there. Damage met on the way is
     /// set aside, and the task counts as not done.
     pub fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
-        let Some(json) = self.index.records.get(key.as_bytes())? else {
+        let Some(record) = self.find(key)? else {
             return Ok(None);
-        };
-        let record: Record = match serde_json::from_slice(&json) {
-            Ok(record) => record,
-            Err(_) => return self.forget(key).map(|()| None),
         };
         for (_, file) in record.outputs.values().flat_map(Artifact::files) {
             if let Err(error) = self.check(&file) {
@@ -256,6 +257,25 @@ impl Cache {
             }
         }
         Ok(Some(record))
+    }
+
+    /// The record in the index, or else the one in its file: an index may have lost its end.
+    fn find(&self, key: &Digest) -> Result<Option<Record>> {
+        if let Some(record) = self.indexed(key)? {
+            return Ok(Some(record));
+        }
+        let path = self.record_path(key);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let envelope = read_envelope(&path).filter(|envelope| envelope.record.key == *key);
+        let Some(envelope) = envelope else {
+            self.set_record_aside(key, &path)?;
+            self.notice(format!("record {} was damaged and set aside", key.short()));
+            return Ok(None);
+        };
+        self.adopt(&envelope)?;
+        Ok(Some(envelope.record))
     }
 
     pub(crate) fn forget(&self, key: &Digest) -> Result<()> {
@@ -373,9 +393,9 @@ impl Cache {
 }
 
 /// Opens the index; one that cannot be opened is moved aside and a new one begun.
-fn open_index(dir: &Path) -> Result<(Index, Vec<String>)> {
+fn open_index(dir: &Path, read_all: bool) -> Result<(Index, Vec<String>)> {
     let path = dir.join("index");
-    let error = match Index::open(&path) {
+    let error = match Index::open(&path, read_all) {
         Ok(index) => return Ok((index, Vec::new())),
         Err(error) => error,
     };
@@ -387,5 +407,5 @@ fn open_index(dir: &Path) -> Result<(Index, Vec<String>)> {
         "the index could not be opened ({error}); it was set aside in {}",
         aside.display()
     );
-    Ok((Index::open(&path)?, vec![notice]))
+    Ok((Index::open(&path, false)?, vec![notice]))
 }

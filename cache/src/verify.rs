@@ -143,7 +143,7 @@ impl Cache {
     }
 
     /// The record in the index, if it checks against its own key.
-    fn indexed(&self, key: &Digest) -> Result<Option<Record>> {
+    pub(crate) fn indexed(&self, key: &Digest) -> Result<Option<Record>> {
         let json = self.index.records.get(key.as_bytes())?;
         let record = json.and_then(|json| serde_json::from_slice::<Record>(&json).ok());
         Ok(record.filter(|record| record.key == *key && record.ingredients.key() == *key))
