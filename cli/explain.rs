@@ -6,7 +6,7 @@ use climb_engine::load::suggest;
 use climb_engine::plan::{Plan, PlannedNode, PlannedTask, Unknown};
 
 use crate::common::{self, BAD_INPUT, CacheArgs, FAILED, WorkflowArgs};
-use crate::diagnostics;
+use crate::{diagnostics, text};
 
 /// Say why tasks would run: what differs from the time before
 ///
@@ -122,8 +122,8 @@ fn print(plan: &Plan) {
         false => "",
     };
     println!(
-        "{} tasks cached, {} to run{rest}",
-        plan.cached(),
+        "{} cached, {} to run{rest}",
+        text::count(plan.cached(), "task"),
         plan.to_run()
     );
 }

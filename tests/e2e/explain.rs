@@ -249,7 +249,7 @@ fn a_missing_or_damaged_output() {
         }
         workspace.run_small(&[]);
         let ran = workspace.climb(&["explain", "small.yaml", "embed"]);
-        expect(&ran.stdout, &["1 tasks cached, 0 to run"]);
+        expect(&ran.stdout, &["1 task cached, 0 to run"]);
     }
 }
 

@@ -470,6 +470,7 @@ fn a_second_run_names_the_first_or_waits_for_it() {
     let waited = Ran::from(waiting.wait_with_output().expect("waited"));
     let steady = |text: &str| {
         let text = text.replace(&format!("process {pid}"), "process [PID]");
+        let text = text.replace(&workspace.path(".climb").display().to_string(), "[CACHE]");
         text.replace(env!("CARGO_BIN_EXE_climb"), "climb")
     };
     let told = format!(

@@ -57,12 +57,18 @@ fn stand_in(word: &str, next: &str) -> String {
         word if UNITS.contains(&word) => "[UNIT]".into(),
         word if word.parse::<f64>().is_ok() && UNITS.contains(&next) => "[N]".into(),
         word if shaped(word, "9999-99-99") => "[DATE]".into(),
-        word if shaped(word, "99:99") => "[CLOCK]".into(),
+        word if shaped(word, "99:99") || shaped(word, "99:99:99") => "[CLOCK]".into(),
+        word if word.parse::<usize>().is_ok() && next == "cpus" => "[N]".into(),
         word if word
             .get(..15)
             .is_some_and(|id| shaped(id, "99999999-999999")) =>
         {
-            format!("[TIME]{}", &word[15..])
+            // Of two runs in one second the later one is numbered.
+            let (name, number) = word[15..].rsplit_once('-').unwrap_or_default();
+            match !name.is_empty() && number.parse::<u32>().is_ok() {
+                true => format!("[TIME]{name}"),
+                false => format!("[TIME]{}", &word[15..]),
+            }
         }
         word => word.into(),
     }

@@ -59,7 +59,13 @@ fn without_seconds(csv: &str) -> impl Fn(&str) -> String {
     let column = header.split(',').position(|name| name == "seconds");
     let column = column.expect("a column `seconds`");
     move |line| {
-        let mut cells: Vec<&str> = line.split(',').collect();
+        // Only a comma outside of quotes ends a cell.
+        let mut quoted = false;
+        let mut ends = |c: char| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        };
+        let mut cells: Vec<&str> = line.split(&mut ends).collect();
         if cells[column] != "seconds" {
             cells[column] = "[SECONDS]";
         }
@@ -174,7 +180,7 @@ fn explanations() {
     let longer = explain(&fan(), &["--set", "params.p=2"]);
     told += &format!("\na fan-out\n{longer}");
     check_table("explain/reasons", &told);
-    let wrong = session(&workspace, &[&["explain", "w.yaml", "frist"]]);
+    let wrong = session(&toy(""), &[&["explain", "toy.yaml", "wrok"]]);
     check_table("explain/unknown-stage", &wrong);
 }
 
