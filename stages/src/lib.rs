@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod fit;
 pub mod formats;
 pub mod kmeans;
+pub mod materialize;
 pub mod merge;
 pub mod pack;
 pub mod predictor;
@@ -46,6 +47,7 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
         erase::<select::Select>(),
         erase::<baselines::Baselines>(),
         erase::<confirm::Confirm>(),
+        erase::<materialize::Materialize>(),
     ]
 }
 

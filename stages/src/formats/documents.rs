@@ -132,6 +132,34 @@ impl Documents {
         Some(&tokens[offsets[i] as usize..offsets[i + 1] as usize])
     }
 
+    /// Bytes of document `i`: of its text, or of the token ids it came with.
+    pub fn bytes(&self, i: usize) -> u64 {
+        let (shard, i) = self.locate(i);
+        match &shard.tokens {
+            Some((_, offsets)) => 4 * (offsets[i + 1] - offsets[i]),
+            None => shard.offsets[i + 1] - shard.offsets[i],
+        }
+    }
+
+    /// The metadata of single documents, in any order: 8 bytes a document in memory.
+    pub fn meta_lines(&self) -> anyhow::Result<MetaLines> {
+        let mut shards = Vec::new();
+        for shard in &self.shards {
+            let text = Flat::<u8>::open(&shard.meta)?;
+            let ends = (0..text.len()).filter(|&i| text[i] == b'\n');
+            let starts: Vec<u64> = std::iter::once(0)
+                .chain(ends.map(|end| end as u64 + 1))
+                .collect();
+            ensure!(
+                starts.len() == shard.offsets.len(),
+                "{} does not fit its text",
+                shard.meta.display()
+            );
+            shards.push((shard.first, text, starts));
+        }
+        Ok(MetaLines { shards })
+    }
+
     /// The metadata of every document, in order. Reads all of it: about 60 bytes a document.
     pub fn meta(&self) -> anyhow::Result<Vec<DocumentMeta>> {
         let mut all = Vec::with_capacity(self.len);
@@ -149,6 +177,21 @@ impl Documents {
             all.len()
         );
         Ok(all)
+    }
+}
+
+/// Made by [`Documents::meta_lines`].
+pub struct MetaLines {
+    /// First document, lines, where lines start (and the last ends).
+    shards: Vec<(usize, Flat<u8>, Vec<u64>)>,
+}
+
+impl MetaLines {
+    pub fn get(&self, i: usize) -> anyhow::Result<DocumentMeta> {
+        let shard = self.shards.partition_point(|(first, ..)| *first <= i) - 1;
+        let (first, text, starts) = &self.shards[shard];
+        let line = starts[i - first] as usize..starts[i - first + 1] as usize;
+        Ok(serde_json::from_slice(&text[line])?)
     }
 }
 

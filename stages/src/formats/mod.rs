@@ -18,6 +18,7 @@
 //! | `predictor` | folder: the booster and its cross-validation report |
 //! | `selection` | JSON, [`mixture::Selection`] |
 //! | `confirmation` | JSON, [`mixture::Confirmation`] |
+//! | `dataset` | folder: shards and [`Manifest`](crate::materialize::Manifest) |
 
 pub mod clustering;
 pub mod documents;
