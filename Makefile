@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CLIMB = $(or $(CARGO_TARGET_DIR),target)/release/climb
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build corpus quickstart test clean
+.PHONY: help deps build corpus quickstart test torture clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -23,6 +23,9 @@ test: deps ## format, lints and all tests
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo test --release --workspace
+
+torture: deps ## kills, damage and crashes, the long pass; KILLS=N, 200 by default
+	CLIMB_TORTURE=$(or $(KILLS),200) cargo test --release --workspace --test torture -- --nocapture
 
 build: deps ## the binary, target/release/climb
 	@cargo build --release

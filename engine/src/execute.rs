@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -244,21 +244,25 @@ fn visible_devices(indices: &[String]) -> String {
 }
 
 /// Forwards reports; returns the line that ended the task, if one came.
-fn read_lines(
-    stdout: impl std::io::Read,
-    report: &(dyn Fn(TaskReport) + Sync),
-) -> Option<ChildLine> {
+fn read_lines(stdout: impl Read, report: &(dyn Fn(TaskReport) + Sync)) -> Option<ChildLine> {
     let mut last = None;
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        match serde_json::from_str(&line) {
+    let mut reader = BufReader::new(stdout);
+    let mut line = Vec::new();
+    // A longer line comes in pieces, so that a flood takes no memory.
+    while let Ok(1..) = (&mut reader).take(MOST_LINE).read_until(b'\n', &mut line) {
+        match serde_json::from_slice(&line) {
             Ok(ChildLine::Report(task_report)) => report(task_report),
             Ok(end) => last = Some(end),
-            // A library printing to stdout must not break the task.
-            Err(_) => tracing::debug!("stdout of a task: {line}"),
+            // A library printing to stdout, in whatever encoding, must not break the task.
+            Err(_) => tracing::debug!("stdout of a task: {}", String::from_utf8_lossy(&line)),
         }
+        line.clear();
     }
     last
 }
+
+/// The longest line that a child may say, in bytes.
+const MOST_LINE: u64 = 1 << 20;
 
 const TIMED_OUT: i32 = -1;
 /// How long a child may take to save its state after the first interrupt.

@@ -1,6 +1,8 @@
 //! One attempt at one task, on a worker thread: check the inputs out, execute, store, commit.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -189,7 +191,7 @@ fn run_on_this_thread(
 /// The last lines of a log, without the error itself, which is shown anyway.
 fn tail(log: &Path, error: &str) -> Vec<String> {
     const LINES: usize = 20;
-    let Ok(text) = std::fs::read(log) else {
+    let Ok(text) = end_of(log) else {
         return Vec::new();
     };
     let text = String::from_utf8_lossy(&text);
@@ -201,6 +203,17 @@ fn tail(log: &Path, error: &str) -> Vec<String> {
         .iter()
         .map(|s| s.to_string())
         .collect()
+}
+
+/// The last bytes of a file, however large it is.
+fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    const BYTES: u64 = 16 << 10;
+    let mut file = File::open(path)?;
+    let start = file.metadata()?.len().saturating_sub(BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A source that changed while it was read gave nobody knows what: nothing is recorded for it.

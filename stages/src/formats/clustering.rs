@@ -39,7 +39,9 @@ impl Clustering {
         let assignments = Flat::<u32>::open(&folder.join("assignments.u32"))?;
         let centroids = Flat::open(&folder.join("centroids.f32"))?;
         ensure!(
-            assignments.len() == meta.documents && centroids.len() == meta.clusters * meta.dim,
+            assignments.len() == meta.documents
+                && Some(centroids.len()) == meta.clusters.checked_mul(meta.dim)
+                && [meta.sizes.len(), meta.members.len()] == [meta.clusters; 2],
             "{}: its arrays do not fit its meta.json",
             folder.display()
         );

@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::flat::{Flat, FlatWriter};
+use super::flat::{Flat, FlatWriter, are_offsets};
 use super::{read_json, write_json};
 
 /// What is known of a document beside its text.
@@ -74,19 +74,25 @@ impl Documents {
             }
             let (text, offsets) = (Flat::open(&file("text"))?, Flat::open(&file("offsets"))?);
             ensure!(
-                !offsets.is_empty() && offsets.last() == Some(&(text.len() as u64)),
+                are_offsets(&offsets, text.len()),
                 "{} does not fit its text",
                 file("offsets").display()
             );
+            let documents = offsets.len() - 1;
             let tokens = match file("tokens").exists() {
-                true => Some((
-                    Flat::open(&file("tokens"))?,
-                    Flat::open(&file("token_offsets"))?,
-                )),
+                true => {
+                    let ids: Flat<u32> = Flat::open(&file("tokens"))?;
+                    let ends: Flat<u64> = Flat::open(&file("token_offsets"))?;
+                    ensure!(
+                        ends.len() == offsets.len() && are_offsets(&ends, ids.len()),
+                        "{} does not fit its tokens",
+                        file("token_offsets").display()
+                    );
+                    Some((ids, ends))
+                }
                 false => None,
             };
             let meta = file("meta.jsonl");
-            let documents = offsets.len() - 1;
             shards.push(Shard {
                 first: len,
                 text,
@@ -162,7 +168,7 @@ impl Documents {
 
     /// The metadata of every document, in order. Reads all of it: about 60 bytes a document.
     pub fn meta(&self) -> anyhow::Result<Vec<DocumentMeta>> {
-        let mut all = Vec::with_capacity(self.len);
+        let mut all = Vec::new();
         for shard in &self.shards {
             let file = File::open(&shard.meta)
                 .with_context(|| format!("cannot open {}", shard.meta.display()))?;

@@ -50,6 +50,12 @@ impl<T: Pod> Deref for Flat<T> {
     }
 }
 
+/// Whether these are offsets into an array of `len` elements: from somewhere, ever forward, to its
+/// end. What passes can be sliced by without a look.
+pub fn are_offsets(offsets: &[u64], len: usize) -> bool {
+    offsets.last() == Some(&(len as u64)) && offsets.is_sorted()
+}
+
 /// Writes an array piece by piece.
 pub struct FlatWriter<T> {
     out: BufWriter<File>,

@@ -33,7 +33,7 @@ impl Matrix {
         let meta: MatrixMeta = read_json(&folder.join(META))?;
         let data = Flat::open(&folder.join(DATA))?;
         ensure!(
-            data.len() == meta.rows * meta.cols,
+            Some(data.len()) == meta.rows.checked_mul(meta.cols),
             "{} holds {} numbers, not {} x {}",
             folder.display(),
             data.len(),

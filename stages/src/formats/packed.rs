@@ -48,6 +48,12 @@ fn file(folder: &Path, part: usize, token_bytes: usize) -> PathBuf {
 impl Packed {
     pub fn open(folder: &Path) -> anyhow::Result<Packed> {
         let meta: PackedMeta = read_json(&folder.join("meta.json"))?;
+        ensure!(
+            matches!(meta.token_bytes, 2 | 4),
+            "{}: a token takes 2 or 4 bytes, not {}",
+            folder.display(),
+            meta.token_bytes
+        );
         let mut parts = Vec::new();
         for (i, part) in meta.parts.iter().enumerate() {
             let path = file(folder, i, meta.token_bytes);

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
-use super::flat::Flat;
+use super::flat::{Flat, are_offsets};
 use super::read_json;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,8 @@ impl Tokens {
         let ids = Flat::<u32>::open(&folder.join("tokens.u32"))?;
         let offsets = Flat::<u64>::open(&folder.join("offsets.u64"))?;
         ensure!(
-            offsets.len() == meta.documents + 1 && offsets.last() == Some(&(ids.len() as u64)),
+            offsets.len().checked_sub(1) == Some(meta.documents)
+                && are_offsets(&offsets, ids.len()),
             "{}: its arrays do not fit its meta.json",
             folder.display()
         );

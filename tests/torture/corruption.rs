@@ -1,0 +1,167 @@
+//! One damaged file at a time: the run ends well, with the same artifacts, without a panic.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use walkdir::WalkDir;
+
+use crate::long;
+use crate::random::Random;
+use crate::workspace::{Ran, Workspace};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Harm {
+    Halved,
+    Flipped,
+    Emptied,
+    Deleted,
+    /// Holds what another file of its kind should.
+    Swapped,
+}
+
+const HARMS: [Harm; 5] = [
+    Harm::Flipped,
+    Harm::Halved,
+    Harm::Swapped,
+    Harm::Emptied,
+    Harm::Deleted,
+];
+
+/// Files below a folder of the cache, by path.
+fn files(workspace: &Workspace, folder: &str) -> Vec<PathBuf> {
+    let root = workspace.path(".climb");
+    let walk = WalkDir::new(root.join(folder)).sort_by_file_name();
+    let files = walk.into_iter().map(|entry| entry.expect("readable"));
+    let files = files.filter(|entry| entry.file_type().is_file());
+    let relative = |path: &Path| path.strip_prefix(&root).expect("below").to_path_buf();
+    files.map(|entry| relative(entry.path())).collect()
+}
+
+fn harm(path: &Path, other: &Path, harm: Harm, random: &mut Random) {
+    let mut bytes = std::fs::read(path).expect("readable");
+    match harm {
+        Harm::Halved => bytes.truncate(bytes.len() / 2),
+        Harm::Flipped if bytes.is_empty() => return,
+        Harm::Flipped => {
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << random.below(8);
+        }
+        Harm::Emptied => bytes.clear(),
+        Harm::Deleted => return std::fs::remove_file(path).expect("removed"),
+        Harm::Swapped => bytes = std::fs::read(other).expect("readable"),
+    }
+    // In place, as a disk would: the inode stays.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("allowed");
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// A run that must end by itself: damage may make a library wait for ever.
+fn run(workspace: &Workspace, what: &str) -> Ran {
+    let mut child = workspace
+        .command(&["run", "small.yaml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("climb starts");
+    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    let read = |pipe: Option<&mut dyn Read>| {
+        let mut bytes = Vec::new();
+        _ = pipe.expect("piped").read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let deadline = Instant::now() + Duration::from_secs(90);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("waited") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("killed");
+            panic!("{what}: the run hangs");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Ran {
+        code: status.code(),
+        stdout: read(out.as_mut().map(|o| o as &mut dyn Read)),
+        stderr: read(err.as_mut().map(|e| e as &mut dyn Read)),
+    }
+}
+
+/// Damages each of `count` files spread over the folder (all of them in the long pass), each in its
+/// turn in a copy of the finished cache.
+fn each(folder: &str, count: usize, check: impl Fn(&Workspace, &Ran, Harm, &str)) {
+    let whole = Workspace::warm();
+    let all = files(&whole, folder);
+    assert!(!all.is_empty(), "nothing in {folder}/");
+    let mut random = Random::new();
+    let mut cases = Vec::new();
+    for n in 0..count.max(long().map_or(0, |_| all.len() * HARMS.len())) {
+        let file = match long() {
+            Some(_) => n / HARMS.len() % all.len(),
+            None => n * 7 % all.len(),
+        };
+        cases.push((file, HARMS[n % HARMS.len()]));
+    }
+    for (file, kind) in cases {
+        let workspace = Workspace::copy_of(&whole);
+        let path = |i: usize| workspace.path(".climb").join(&all[i % all.len()]);
+        let what = format!("{} {kind:?}", all[file].display());
+        harm(&path(file), &path(file + 1), kind, &mut random);
+        let ran = run(&workspace, &what);
+        assert!(ran.ok(), "{what}:\n{}\n{}", ran.stdout, ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{what}:\n{}", ran.stderr);
+        assert_eq!(workspace.artifacts(), whole.artifacts(), "{what}");
+        check(&workspace, &ran, kind, &what);
+        let again = workspace.run_small(&[]);
+        assert!(again.ran.is_empty(), "{what}: {:?} ran again", again.ran);
+        let verified = workspace.climb(&["cache", "verify"]);
+        assert!(verified.ok(), "{what}:\n{}", verified.stderr);
+    }
+}
+
+#[test]
+fn a_damaged_object_is_noticed_set_aside_and_made_again() {
+    each("objects", 10, |workspace, ran, harm, what| {
+        assert!(ran.stderr.contains("damaged"), "{what}:\n{}", ran.stderr);
+        let aside = workspace.path(".climb/damaged").is_dir();
+        assert!(aside || harm == Harm::Deleted, "{what}: not set aside");
+    });
+}
+
+#[test]
+fn a_damaged_record_does_no_harm_and_verify_writes_it_anew() {
+    each("records", 5, |workspace, _, _, what| {
+        let verified = workspace.climb(&["cache", "verify"]);
+        assert_eq!(verified.code, Some(1), "{what}:\n{}", verified.stderr);
+        let said = verified.stdout + &verified.stderr;
+        assert!(said.contains("record"), "{what}:\n{said}");
+    });
+}
+
+#[test]
+fn a_damaged_index_is_rebuilt() {
+    each("index", 15, |_, _, _, _| {});
+}
+
+#[test]
+fn bits_flipped_in_the_log_of_the_index_do_no_harm() {
+    let whole = Workspace::warm();
+    let mut random = Random::new();
+    for _ in 0..long().map_or(8, |n| n.max(100)) {
+        let workspace = Workspace::copy_of(&whole);
+        let db = workspace.path(".climb/index/db");
+        let seed = random.below(1 << 40);
+        for _ in 0..20 {
+            harm(&db, &db, Harm::Flipped, &mut random);
+        }
+        let what = format!("bits flipped in index/db ({seed})");
+        let ran = run(&workspace, &what);
+        assert!(ran.ok(), "{what}:\n{}\n{}", ran.stdout, ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{what}:\n{}", ran.stderr);
+        assert_eq!(workspace.artifacts(), whole.artifacts(), "{what}");
+        assert!(workspace.run_small(&[]).ran.is_empty(), "{what}");
+    }
+}

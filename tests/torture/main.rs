@@ -1,0 +1,18 @@
+//! Faults injected for real: kills, damage, crashing tasks. `make test` runs a short pass of each,
+//! `make torture` the long one (`CLIMB_TORTURE=N`: N kills, and damage to every file).
+
+#[path = "../e2e/workspace.rs"]
+#[allow(dead_code)]
+mod workspace;
+
+mod corruption;
+mod crashes;
+mod kills;
+mod races;
+mod random;
+mod secrets;
+
+/// How many kills, when the long pass is asked for.
+fn long() -> Option<usize> {
+    std::env::var("CLIMB_TORTURE").ok()?.parse().ok()
+}

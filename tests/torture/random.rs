@@ -1,0 +1,19 @@
+//! Seeded choices, so that a failure can be had again: `CLIMB_TORTURE_SEED`.
+
+/// SplitMix64.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new() -> Random {
+        let seed = std::env::var("CLIMB_TORTURE_SEED").ok();
+        Random(seed.and_then(|s| s.parse().ok()).unwrap_or(1))
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
