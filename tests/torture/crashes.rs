@@ -70,7 +70,7 @@ fn a_hang_ends_at_the_timeout_with_the_log() {
     workspace.write(
         "w.yaml",
         format!(
-            "stages: {{task: {{uses: command, timeout: 300ms, with: {{run: {run:?}, outputs: {{x: text}}}}}}}}"
+            "stages: {{task: {{uses: command, timeout: 3s, with: {{run: {run:?}, outputs: {{x: text}}}}}}}}"
         ),
     );
     let ran = workspace.climb(&["run", "w.yaml"]);
