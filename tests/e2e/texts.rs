@@ -196,3 +196,55 @@ fn looking_at_a_run_and_taking_up_one_that_succeeded() {
     ];
     check_table("runs/succeeded", &session(&workspace, &looks));
 }
+
+#[test]
+fn what_is_wrong_with_runs_and_the_cache() {
+    let workspace = toy("");
+    let before = session(
+        &workspace,
+        &[
+            &["resume"],
+            &["runs"],
+            &["cache", "stats"],
+            &["cache", "verify"],
+        ],
+    );
+    assert!(workspace.climb(&["run", "toy.yaml"]).ok());
+    let wrong = session(
+        &workspace,
+        &[
+            &["resume", "nothing"],
+            &["show", "nothing"],
+            &["diff", "nothing", "nobody"],
+            &["rm", "nothing"],
+            &["runs", "pin", "nothing"],
+            &["table"],
+            &["cache", "gc", "--older-than", "soon"],
+            &["cache", "gc", "--max-size", "large"],
+            &["cache", "export", "--run", "nothing", "--output", "x.climb"],
+            &[
+                "cache", "export", "--stage", "nothing", "--output", "x.climb",
+            ],
+            &["cache", "import", "nowhere.climb"],
+            &["cache", "import", "toy.yaml"],
+        ],
+    );
+    check_table("cache/errors", &(before + &wrong));
+}
+
+#[test]
+fn looking_after_the_cache() {
+    let workspace = toy("");
+    assert!(workspace.climb(&["run", "toy.yaml"]).ok());
+    let told = session(
+        &workspace,
+        &[
+            &["cache", "verify"],
+            &["cache", "rebuild"],
+            &["cache", "gc", "--dry-run"],
+            &["cache", "export", "--output", "all.climb"],
+            &["cache", "import", "all.climb"],
+        ],
+    );
+    check_table("cache/session", &told);
+}

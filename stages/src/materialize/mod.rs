@@ -82,7 +82,7 @@ impl Params for MaterializeParams {
             return Vec::new();
         }
         let problem = ParamProblem::new("tokens", "`tokens` says how large the dataset is to be");
-        vec![problem.help("for example `tokens: 10_000_000`")]
+        vec![problem.help("for example `tokens: 10000000`")]
     }
 }
 
