@@ -55,6 +55,7 @@ impl ShardFormat {
 #[serde(default, deny_unknown_fields)]
 pub struct MaterializeParams {
     /// Tokens wanted in all.
+    #[schemars(example = 10_000_000)]
     pub tokens: u64,
     /// How shards are written.
     pub format: ShardFormat,
