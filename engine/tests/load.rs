@@ -306,6 +306,106 @@ fn lists_and_single_artifacts_are_told_apart() {
     );
 }
 
+const CHOICE: &str = r#"
+params: {how: search, last: 2}
+stages:
+  texts: {uses: texts}
+  vectors: {uses: vectors, needs: {texts: texts}}
+  other: {uses: vectors, when: "${params.how != search}", needs: {texts: texts}}
+  search:
+    when: "${params.how == search}"
+    repeat:
+      over: 2
+      stages:
+        draw: {uses: draw, needs: {vectors: vectors, fit: previous.fit}}
+        try: {uses: try, foreach: {draw: draw}}
+        fit: {uses: fit, when: "${iteration == params.last}", needs: {tried: all.try}}
+  draw: {uses: draw, needs: {vectors: [vectors], fit: search.fit}}
+  gather: {uses: fit, needs: {tried: search.all.try}}
+"#;
+
+#[test]
+fn what_is_left_out_wires_nothing() {
+    let names = |set: &[(&str, &str)]| -> Vec<String> {
+        let graph = load_with(CHOICE, set).unwrap().graph;
+        graph.nodes.into_iter().map(|node| node.name).collect()
+    };
+    let (first, second) = (
+        ["search[1].draw", "search[1].try"],
+        ["search[2].draw", "search[2].try", "search[2].fit"],
+    );
+    let both = [
+        &["texts", "vectors"][..],
+        &first,
+        &second,
+        &["draw", "gather"],
+    ]
+    .concat();
+    assert_eq!(names(&[]), both);
+    assert_eq!(
+        names(&[("params.how", "none")]),
+        ["texts", "vectors", "other", "draw", "gather"]
+    );
+    let graph = load_with(CHOICE, &[("params.how", "none")]).unwrap().graph;
+    let node = |name: &str| &graph.nodes[graph.find(name).unwrap()];
+    // The optional port and the port of many are left unwired.
+    assert_eq!(node("draw").inputs.len(), 1);
+    assert!(node("gather").inputs.is_empty());
+}
+
+#[test]
+fn of_alternatives_the_one_that_is_there_is_taken() {
+    let text = |how: &str| {
+        format!(
+            "stages:\n  texts: {{uses: texts}}\n  a: {{uses: vectors, when: {how}, needs: \
+             {{texts: texts}}}}\n  b: {{uses: vectors, needs: {{texts: texts}}}}\n  draw: {{uses: \
+             draw, needs: {{vectors: [a, b]}}}}\n"
+        )
+    };
+    let graph = load(&text("false")).unwrap().graph;
+    let draw = &graph.nodes[graph.find("draw").unwrap()];
+    assert_eq!(graph.nodes[draw.inputs[0].from[0].node].name, "b");
+    let error = load(&text("true")).unwrap_err();
+    assert_eq!(
+        error,
+        ["5:40 port `vectors` takes one artifact, and this is many"]
+    );
+}
+
+#[test]
+fn a_port_that_cannot_do_without_is_not_left_unwired() {
+    let text = |when: &str, rest: &str| {
+        format!(
+            "stages:\n  texts: {{uses: texts}}\n  v: {{uses: vectors, when: {when}, needs: {{texts: \
+             texts}}}}\n{rest}\n"
+        )
+    };
+    wrong(
+        &text("false", "  draw: {uses: draw, needs: {vectors: v}}"),
+        &[
+            "4:39 `v` is left out by its `when`, and `draw` cannot do without | give `draw` the same \
+           `when`, or name what is there instead: `[v, other]`",
+        ],
+    );
+    wrong(
+        &text("1", ""),
+        &[
+            "3:28 `when` must be true or false, and this is 1 | compare: `when: ${params.strategy == \
+           doremi}`",
+        ],
+    );
+    wrong(
+        "stages:\n  texts: {uses: texts, when: false}",
+        &["1:1 every stage is left out by its `when`: there is nothing to run"],
+    );
+    let looped = "  d: {uses: draw, when: false, needs: {vectors: v}}\n  try: {uses: try, foreach: {draw: d}}";
+    let error = load(&text("true", looped)).unwrap_err();
+    assert!(
+        error[0].contains("`d` is left out by its `when`, and `try` cannot"),
+        "{error:?}"
+    );
+}
+
 #[test]
 fn cycles_are_named_each() {
     let stage = |name: &str, needs: &str| {

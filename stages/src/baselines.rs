@@ -10,16 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Mixture;
 use crate::formats::{read_json, write_json};
-
-/// A mixture to compare the chosen one with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Baseline {
-    /// The clusters' token shares.
-    Natural,
-    /// All clusters alike.
-    Uniform,
-}
+use crate::mixture::Baseline;
 
 /// Parameters of `baselines`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -115,19 +106,8 @@ impl Stage for Baselines {
         );
         let mut mixtures = vec![("chosen".to_string(), chosen.weights)];
         for baseline in &params.include {
-            let (name, weights) = match baseline {
-                Baseline::Natural => (
-                    "natural",
-                    clusters
-                        .clusters
-                        .iter()
-                        .map(|cluster| cluster.share)
-                        .collect(),
-                ),
-                Baseline::Uniform => ("uniform", vec![1.0; count]),
-            };
-            let weights: Vec<f64> = weights;
-            mixtures.push((name.to_string(), Mixture::normalised(&weights)?.weights));
+            let weights = baseline.mixture(&clusters)?.weights;
+            mixtures.push((baseline.name().to_string(), weights));
         }
         let seeds: Vec<u64> = (0..params.seeds).map(|i| params.first_seed + i).collect();
         let folder = cx.output_folder("mixtures")?;

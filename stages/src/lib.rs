@@ -13,6 +13,7 @@ pub mod formats;
 pub mod kmeans;
 pub mod materialize;
 pub mod merge;
+pub mod mixture;
 pub mod pack;
 pub mod predictor;
 pub mod prune;
@@ -39,9 +40,11 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
         erase::<prune::Prune>(),
         erase::<merge::Merge>(),
         erase::<pack::Pack>(),
+        erase::<mixture::Given>(),
         erase::<sample::Sample>(),
         erase::<train::Train>(),
         erase::<train::TrainSegment>(),
+        erase::<train::Doremi>(),
         erase::<evaluate::Evaluate>(),
         erase::<fit::Fit>(),
         erase::<select::Select>(),

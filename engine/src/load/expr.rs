@@ -67,8 +67,16 @@ pub fn params_used(value: &Value, used: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             for piece in pieces(text).into_iter().flatten() {
-                if let Piece::Expression(expression) = piece
-                    && let Some(path) = expression.strip_prefix("params.")
+                let Piece::Expression(expression) = piece else {
+                    continue;
+                };
+                let (left, right) = match comparison(expression) {
+                    Some((left, _, right)) => (left, right),
+                    None => (expression, ""),
+                };
+                for path in [left, right]
+                    .iter()
+                    .filter_map(|e| e.strip_prefix("params."))
                 {
                     let name = path.split(['.', '[']).next().unwrap_or(path);
                     used.push(name.to_string());
@@ -78,6 +86,24 @@ pub fn params_used(value: &Value, used: &mut Vec<String>) {
         Value::Array(items) => items.iter().for_each(|item| params_used(item, used)),
         Value::Object(fields) => fields.values().for_each(|field| params_used(field, used)),
         _ => {}
+    }
+}
+
+/// `left == right` or `left != right`: the sides, and whether they are to be equal.
+fn comparison(expression: &str) -> Option<(&str, bool, &str)> {
+    let at = expression
+        .find(" == ")
+        .or_else(|| expression.find(" != "))?;
+    let (left, rest) = expression.split_at(at);
+    let equal = rest.starts_with(" ==");
+    Some((left.trim(), equal, rest[4..].trim()))
+}
+
+/// Whether they are the same value; 1 and 1.0 are.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
     }
 }
 
@@ -108,6 +134,23 @@ impl Scope<'_> {
     }
 
     fn evaluate(&self, expression: &str) -> Result<Value, Wrong> {
+        let Some((left, equal, right)) = comparison(expression) else {
+            return self.look_up(expression);
+        };
+        let left = self.look_up(left)?;
+        let is_name = right.starts_with("params.")
+            || right.starts_with("env.")
+            || self.variables.contains_key(right);
+        let right = if is_name {
+            self.look_up(right)?
+        } else {
+            let value = super::parse_value(right);
+            value.map_err(|error| wrong(format!("`{right}` is no value: {error}"), None))?
+        };
+        Ok(Value::Bool(same(&left, &right) == equal))
+    }
+
+    fn look_up(&self, expression: &str) -> Result<Value, Wrong> {
         if let Some(name) = expression.strip_prefix("env.") {
             return self.environment(name);
         }
@@ -208,6 +251,28 @@ mod tests {
         assert_eq!(resolve("${params.runs[1]}"), Ok(json!(8)));
         assert_eq!(resolve("${params.proxy.width}"), Ok(json!(64)));
         assert_eq!(resolve("${iteration}"), Ok(json!(2)));
+    }
+
+    #[test]
+    fn a_comparison_is_true_or_false() {
+        for (text, expected) in [
+            ("${params.name == x}", true),
+            ("${params.name != x}", false),
+            ("${ params.name == 'y' }", false),
+            ("${params.k == 48.0}", true),
+            ("${params.runs == [16, 8]}", true),
+            ("${iteration != 1}", true),
+            ("${params.k == params.proxy.width}", false),
+            ("${env.NOPE:-x == x}", true),
+        ] {
+            assert_eq!(resolve(text), Ok(json!(expected)), "{text}");
+        }
+        assert_eq!(resolve("is ${params.k == 1}"), Ok(json!("is false")));
+        let error = resolve("${params.k == [}").unwrap_err();
+        assert!(error.message.starts_with("`[` is no value"), "{error:?}");
+        let mut used = Vec::new();
+        params_used(&json!("${params.name == params.k}"), &mut used);
+        assert_eq!(used, ["name", "k"]);
     }
 
     #[test]

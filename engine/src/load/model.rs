@@ -26,6 +26,8 @@ pub struct WrittenStage {
     /// Where it is in the document.
     pub path: Vec<Part>,
     pub uses: String,
+    /// Not resolved yet: it may depend on the iteration.
+    pub when: Option<Value>,
     pub needs: Vec<Need>,
     pub foreach: Option<Need>,
     pub with: Value,
@@ -35,6 +37,7 @@ pub struct WrittenStage {
 pub struct WrittenRepeat {
     pub name: String,
     pub path: Vec<Part>,
+    pub when: Option<Value>,
     pub over: Value,
     pub variable: Option<String>,
     pub stages: Vec<WrittenStage>,
@@ -175,6 +178,7 @@ impl Loader<'_> {
         Some(WrittenRepeat {
             name: name.into(),
             path: path.to_vec(),
+            when: fields.get("when").cloned(),
             over: over.clone(),
             variable,
             stages: stages.collect(),
@@ -233,6 +237,7 @@ impl Loader<'_> {
             span,
             path: path.to_vec(),
             uses: uses.into(),
+            when: fields.get("when").cloned(),
             needs,
             foreach: foreach.into_iter().next(),
             with,

@@ -72,6 +72,9 @@ pub struct Stage {
     pub foreach: Option<BTreeMap<String, Reference>>,
     /// Parameters of the kind.
     pub with: Option<Map<String, Value>>,
+    /// Whether it is there at all, as `${params.strategy == doremi}`. What is left out wires
+    /// nothing: of a list of references those that are there are taken.
+    pub when: Option<Switch>,
     /// For people.
     pub description: Option<String>,
     /// What a task occupies. What a kind asks for by itself is sensible.
@@ -82,6 +85,14 @@ pub struct Stage {
     pub backoff: Option<Time>,
     /// A task that takes longer is killed and has failed.
     pub timeout: Option<Time>,
+}
+
+/// A condition: true, false, or an expression that is one of them.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub enum Switch {
+    Fixed(bool),
+    Expression(#[schemars(regex(pattern = r"^\$\{.+\}$"))] String),
 }
 
 /// What a task occupies.
@@ -102,6 +113,9 @@ pub struct Resources {
 pub struct RepeatStage {
     /// The iterations.
     pub repeat: Repeat,
+    /// Whether it is there at all, as `${params.strategy == doremi}`. What is left out wires
+    /// nothing: of a list of references those that are there are taken.
+    pub when: Option<Switch>,
     /// For people.
     pub description: Option<String>,
 }

@@ -26,6 +26,32 @@ pub struct Draft<'w> {
     /// Its ports are unknown, as its kind is, or as they depend on parameters that are wrong: do
     /// not complain about its wiring too.
     pub broken: bool,
+    /// By its `when`, or its `repeat`'s. It is here to be referred to, and becomes no node.
+    pub left_out: bool,
+}
+
+impl<'w> Draft<'w> {
+    fn new(written: &'w WrittenStage, iteration: Option<(&str, usize)>) -> Draft<'w> {
+        let (name, stage) = match iteration {
+            Some((repeat, i)) => (
+                format!("{repeat}[{i}].{}", written.name),
+                format!("{repeat}.{}", written.name),
+            ),
+            None => (written.name.clone(), written.name.clone()),
+        };
+        Draft {
+            name,
+            stage,
+            iteration: iteration.map(|(repeat, i)| (repeat.to_string(), i)),
+            written,
+            params: Value::Null,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            param_spans: Vec::new(),
+            broken: true,
+            left_out: false,
+        }
+    }
 }
 
 impl Loader<'_> {
@@ -45,6 +71,13 @@ impl Loader<'_> {
         repeat: &'w WrittenRepeat,
         all: &'w [Written],
     ) -> Vec<Draft<'w>> {
+        if !self.is_wanted(repeat.when.as_ref(), &repeat.path, &BTreeMap::new()) {
+            let left_out = |stage: &'w WrittenStage| Draft {
+                left_out: true,
+                ..Draft::new(stage, Some((&repeat.name, 1)))
+            };
+            return repeat.stages.iter().map(left_out).collect();
+        }
         let place = join(&join(&repeat.path, key("repeat")), key("over"));
         let Some(over) = self.resolve_plain(repeat.over.clone(), &place) else {
             return Vec::new();
@@ -83,30 +116,40 @@ impl Loader<'_> {
         drafts
     }
 
+    /// What `when` says of the stage at `path`. True where it is wrong, which is reported.
+    fn is_wanted(
+        &mut self,
+        when: Option<&Value>,
+        path: &[Part],
+        variables: &BTreeMap<String, Value>,
+    ) -> bool {
+        let Some(when) = when else { return true };
+        let place = join(path, key("when"));
+        match self.resolve(when.clone(), &place, variables) {
+            None => true,
+            Some(Value::Bool(wanted)) => wanted,
+            Some(other) => {
+                let message = format!("`when` must be true or false, and this is {other}");
+                let problem = Diagnostic::error(message)
+                    .at(self.place.value(&place))
+                    .help("compare: `when: ${params.strategy == doremi}`");
+                self.problem(problem);
+                true
+            }
+        }
+    }
+
     fn draft<'w>(
         &mut self,
         written: &'w WrittenStage,
         iteration: Option<(&str, usize)>,
         variables: &BTreeMap<String, Value>,
     ) -> Draft<'w> {
-        let (name, stage) = match iteration {
-            Some((repeat, i)) => (
-                format!("{repeat}[{i}].{}", written.name),
-                format!("{repeat}.{}", written.name),
-            ),
-            None => (written.name.clone(), written.name.clone()),
-        };
-        let mut draft = Draft {
-            name,
-            stage,
-            iteration: iteration.map(|(repeat, i)| (repeat.to_string(), i)),
-            written,
-            params: Value::Null,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            param_spans: Vec::new(),
-            broken: true,
-        };
+        let mut draft = Draft::new(written, iteration);
+        if !self.is_wanted(written.when.as_ref(), &written.path, variables) {
+            draft.left_out = true;
+            return draft;
+        }
         let Some(kind) = self.registry.get(&written.uses) else {
             return draft;
         };

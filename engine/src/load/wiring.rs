@@ -9,7 +9,7 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
 use super::Loader;
-use super::model::Need;
+use super::model::{Need, key};
 use super::suggest;
 use super::unroll::Draft;
 use crate::diagnostic::{Diagnostic, Span};
@@ -25,8 +25,9 @@ struct Target {
     foreach: bool,
     span: Span,
     text: String,
-    /// Indices of drafts. Empty for `previous.…` in a first iteration.
+    /// Indices of drafts. Empty for `previous.…` in a first iteration, and for what is left out.
     nodes: Vec<usize>,
+    left_out: bool,
     all: bool,
     output: Option<String>,
 }
@@ -151,6 +152,14 @@ impl Loader<'_> {
         let mut axes: Vec<Option<Axis>> = vec![None; drafts.len()];
         let mut wires: Vec<Vec<Wire>> = Vec::new();
         wires.resize_with(drafts.len(), Vec::new);
+        let order: Vec<usize> = order
+            .into_iter()
+            .filter(|&id| !drafts[id].left_out)
+            .collect();
+        if order.is_empty() && !self.has_errors() {
+            let message = "every stage is left out by its `when`: there is nothing to run";
+            self.error_at(message, self.place.key(&[key("stages")]));
+        }
         for &id in &order {
             self.wire_one(id, &drafts, &targets[id], &mut axes, &mut wires[id]);
         }
@@ -177,21 +186,29 @@ impl Loader<'_> {
 
     fn targets(&mut self, draft: &Draft, names: &Names, drafts: &[Draft]) -> Vec<Target> {
         let mut targets = Vec::new();
+        if draft.left_out {
+            return targets;
+        }
         let needs = draft.written.needs.iter().map(|need| (need, false));
         let foreach = draft.written.foreach.iter().map(|need| (need, true));
         for (at, (need, foreach)) in foreach.chain(needs).enumerate() {
             for (text, span) in &need.references {
                 let found = look_up(text, draft, names, drafts);
                 match found {
-                    Ok((nodes, all, output)) => targets.push(Target {
-                        need: at,
-                        foreach,
-                        span: span.clone(),
-                        text: text.clone(),
-                        nodes,
-                        all,
-                        output,
-                    }),
+                    Ok((mut nodes, all, output)) => {
+                        let found = nodes.len();
+                        nodes.retain(|&node| !drafts[node].left_out);
+                        targets.push(Target {
+                            need: at,
+                            foreach,
+                            span: span.clone(),
+                            text: text.clone(),
+                            left_out: nodes.is_empty() && found > 0,
+                            nodes,
+                            all,
+                            output,
+                        });
+                    }
                     Err((message, help)) => {
                         self.problem(Diagnostic::error(message).at(span.clone()).help(help));
                     }
@@ -295,7 +312,9 @@ impl Loader<'_> {
                 );
             }
             let mut from = Vec::new();
-            for target in targets.iter().filter(|target| target.need == at) {
+            let targets: Vec<&Target> = targets.iter().filter(|t| t.need == at).collect();
+            self.check_left_out(draft, port, &targets);
+            for target in targets {
                 self.first_iteration(draft, port, target);
                 for &node in &target.nodes {
                     let source = self.source(id, node, drafts, port, target, axes);
@@ -311,10 +330,29 @@ impl Loader<'_> {
         self.check_all_wired(draft, drafts);
     }
 
+    /// A port that cannot do without, or a `foreach`, of which nothing is there.
+    fn check_left_out(&mut self, draft: &Draft, port: Option<&Input>, targets: &[&Target]) {
+        let Some(first) = targets.first().filter(|target| target.left_out) else {
+            return;
+        };
+        let must = first.foreach || port.is_some_and(|port| port.arity == Arity::One);
+        if !must || !targets.iter().all(|target| target.left_out) {
+            return;
+        }
+        let (text, name) = (&first.text, &draft.written.name);
+        let message = format!("`{text}` is left out by its `when`, and `{name}` cannot do without");
+        let help = format!(
+            "give `{name}` the same `when`, or name what is there instead: `[{text}, other]`"
+        );
+        let problem = Diagnostic::error(message).at(first.span.clone());
+        self.problem(problem.help(help));
+    }
+
     /// `previous.…` in a first iteration gives nothing; not every port can do with that.
     fn first_iteration(&mut self, draft: &Draft, port: Option<&Input>, target: &Target) {
         if target.nodes.is_empty()
             && !target.all
+            && !target.left_out
             && port.is_some_and(|port| port.arity == Arity::One)
         {
             let message = format!(

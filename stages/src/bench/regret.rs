@@ -58,9 +58,15 @@ pub fn contestants() -> Vec<Contestant> {
     let mut paper = with("climb, paper", Strategy::Climb, Kind::Xgboost, Top);
     paper.sample.explore = 0.25;
     vec![
-        with("climb", Strategy::Climb, Kind::Gp, ExpectedImprovement),
-        with("climb, thompson", Strategy::Climb, Kind::Gp, Thompson),
+        with("climb", Strategy::Climb, Kind::Gp, Thompson),
+        with(
+            "climb, improvement",
+            Strategy::Climb,
+            Kind::Gp,
+            ExpectedImprovement,
+        ),
         with("climb, top", Strategy::Climb, Kind::Gp, Top),
+        with("climb, ensemble", Strategy::Climb, Kind::Ensemble, Thompson),
         paper,
         with("regmix", Strategy::Regmix, Kind::Xgboost, Top),
         with("regmix, gp", Strategy::Regmix, Kind::Gp, Top),

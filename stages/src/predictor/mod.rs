@@ -118,14 +118,9 @@ impl Predictor {
 
     /// One possible truth at these mixtures, from a standard normal variate for each.
     pub fn path(&self, mixtures: &[Vec<f64>], normals: &[f64]) -> anyhow::Result<Vec<f64>> {
-        if let Model::Gp(gp) = &self.model {
-            let (scale, center) = (self.report.scale, self.report.center);
-            let path = gp.path(mixtures, normals);
-            return Ok(path.into_iter().map(|v| v * scale + center).collect());
-        }
-        let belief = self.believe(mixtures)?;
-        let pairs = belief.mean.iter().zip(&belief.spread).zip(normals);
-        Ok(pairs.map(|((mean, spread), z)| mean + spread * z).collect())
+        let (scale, center) = (self.report.scale, self.report.center);
+        let path = self.model.path(mixtures, normals)?;
+        Ok(path.into_iter().map(|v| v * scale + center).collect())
     }
 
     pub fn save(&self, folder: &Path) -> anyhow::Result<()> {

@@ -143,6 +143,25 @@ impl Model {
         })
     }
 
+    /// One possible truth, standardised, from a standard normal variate for each mixture. Only a
+    /// Gaussian process knows how neighbours go together; an ensemble takes that from its own.
+    pub fn path(&self, mixtures: &[Vec<f64>], normals: &[f64]) -> anyhow::Result<Vec<f64>> {
+        let belief = match self {
+            Model::Gp(gp) => return Ok(gp.path(mixtures, normals)),
+            _ => self.predict(mixtures)?,
+        };
+        if let Model::Ensemble(members) = self
+            && let Some((_, Model::Gp(gp))) = members.first()
+        {
+            let around = gp.predict(mixtures).mean;
+            let path = gp.path(mixtures, normals).into_iter().zip(around);
+            let moved = path.zip(belief.mean).map(|((p, from), to)| p - from + to);
+            return Ok(moved.collect());
+        }
+        let pairs = belief.mean.iter().zip(&belief.spread).zip(normals);
+        Ok(pairs.map(|((mean, spread), z)| mean + spread * z).collect())
+    }
+
     /// Standard deviation of scores around the truth that is not in the beliefs' spread.
     pub fn noise(&self) -> f64 {
         match self {

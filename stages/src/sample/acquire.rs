@@ -17,9 +17,10 @@ pub enum Acquisition {
     Top,
     /// The greatest expected improvement over the best so far, the rest of the batch knowing of
     /// each one chosen.
-    #[default]
     ExpectedImprovement,
-    /// Each the best of one truth drawn from what the predictor holds possible.
+    /// Each the best of one truth drawn from what the predictor holds possible: of these rules the
+    /// least regret with every budget we measured, or close to it (docs/search.md).
+    #[default]
     Thompson,
 }
 

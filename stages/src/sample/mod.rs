@@ -92,7 +92,7 @@ pub struct Sample;
 
 impl Stage for Sample {
     const KIND: &'static str = "sample";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str =
         "Draws mixtures: from a Dirichlet, or as the predictor advises (CLIMB algorithm 1).";
     type Params = SampleParams;

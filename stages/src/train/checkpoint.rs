@@ -19,6 +19,8 @@ pub struct State {
     /// Lines of `curve.csv` so far, and the losses since the last of them.
     pub curve: String,
     pub losses: Vec<f64>,
+    /// What the objective carries; nothing for a mixture that stays as it is.
+    pub carried: Vec<f64>,
 }
 
 /// Where a task that is not done keeps its state.
@@ -30,12 +32,15 @@ pub fn partial(state_dir: &Path) -> PathBuf {
 pub fn write(path: &Path, state: &State) -> anyhow::Result<()> {
     let text = serde_json::to_vec(&(state.step, &state.curve, &state.losses))?;
     let text = Tensor::from_slice(&text);
-    let tensors = [
+    let mut tensors = vec![
         ("weights", state.weights.to_device(Device::Cpu)),
         ("moment1", state.moments.0.to_device(Device::Cpu)),
         ("moment2", state.moments.1.to_device(Device::Cpu)),
         ("state", text),
     ];
+    if !state.carried.is_empty() {
+        tensors.push(("carried", Tensor::from_slice(&state.carried)));
+    }
     let tmp = path.with_extension("tmp");
     Tensor::write_safetensors(&tensors, &tmp)
         .with_context(|| format!("cannot write the checkpoint {}", tmp.display()))?;
@@ -59,6 +64,10 @@ pub fn load(path: &Path, params: i64, device: Device) -> Option<State> {
     let fits = [&weights, &a, &b]
         .iter()
         .all(|tensor| tensor.size() == [params]);
+    let carried = match get("carried") {
+        Some(tensor) => Vec::<f64>::try_from(tensor).ok()?,
+        None => Vec::new(),
+    };
     let on = |tensor: Tensor| tensor.to_device(device);
     fits.then(|| State {
         step,
@@ -66,6 +75,7 @@ pub fn load(path: &Path, params: i64, device: Device) -> Option<State> {
         moments: (on(a), on(b)),
         curve,
         losses,
+        carried,
     })
 }
 

@@ -77,10 +77,20 @@ impl<'a> Batches<'a> {
             .collect()
     }
 
-    /// Inputs and targets of a step, each [batch, context].
-    pub fn step(&self, step: u64, device: Device) -> (Tensor, Tensor) {
+    /// The cluster of each of a step's sequences.
+    pub fn clusters_of(&self, step: u64) -> Vec<usize> {
+        self.clusters(&mut self.rng(step))
+    }
+
+    fn rng(&self, step: u64) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(step);
+        rng
+    }
+
+    /// Inputs and targets of a step, each [batch, context].
+    pub fn step(&self, step: u64, device: Device) -> (Tensor, Tensor) {
+        let mut rng = self.rng(step);
         let (batch, context) = (self.batch, self.context);
         let mut ids: Vec<i64> = Vec::with_capacity(batch * (context + 1));
         for cluster in self.clusters(&mut rng) {

@@ -3,7 +3,9 @@
 
 mod checkpoint;
 mod data;
+mod doremi;
 pub mod model;
+mod objective;
 mod run;
 mod schedule;
 mod segments;
@@ -19,6 +21,7 @@ use climb_engine::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use doremi::{Doremi, DoremiParams};
 pub use run::load_model;
 pub use schedule::{Schedule, Shape};
 pub use segments::{SegmentParams, TrainSegment};

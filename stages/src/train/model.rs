@@ -174,11 +174,27 @@ impl Decoder {
 
     /// Mean cross-entropy in nats of predicting `targets` [batch, time] from `ids`.
     pub fn loss(&self, ids: &Tensor, targets: &Tensor) -> Tensor {
-        let logits = self.forward(ids);
-        let logits = logits
+        self.logits(ids)
+            .cross_entropy_for_logits(&targets.view([-1]))
+    }
+
+    /// The same for each token: [batch, time].
+    pub fn token_losses(&self, ids: &Tensor, targets: &Tensor) -> Tensor {
+        let each = self.logits(ids).cross_entropy_loss::<&Tensor>(
+            &targets.view([-1]),
+            None,
+            tch::Reduction::None,
+            -100,
+            0.0,
+        );
+        each.view_as(targets)
+    }
+
+    /// [batch · time, vocab].
+    fn logits(&self, ids: &Tensor) -> Tensor {
+        self.forward(ids)
             .view([-1, self.config.vocab_size])
-            .to_kind(Kind::Float);
-        logits.cross_entropy_for_logits(&targets.view([-1]))
+            .to_kind(Kind::Float)
     }
 
     fn attention(&self, block: &Block, x: &Tensor) -> Tensor {

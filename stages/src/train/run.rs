@@ -1,4 +1,4 @@
-//! The training loop.
+//! The training loop, whatever is minimised.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::checkpoint::{self, State};
 use super::data::Batches;
 use super::model::{Config, Decoder};
+use super::objective::{Mixed, Objective};
 use super::{Precision, TrainParams};
 use crate::device::device;
 use crate::formats::mixture::Mixture;
@@ -37,44 +38,47 @@ enum End {
 }
 
 fn train(params: &TrainParams, cx: &TaskContext, end: End) -> anyhow::Result<()> {
-    let device = device(&cx.device)?;
     let mixture: Mixture = read_json(cx.input("mixture")?)?;
     let packed = Packed::open(cx.input("tokens")?)?;
     let seed = mixture.seed.unwrap_or(params.seed);
     let batches = Batches::new(&packed, &mixture, params.batch, params.context, seed)?;
-    let config = Config::new(
-        params.model.dims(),
-        packed.meta.vocab_size as i64,
-        params.context as i64,
-    );
-    let mut training = Training::start(params, cx, config, seed, device)?;
-    training.run(&batches, end)?;
+    let objective = Mixed { batches: &batches };
+    let mut training = Training::start(params, cx, &packed, seed, objective)?;
+    training.run(end == End::Model)?;
     match end {
         End::Model => training.write(&mixture, seed),
         End::Checkpoint => checkpoint::write(&cx.output("checkpoint"), &training.state),
     }
 }
 
-struct Training<'a> {
+pub struct Training<'a, O> {
     params: &'a TrainParams,
     cx: &'a TaskContext,
     device: Device,
     model: Decoder,
-    state: State,
+    objective: O,
+    pub state: State,
     /// The step this task began at; other tasks did those before.
     first: u64,
     /// 1 where weight decay applies.
     decayed: Tensor,
 }
 
-impl<'a> Training<'a> {
-    fn start(
+impl<'a, O: Objective> Training<'a, O> {
+    /// A fresh one, or what a checkpoint holds of it.
+    pub fn start(
         params: &'a TrainParams,
         cx: &'a TaskContext,
-        config: Config,
+        packed: &Packed,
         seed: u64,
-        device: Device,
-    ) -> anyhow::Result<Training<'a>> {
+        objective: O,
+    ) -> anyhow::Result<Training<'a, O>> {
+        let device = device(&cx.device)?;
+        let config = Config::new(
+            params.model.dims(),
+            packed.meta.vocab_size as i64,
+            params.context as i64,
+        );
         let fresh = Decoder::init(&config, seed);
         let count = fresh.numel() as i64;
         let given = cx.optional("state");
@@ -101,9 +105,14 @@ impl<'a> Training<'a> {
             step: 0,
             weights: fresh.to_device(device),
             moments: (zeros(), zeros()),
-            curve: "step,tokens,learning_rate,loss\n".into(),
+            curve: format!("step,tokens,learning_rate,loss{}\n", objective.heads()),
             losses: Vec::new(),
+            carried: objective.carried(),
         });
+        ensure!(
+            state.carried.len() == objective.carried().len(),
+            "its checkpoint is of another kind of training"
+        );
         let bf16 = match params.precision {
             Precision::Auto => device != Device::Cpu,
             Precision::F32 => false,
@@ -118,13 +127,15 @@ impl<'a> Training<'a> {
             cx,
             device,
             model,
+            objective,
             state,
             first,
             decayed,
         })
     }
 
-    fn run(&mut self, batches: &Batches, end: End) -> anyhow::Result<()> {
+    /// All steps that are left. `whole`: the curve ends with the last of them.
+    pub fn run(&mut self, whole: bool) -> anyhow::Result<()> {
         let schedule = self.params.schedule();
         let step_tokens = self.params.step_tokens();
         let total = (schedule.steps - self.first) * step_tokens;
@@ -145,22 +156,23 @@ impl<'a> Training<'a> {
                 saved = Instant::now();
             }
             let rate = schedule.rate(self.state.step);
-            let loss = self.step(batches, rate)?;
-            let last = end == End::Model && self.state.step == schedule.steps;
-            self.log(loss, rate, last);
+            let loss = self.step(rate)?;
+            self.log(loss, rate, whole && self.state.step == schedule.steps);
         }
         self.cx.progress(total, total, "tokens");
         self.cx.total("tokens", total as f64);
-        self.cx
-            .total("flops", total as f64 * self.model.config.flops_per_token());
+        let flops = self.model.config.flops_per_token() + self.objective.flops_per_token();
+        self.cx.total("flops", total as f64 * flops);
         self.cx.total("parameters", self.model.flat.numel() as f64);
         Ok(())
     }
 
     /// One step; returns its loss.
-    fn step(&mut self, batches: &Batches, rate: f64) -> anyhow::Result<f64> {
-        let (inputs, targets) = batches.step(self.state.step, self.device);
-        let loss = self.model.loss(&inputs, &targets);
+    fn step(&mut self, rate: f64) -> anyhow::Result<f64> {
+        let (step, carried) = (self.state.step, &mut self.state.carried);
+        let loss = self
+            .objective
+            .loss(&self.model, step, self.device, carried)?;
         let gradient = Tensor::f_run_backward(&[&loss], &[&self.model.flat], false, false)?;
         let value = loss.double_value(&[]);
         ensure!(
@@ -206,7 +218,8 @@ impl<'a> Training<'a> {
         if step.is_multiple_of(self.params.log_every) || last {
             let losses = std::mem::take(&mut self.state.losses);
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-            let line = format!("{step},{},{rate:.6e},{mean:.6}\n", step * step_tokens);
+            let more = self.objective.columns(&self.state.carried);
+            let line = format!("{step},{},{rate:.6e},{mean:.6}{more}\n", step * step_tokens);
             self.state.curve.push_str(&line);
         }
     }
