@@ -16,7 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-SHOWN = ["climb", "climb, top", "climb, paper", "regmix", "regmix, gp", "random"]
+SHOWN = ["climb", "climb, top", "climb, ensemble", "climb, paper", "regmix", "regmix, gp", "random"]
 
 
 def together(paths):
@@ -47,10 +47,11 @@ def regret(lines, path):
         ax.set_xscale("log")
         ax.set_xticks(budgets, [str(b) for b in budgets])
         ax.minorticks_off()
-        ax.set_ylim(bottom=0)
         ax.set_title(f"simulator {simulator}")
         ax.set_xlabel("proxy runs")
         ax.grid(alpha=0.3)
+    # After all are drawn: they share the axis.
+    axes[0][0].set_ylim(bottom=0)
     axes[0][0].set_ylabel("regret, nats")
     axes[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.tight_layout()

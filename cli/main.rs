@@ -8,6 +8,7 @@ mod completions;
 mod diagnostics;
 mod diff;
 mod explain;
+mod get;
 mod graph;
 mod init;
 mod log;
@@ -67,6 +68,7 @@ enum Command {
     Runs(runs::Args),
     Show(show::Args),
     Diff(diff::Args),
+    Get(get::Args),
     Rm(rm::Args),
     Cache(cache::Args),
     Graph(graph::Args),
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
         Command::Runs(args) => runs::run(args),
         Command::Show(args) => show::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Get(args) => get::run(args),
         Command::Rm(args) => rm::run(args),
         Command::Cache(args) => cache::run(args),
         Command::Graph(args) => graph::run(args),

@@ -10,6 +10,7 @@ mod determinism;
 mod errors;
 mod explain;
 mod killing;
+mod materialize;
 mod runs;
 mod segments;
 mod snapshot;

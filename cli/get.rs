@@ -1,0 +1,187 @@
+//! `climb get`: an output of a task, copied out of the cache. Reads files only, so it works beside
+//! a run.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use climb_cache::{Artifact, Digest, Record, look};
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::event::Event;
+use climb_engine::journal;
+use climb_engine::load::suggest;
+
+use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::{status, text};
+
+/// Copy an output of a finished task out of the cache, checked on the way
+///
+/// An output is named as in a workflow; one task of many by its number, as `climb log` shows it.
+///
+/// Examples:
+///   climb get select.mixture mixture.json
+///   climb get dataset climbmix/
+///   climb get 'search[1].train[3]' proxy/ --run 20261124-205116-quickstart
+///   climb get select.selection - | jq .weights
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// STAGE, STAGE.OUTPUT, or one of several tasks: STAGE[3].OUTPUT
+    output: String,
+
+    /// Where to put it: a new file or folder, or a folder that is there; `-` prints a file
+    destination: PathBuf,
+
+    /// A run's id, see `climb runs`; by default the latest
+    #[arg(long)]
+    run: Option<String>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+pub fn run(args: Args) -> u8 {
+    let cache = &args.cache.cache;
+    let Some(id) = status::find_run(cache, args.run.as_deref()) else {
+        return BAD_INPUT;
+    };
+    let tasks = match finished(cache, &id) {
+        Ok(tasks) => tasks,
+        Err(error) => return common::failed(format!("the journal of run {id}: {error}")),
+    };
+    let (record, name) = match find(cache, &tasks, &args.output) {
+        Ok(found) => found,
+        Err((message, help)) => {
+            let message = format!("{message} in run {id}");
+            return common::bad_input(&[Diagnostic::error(message).help(help)]);
+        }
+    };
+    let artifact = &record.outputs[&name];
+    if args.destination == Path::new("-") {
+        return print(cache, &record, artifact);
+    }
+    let destination = match destination(&args.destination, &name) {
+        Ok(destination) => destination,
+        Err(problem) => return common::bad_input(&[problem]),
+    };
+    match write(cache, &record, artifact, &destination) {
+        Ok(()) => {
+            let files = text::count(artifact.files().len(), "file");
+            let size = text::bytes(artifact.size());
+            println!("{} ({files}, {size})", destination.display());
+            0
+        }
+        Err(error) => common::failed(format!("cannot write {}: {error}", destination.display())),
+    }
+}
+
+/// The key of every task that the run has, or found cached.
+fn finished(cache: &Path, run: &str) -> std::io::Result<BTreeMap<String, Digest>> {
+    let events = journal::milestones(cache, run)?;
+    Ok(events
+        .into_iter()
+        .filter_map(|stamped| match stamped.event {
+            Event::TaskCached { task, key, .. } | Event::TaskFinished { task, key, .. } => {
+                Some((task, key))
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// The record and the output that `wanted` names. The error is (message, help).
+fn find(
+    cache: &Path,
+    tasks: &BTreeMap<String, Digest>,
+    wanted: &str,
+) -> Result<(Record, String), (String, String)> {
+    let (task, output) = match wanted.rsplit_once('.') {
+        _ if tasks.contains_key(wanted) => (wanted, None),
+        Some((task, output)) if tasks.contains_key(task) => (task, Some(output)),
+        _ => {
+            let many = format!("{wanted}[");
+            let of_it = tasks.keys().filter(|task| task.starts_with(&many)).count();
+            let help = match of_it {
+                0 => suggest::help(wanted, tasks.keys().map(String::as_str), "finished tasks"),
+                n => format!("it is {n} tasks: name one, as `{wanted}[0]`"),
+            };
+            return Err((format!("there is no finished task `{wanted}`"), help));
+        }
+    };
+    let Some(record) = look::record(cache, &tasks[task]) else {
+        let help = "it was collected as garbage, or damaged: run the workflow again".to_string();
+        return Err((
+            format!("the record of `{task}` is no longer in the cache"),
+            help,
+        ));
+    };
+    let names: Vec<&str> = record.outputs.keys().map(String::as_str).collect();
+    let name = match (output, &names[..]) {
+        (Some(output), _) if names.contains(&output) => output,
+        (None, [one]) => one,
+        (Some(output), _) => {
+            let help = suggest::help(output, names.iter().copied(), "its outputs");
+            return Err((format!("`{task}` has no output `{output}`"), help));
+        }
+        (None, _) => {
+            let all: Vec<String> = names.iter().map(|name| format!("{task}.{name}")).collect();
+            let help = format!("name one: {}", all.join(", "));
+            return Err((format!("`{task}` has {} outputs", names.len()), help));
+        }
+    };
+    let name = name.to_string();
+    Ok((record, name))
+}
+
+/// Into a folder that is there, under the output's own name. Nothing is overwritten.
+fn destination(wanted: &Path, name: &str) -> Result<PathBuf, Diagnostic> {
+    let path = if wanted.is_dir() {
+        wanted.join(name)
+    } else {
+        wanted.to_path_buf()
+    };
+    if path.exists() {
+        let message = format!("{} is there already", path.display());
+        return Err(Diagnostic::error(message).help("nothing is overwritten: name another place"));
+    }
+    Ok(path)
+}
+
+fn print(cache: &Path, record: &Record, artifact: &Artifact) -> u8 {
+    let Artifact::File(file) = artifact else {
+        let message = "it is a folder, which cannot be printed";
+        let help = "name a destination instead of `-`";
+        return common::bad_input(&[Diagnostic::error(message).help(help)]);
+    };
+    let written = look::bytes(cache, &record.key, file)
+        .and_then(|bytes| std::io::stdout().lock().write_all(&bytes));
+    match written {
+        Ok(()) => 0,
+        Err(error) => common::failed(error),
+    }
+}
+
+/// Beside the destination first, so that it is there whole or not at all.
+fn write(cache: &Path, record: &Record, artifact: &Artifact, to: &Path) -> std::io::Result<()> {
+    let parent = match to.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent)?;
+    let partial = tempfile::Builder::new()
+        .prefix(".climb-get-")
+        .tempdir_in(parent)?;
+    let whole = partial.path().join("whole");
+    if let Artifact::Folder(_) = artifact {
+        std::fs::create_dir(&whole)?;
+    }
+    for (path, file) in artifact.files() {
+        let place = match path {
+            "" => whole.clone(),
+            inside => whole.join(inside),
+        };
+        std::fs::create_dir_all(place.parent().expect("below the folder"))?;
+        look::copy(cache, &record.key, &file, &place)?;
+    }
+    std::fs::rename(&whole, to)
+}
