@@ -172,6 +172,11 @@ pub trait Stage: Send + Sync + 'static {
     fn inputs() -> Vec<InputPort>;
     fn outputs() -> Vec<OutputPort>;
 
+    /// The input ports where these are wired: one may be needed only in the absence of another.
+    fn inputs_beside(_wired: &[String]) -> Vec<InputPort> {
+        Self::inputs()
+    }
+
     /// Fields of `Params` (dotted) that are never in the key: paths, whose content is in it instead.
     fn unkeyed() -> &'static [&'static str] {
         &[]
@@ -310,8 +315,13 @@ impl<S: Stage> StageKind for Erased<S> {
         schemars::schema_for!(S::Params).to_value()
     }
 
-    fn inputs(&self, _with: &Value, _wired: &[String]) -> Vec<Input> {
-        S::inputs()
+    fn inputs(&self, with: &Value, wired: &[String]) -> Vec<Input> {
+        // Without parameters it is asked in general, for documentation.
+        let ports = match with {
+            Value::Null => S::inputs(),
+            _ => S::inputs_beside(wired),
+        };
+        ports
             .into_iter()
             .map(|p| Input {
                 name: p.name.into(),

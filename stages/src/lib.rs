@@ -18,6 +18,7 @@ pub mod pack;
 pub mod predictor;
 pub mod prune;
 pub mod quality;
+pub mod questions;
 pub mod sample;
 pub mod select;
 pub mod stats;
@@ -40,6 +41,7 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
         erase::<prune::Prune>(),
         erase::<merge::Merge>(),
         erase::<pack::Pack>(),
+        erase::<questions::AskQuestions>(),
         erase::<mixture::Given>(),
         erase::<sample::Sample>(),
         erase::<train::Train>(),

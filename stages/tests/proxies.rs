@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use climb_engine::context::{Cancelled, TaskContext};
 use climb_engine::event::TaskReport;
-use climb_engine::stage::Stage;
+use climb_engine::stage::{SourceFile, Stage};
 use climb_stages::evaluate::{Evaluate, EvaluateParams};
 use climb_stages::formats::clustering::{self, ClusteringMeta, DROPPED};
 use climb_stages::formats::documents::{DocumentMeta, DocumentsWriter, Report};
-use climb_stages::formats::mixture::{Mixture, Scored};
+use climb_stages::formats::mixture::{Direction, Mixture, Scored};
 use climb_stages::formats::packed::Packed;
+use climb_stages::formats::questions::Questions;
 use climb_stages::formats::tokens::Tokens;
 use climb_stages::formats::{read_json, write_json};
 use climb_stages::pack::{Pack, PackParams};
+use climb_stages::questions::{AskQuestions, QuestionsParams};
 use climb_stages::tokenize::{Tokenize, TokenizeParams};
 use climb_stages::tokenizer::{TokenizerParams, TokenizerStage};
 use climb_stages::train::{Dims, ModelSize, Precision, Train, TrainParams};
@@ -304,6 +306,80 @@ fn evaluate_names_the_metrics_there_are() {
         error,
         "`score` names `loss/readme`, which is no metric here; there are: bits_per_byte/prose, \
          loss/cluster-0, loss/cluster-1, loss/prose"
+    );
+}
+
+#[test]
+fn a_model_answers_what_it_was_taught() {
+    let road = Road::new(60);
+    road.packed();
+    // Both choices are of the same language for the tokenizer, and one is what the prose says.
+    let lines = [
+        r#"{"context": "The quick brown fox jumps over the", "choices": ["left + right", "lazy dog"], "answer": 1}"#,
+        r#"{"question": "fn add", "choices": ["rests in the shade", "usize -> }"], "answer": "A"}"#,
+        r#"{"sentence": "over the _ dog, and then it rests", "option1": "lazy", "option2": "adds", "answer": "1"}"#,
+    ];
+    let file = road.path("questions.jsonl");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let mut cx = road.cx(
+        "questions",
+        &[("tokenizer", road.path("tokenizer/out/tokenizer"))],
+    );
+    let source = SourceFile {
+        name: "questions.jsonl".into(),
+        path: file.clone(),
+        size: 0,
+        digest: serde_json::from_value("0".repeat(64).into()).unwrap(),
+    };
+    cx.sources.insert("files".into(), vec![source]);
+    let params = QuestionsParams {
+        paths: vec!["questions.jsonl".into()],
+        name: "fox".into(),
+        ..Default::default()
+    };
+    AskQuestions::run(&params, &cx).unwrap();
+    let questions = cx.output("questions");
+    let model = road.train("prose", road.mixture("p", &[1.0, 0.0]), &tiny());
+    let measure = |batch: usize| -> Scored {
+        let cx = road
+            .cx("evaluate", &[("model", model.clone())])
+            .with_input("questions", questions.clone());
+        let params = EvaluateParams {
+            score: [("accuracy/fox".to_string(), 1.0)].into(),
+            direction: Direction::HigherIsBetter,
+            batch,
+            ..Default::default()
+        };
+        Evaluate::run(&params, &cx).unwrap();
+        read_json(&cx.output("scored")).unwrap()
+    };
+    let scored = measure(2);
+    assert_eq!(scored.score, 1.0, "{scored:?}");
+    assert_eq!(scored.metrics["accuracy_norm/fox"], 1.0, "{scored:?}");
+    let (few, many) = (
+        scored.metrics["choice_loss/fox"],
+        measure(7).metrics["choice_loss/fox"],
+    );
+    assert!(few < 3.0 && (few - many).abs() < 1e-5, "{few} {many}");
+    // The other way round it would be wrong every time.
+    let wrong = std::fs::read_to_string(&questions).unwrap();
+    let mut wrong: Questions = serde_json::from_str(&wrong).unwrap();
+    wrong
+        .items
+        .iter_mut()
+        .for_each(|item| item.answer = 1 - item.answer);
+    write_json(&questions, &wrong).unwrap();
+    assert_eq!(measure(2).score, 0.0);
+
+    std::fs::write(
+        &file,
+        "\n{\"context\": \"c\", \"choices\": [\"a\"], \"answer\": 0}",
+    )
+    .unwrap();
+    let error = format!("{:#}", AskQuestions::run(&params, &cx).unwrap_err());
+    assert_eq!(
+        error,
+        "questions.jsonl:2: it has 1 choices: there is nothing to choose"
     );
 }
 

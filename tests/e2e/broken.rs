@@ -175,6 +175,7 @@ fn the_examples_of_all_kinds_are_one_valid_workflow() {
     }
     workspace.write("w.yaml", &yaml);
     workspace.write("data/a.jsonl.zst", "");
+    workspace.write("benchmarks/piqa-validation.jsonl", "");
     let ran = workspace.climb(&["check", "w.yaml"]);
     assert!(ran.ok(), "{yaml}\n{}", ran.stderr);
     let value: serde_yaml::Value = serde_yaml::from_str(&yaml).expect("YAML");

@@ -39,7 +39,8 @@ struct Wire {
 fn wiring(kind: &dyn StageKind, registry: &Registry, above: &mut Vec<&'static str>) -> Vec<Wire> {
     above.push(kind.kind());
     let mut wires: Vec<Wire> = Vec::new();
-    for port in kind.inputs(&Value::Null, &[]) {
+    // Those that are needed while nothing is wired yet.
+    for port in kind.inputs(&json!({}), &[]) {
         if port.arity == Arity::Optional {
             continue;
         }
@@ -123,7 +124,7 @@ fn makers_of<'r>(port: &Input, registry: &'r Registry) -> Vec<(&'r dyn StageKind
         let ports = kind.inputs(&Value::Null, &[]);
         ports.iter().filter(|port| port.arity == Arity::One).count()
     };
-    makers.sort_by_key(|(kind, _, list)| (!list, if *list { wanted(*kind) } else { 0 }));
+    makers.sort_by_key(|(kind, _, list)| (!list, wanted(*kind)));
     makers
 }
 

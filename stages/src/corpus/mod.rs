@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::documents::{DocumentMeta, DocumentsWriter, Report};
 use choose::Choice;
+pub use records::open;
 use records::{Bad, Record};
 
 /// How a file is read.

@@ -56,6 +56,15 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Of a metric of `evaluate`; `None` for one that somebody's own program gives.
+    pub fn of(metric: &str) -> Option<Direction> {
+        match metric.split('/').next().unwrap_or_default() {
+            "loss" | "bits_per_byte" | "choice_loss" => Some(Direction::LowerIsBetter),
+            "accuracy" | "accuracy_norm" => Some(Direction::HigherIsBetter),
+            _ => None,
+        }
+    }
+
     pub fn better(self, a: f64, b: f64) -> bool {
         match self {
             Direction::LowerIsBetter => a < b,

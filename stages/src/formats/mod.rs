@@ -11,6 +11,7 @@
 //! | `tokenizer` | a Hugging Face `tokenizer.json` |
 //! | `tokens` | folder, token ids by document, [`tokens`] |
 //! | `packed` | folder, token ids by cluster, [`packed`] |
+//! | `questions` | JSON, multiple-choice questions as token ids, [`questions`] |
 //! | `mixtures` | folder list of `mixture` files, `000000.json` …, [`mixture`] |
 //! | `mixture` | JSON, [`mixture::Mixture`] |
 //! | `model` | folder: `config.json`, `model.safetensors`, `mixture.json`, `curve.csv` |
@@ -26,6 +27,7 @@ pub mod flat;
 pub mod matrix;
 pub mod mixture;
 pub mod packed;
+pub mod questions;
 pub mod tokens;
 
 use std::path::Path;

@@ -62,10 +62,8 @@ pub fn front(
         .collect()
 }
 
-/// The runs with a metric as their score. Losses and bits a byte are better when lower; other
-/// metrics point as the score does.
+/// The runs with a metric as their score. One that is not known points as the score does.
 fn runs_of(metric: &str, scored: &[Scored]) -> anyhow::Result<Vec<Scored>> {
-    let lower = metric.starts_with("loss/") || metric.starts_with("bits_per_byte/");
     scored
         .iter()
         .map(|run| {
@@ -78,11 +76,7 @@ fn runs_of(metric: &str, scored: &[Scored]) -> anyhow::Result<Vec<Scored>> {
             })?;
             Ok(Scored {
                 score,
-                direction: if lower {
-                    Direction::LowerIsBetter
-                } else {
-                    run.direction
-                },
+                direction: Direction::of(metric).unwrap_or(run.direction),
                 ..run.clone()
             })
         })

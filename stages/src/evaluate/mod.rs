@@ -1,5 +1,7 @@
-//! `evaluate`: the score of a proxy. CLIMB section 3.3: validation loss on the target; here also
-//! for each cluster, and any weighted combination of these.
+//! `evaluate`: the score of a proxy. CLIMB section 3.3: validation loss on the target, or accuracy
+//! on benchmarks; here also losses for each cluster, and any weighted combination of these.
+
+mod choices;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,7 @@ use tch::Tensor;
 use crate::device::device;
 use crate::formats::mixture::{Direction, Mixture, Scored};
 use crate::formats::packed::Packed;
+use crate::formats::questions::Questions;
 use crate::formats::{read_json, write_json};
 use crate::train::load_model;
 use crate::train::model::Decoder;
@@ -24,8 +27,10 @@ use crate::train::model::Decoder;
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateParams {
     /// The score: metrics and their weights, e.g. `{loss/readme: 1}`. Metrics are `loss/NAME`
-    /// (nats a token) and `bits_per_byte/NAME` of each target, and `loss/cluster-N`. Empty: the
-    /// mean of the targets' losses.
+    /// (nats a token) and `bits_per_byte/NAME` of each target, `loss/cluster-N`, and of each
+    /// benchmark `accuracy/NAME`, `accuracy_norm/NAME` (likelihoods for each byte of a choice) and
+    /// `choice_loss/NAME` (nats a token of the right choices). Empty: the mean of the targets'
+    /// losses.
     pub score: BTreeMap<String, f64>,
     /// Which way the score is better.
     pub direction: Direction,
@@ -49,15 +54,31 @@ impl Default for EvaluateParams {
 
 impl Params for EvaluateParams {
     fn problems(&self) -> Vec<ParamProblem> {
-        let bad = |weight: &f64| !weight.is_finite() || *weight == 0.0;
-        match self.score.iter().find(|(_, weight)| bad(weight)) {
-            Some((name, weight)) => {
+        let mut problems = Vec::new();
+        for (name, weight) in &self.score {
+            if !weight.is_finite() || *weight == 0.0 {
                 let message =
                     format!("the weight of `{name}` is {weight}: it would count for nothing");
-                vec![ParamProblem::new("score", message)]
+                problems.push(ParamProblem::new("score", message));
+                continue;
             }
-            None => Vec::new(),
+            let Some(direction) = Direction::of(name) else {
+                continue;
+            };
+            if (direction == self.direction) != (*weight > 0.0) {
+                let (way, wanted) = match direction {
+                    Direction::LowerIsBetter => ("lower", "lower_is_better"),
+                    Direction::HigherIsBetter => ("higher", "higher_is_better"),
+                };
+                let message = format!(
+                    "`{name}` is better when it is {way}, but with the weight {weight} the score \
+                     would reward the opposite"
+                );
+                let help = format!("set `direction: {wanted}`, or give it a weight of other sign");
+                problems.push(ParamProblem::new("score", message).help(help));
+            }
         }
+        problems
     }
 }
 
@@ -82,8 +103,14 @@ impl Stage for Evaluate {
             InputPort {
                 name: "targets",
                 ty: "packed",
-                arity: Arity::One,
-                doc: "Held-out tokens, a part for each target.",
+                arity: Arity::Optional,
+                doc: "Held-out tokens, a part for each target. Needed where there are no questions.",
+            },
+            InputPort {
+                name: "questions",
+                ty: "questions",
+                arity: Arity::Many,
+                doc: "Multiple-choice benchmarks: a list of `questions` stages.",
             },
             InputPort {
                 name: "validation",
@@ -92,6 +119,14 @@ impl Stage for Evaluate {
                 doc: "Held-out tokens of each cluster.",
             },
         ]
+    }
+
+    fn inputs_beside(wired: &[String]) -> Vec<InputPort> {
+        let mut ports = Evaluate::inputs();
+        if !wired.iter().any(|port| port == "questions") {
+            ports[1].arity = Arity::One;
+        }
+        ports
     }
 
     fn outputs() -> Vec<OutputPort> {
@@ -119,14 +154,20 @@ impl Stage for Evaluate {
         let folder = cx.input("model")?;
         let model = load_model(folder, device)?;
         let mixture: Mixture = read_json(&folder.join("mixture.json"))?;
-        let targets = Packed::open(cx.input("targets")?)?;
+        let targets = cx.optional("targets").map(Packed::open).transpose()?;
         let mut metrics = BTreeMap::new();
-        measure(&model, &targets, params, cx, true, &mut metrics)?;
+        if let Some(targets) = &targets {
+            measure(&model, targets, params, cx, true, &mut metrics)?;
+        }
+        for artifact in cx.list("questions") {
+            let questions: Questions = read_json(&artifact.path)?;
+            choices::measure(&model, &questions, params.batch, cx, &mut metrics)?;
+        }
         if let Some(path) = cx.optional("validation") {
             let validation = Packed::open(path)?;
             measure(&model, &validation, params, cx, false, &mut metrics)?;
         }
-        let score = score(params, &targets, &metrics)?;
+        let score = score(params, targets.as_ref(), &metrics)?;
         let scored = Scored {
             mixture,
             score,
@@ -225,19 +266,19 @@ fn window_loss(
 
 fn score(
     params: &EvaluateParams,
-    targets: &Packed,
+    targets: Option<&Packed>,
     metrics: &BTreeMap<String, f64>,
 ) -> anyhow::Result<f64> {
     if params.score.is_empty() {
-        let names = targets
-            .meta
-            .parts
-            .iter()
-            .map(|part| format!("loss/{}", part.name));
+        let parts = targets.iter().flat_map(|targets| &targets.meta.parts);
+        let names = parts.map(|part| format!("loss/{}", part.name));
         let losses: Vec<f64> = names
             .filter_map(|name| metrics.get(&name).copied())
             .collect();
-        ensure!(!losses.is_empty(), "there is no target to score on");
+        ensure!(
+            !losses.is_empty(),
+            "there is no held-out target to score on: name metrics in `score`"
+        );
         return Ok(losses.iter().sum::<f64>() / losses.len() as f64);
     }
     let mut sum = 0.0;
