@@ -14,6 +14,7 @@ mod materialize;
 mod runs;
 mod segments;
 mod snapshot;
+mod strategies;
 mod sweeps;
 mod texts;
 mod workspace;
