@@ -27,6 +27,7 @@ const ALL: [&[&str]; 25] = [
     &["runs", "unpin"],
     &["show"],
     &["diff"],
+    &["get"],
     &["rm"],
     &["cache"],
     &["cache", "stats"],
