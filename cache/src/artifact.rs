@@ -59,8 +59,9 @@ impl Artifact {
         }
     }
 
-    /// Total bytes.
+    /// Total bytes. A damaged record may claim any sizes.
     pub fn size(&self) -> u64 {
-        self.files().iter().map(|(_, file)| file.size).sum()
+        let sizes = self.files().into_iter().map(|(_, file)| file.size);
+        sizes.fold(0, u64::saturating_add)
     }
 }

@@ -166,7 +166,7 @@ impl Cache {
             .map(|(_, file)| (file.digest, file.size))
             .collect();
         let own = fs::metadata(self.record_path(&record.key)).map_or(0, |meta| meta.len());
-        let bytes = own + files.values().sum::<u64>();
+        let bytes = files.values().copied().fold(own, u64::saturating_add);
         let made = record.provenance.finished;
         Item {
             key: record.key,
@@ -380,7 +380,8 @@ impl Garbage {
     }
 }
 
-/// The bytes that a set of items takes, shared files counted once.
+/// The bytes that a set of items takes, shared files counted once. Saturating: a damaged entry of
+/// the index may claim any sizes.
 #[derive(Default)]
 struct Room {
     bytes: u64,
@@ -389,23 +390,23 @@ struct Room {
 
 impl Room {
     fn add(&mut self, item: &Item) {
-        self.bytes += item.own;
+        self.bytes = self.bytes.saturating_add(item.own);
         for (digest, size) in &item.files {
             let users = self.users.entry(*digest).or_default();
             *users += 1;
             if *users == 1 {
-                self.bytes += size;
+                self.bytes = self.bytes.saturating_add(*size);
             }
         }
     }
 
     fn remove(&mut self, item: &Item) {
-        self.bytes -= item.own;
+        self.bytes = self.bytes.saturating_sub(item.own);
         for (digest, size) in &item.files {
             let users = self.users.get_mut(digest).expect("it was added");
             *users -= 1;
             if *users == 0 {
-                self.bytes -= size;
+                self.bytes = self.bytes.saturating_sub(*size);
             }
         }
     }

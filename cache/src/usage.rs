@@ -66,7 +66,7 @@ impl Cache {
             let record = record?;
             let name = &record.ingredients.kind;
             for (_, file) in record.outputs.values().flat_map(Artifact::files) {
-                usage.unshared_bytes += file.size;
+                usage.unshared_bytes = usage.unshared_bytes.saturating_add(file.size);
                 of_kind.insert((name.clone(), file.digest), file.size);
                 if file.size > INLINE {
                     named.insert(file.digest);
@@ -77,7 +77,8 @@ impl Cache {
             kind.seconds += record.cost.wall_seconds;
         }
         for ((name, _), size) in of_kind {
-            usage.kinds.entry(name).or_default().bytes += size;
+            let kind = usage.kinds.entry(name).or_default();
+            kind.bytes = kind.bytes.saturating_add(size);
         }
         for entry in entries(&self.objects()) {
             usage.objects.add(entry.size);

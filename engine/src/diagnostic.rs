@@ -34,11 +34,24 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+/// Longer messages are cut: they quote values, which may be of any length.
+const MAX_TEXT: usize = 4000;
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
 impl Diagnostic {
     pub fn error(message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
-            message: message.into(),
+            message: cut(message.into()),
             span: None,
             label: None,
             help: None,
@@ -63,7 +76,7 @@ impl Diagnostic {
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
-        self.help = Some(help.into());
+        self.help = Some(cut(help.into()));
         self
     }
 }

@@ -81,6 +81,8 @@ pub struct Tracker<'a> {
     pub tasks: Vec<Task>,
     /// The tasks of each node, once it is expanded.
     pub nodes: Vec<Option<Vec<TaskId>>>,
+    /// The items that each fan-out over a list maps over, once that is known.
+    items: Vec<Vec<Artifact>>,
     /// How many tasks of each node have come to their end.
     over: Vec<usize>,
     /// For each node, those that read its outputs.
@@ -111,6 +113,7 @@ impl<'a> Tracker<'a> {
             sources,
             tasks: Vec::new(),
             nodes: vec![None; count],
+            items: vec![Vec::new(); count],
             over: vec![0; count],
             consumers,
             dirty: (0..count).map(|id| (id, None)).collect(),
@@ -164,12 +167,16 @@ impl<'a> Tracker<'a> {
     }
 
     /// The first states of a node's tasks, or `None` while its list is unknown.
-    fn expand(&self, id: NodeId) -> Option<Vec<TaskState>> {
+    fn expand(&mut self, id: NodeId) -> Option<Vec<TaskState>> {
         let Some(axis) = &self.graph.nodes[id].axis else {
             return Some(vec![TaskState::Waiting]);
         };
         match self.list(axis) {
-            Ok(items) => Some(vec![TaskState::Waiting; items.len()]),
+            Ok(items) => {
+                let states = vec![TaskState::Waiting; items.len()];
+                self.items[id] = items;
+                Some(states)
+            }
             Err(Missing::NotYet) => None,
             Err(Missing::Never(because)) => Some(vec![TaskState::Skipped { because }]),
         }
@@ -243,10 +250,10 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// The artifacts a source gives to task `item`, with their names.
+    /// The artifacts a source gives to task `item` of a node, with their names.
     fn resolve(
         &self,
-        node: &Node,
+        id: NodeId,
         item: usize,
         source: &Source,
     ) -> Result<Vec<(Artifact, String)>, Missing> {
@@ -265,12 +272,8 @@ impl<'a> Tracker<'a> {
                 named(item),
             )]),
             Select::Item => {
-                let axis = node.axis.as_ref().expect("an item source has an axis");
-                let mut items = self.list(axis)?;
-                Ok(vec![(
-                    items.swap_remove(item),
-                    format!("{from}.{}[{item}]", source.output),
-                )])
+                let name = format!("{from}.{}[{item}]", source.output);
+                Ok(vec![(self.items[id][item].clone(), name)])
             }
             Select::All => {
                 let tasks = self.nodes[source.node].as_ref().ok_or(Missing::NotYet)?;
@@ -288,7 +291,7 @@ impl<'a> Tracker<'a> {
         let mut inputs: BTreeMap<String, Vec<(Artifact, String)>> = BTreeMap::new();
         for wire in &node.inputs {
             for source in &wire.from {
-                match self.resolve(node, task.item, source) {
+                match self.resolve(task.node, task.item, source) {
                     Ok(artifacts) => {
                         inputs
                             .entry(wire.port.clone())

@@ -571,3 +571,127 @@ mod never_panics {
         }
     }
 }
+
+mod out_of_proportion {
+    use super::{load, load_with};
+
+    /// A workflow of one stage with this before it.
+    fn with(head: &str) -> String {
+        format!("{head}stages: {{texts: {{uses: texts}}}}\n")
+    }
+
+    fn refused(text: &str, words: &str) {
+        let errors = load(text).unwrap_err();
+        assert!(
+            errors.iter().any(|error| error.contains(words)),
+            "{errors:?}"
+        );
+        assert!(errors.len() < 20, "{} errors", errors.len());
+    }
+
+    #[test]
+    fn parameters_that_double_each_other_are_refused() {
+        for (first, next) in [
+            ("xxxxxxxx", "'${A}${A}'"),
+            ("[1, 2, 3]", "['${A}', '${A}']"),
+        ] {
+            let mut head = format!("params:\n  p0: {first}\n");
+            for i in 1..60 {
+                let next = next.replace('A', &format!("params.p{}", i - 1));
+                head.push_str(&format!("  p{i}: {next}\n"));
+            }
+            refused(&with(&head), "make more than any workflow has");
+        }
+    }
+
+    #[test]
+    fn a_long_text_with_many_aliases_is_refused() {
+        let long = "x".repeat(1_000_000);
+        let aliases = "*a, ".repeat(100_000);
+        refused(
+            &with(&format!("_a: &a {long}\n_b: [{aliases}]\n")),
+            "more values than any workflow",
+        );
+        // A key is a text too.
+        let (key, aliases) = ("x".repeat(1000), "*a, ".repeat(60_000));
+        refused(
+            &with(&format!("_a: &a {{{key}: 1}}\n_b: [{aliases}]\n")),
+            "more values than any workflow",
+        );
+    }
+
+    #[test]
+    fn iterations_without_number_are_refused() {
+        let stages = (0..30).map(|i| format!("        s{i}: {{uses: texts}}\n"));
+        let stages: String = stages.collect();
+        let head = "stages:\n  r:\n    repeat:\n      over: 10000\n      stages:\n";
+        refused(&format!("{head}{stages}"), "more than 200000 stages");
+    }
+
+    #[test]
+    fn gathering_everything_each_time_is_refused() {
+        let text = "stages:\n  r:\n    repeat:\n      over: 3400\n      stages:\n        texts: {uses: texts}\n        \
+                    vectors: {uses: vectors, needs: {texts: texts}}\n        draw: {uses: draw, needs: \
+                    {vectors: vectors}}\n        try: {uses: try, foreach: {draw: draw}}\n        fit: {uses: \
+                    fit, needs: {tried: all.try}}\n";
+        refused(text, "artifacts go into stages");
+    }
+
+    #[test]
+    fn a_long_value_is_not_repeated_in_the_message() {
+        let long = "x".repeat(100_000);
+        let errors = load(&format!(
+            "stages:\n  texts: {{uses: texts, with: {{count: {long}}}}}\n  {long}: 1\n"
+        ));
+        let errors = errors.unwrap_err();
+        assert!(errors.iter().all(|error| error.len() < 10_000));
+    }
+
+    #[test]
+    fn a_long_chain_of_parameters_is_quick() {
+        let mut head = "params:\n".to_string();
+        for i in 0..20_000 {
+            head.push_str(&format!("  p{i:05}: '${{params.p{:05}}}'\n", i + 1));
+        }
+        head.push_str("  p20000: 1\n");
+        let start = std::time::Instant::now();
+        let text = format!(
+            "{head}stages: {{texts: {{uses: texts, with: {{count: '${{params.p00000}}'}}}}}}\n"
+        );
+        assert_eq!(load(&text).unwrap().graph.nodes[0].params["count"], 1);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_setting_is_held_to_the_same() {
+        // saphyr stops at the tab, serde_yaml would go on.
+        let mut bomb = "[&a [x, x, x, x, x, x, x, x, x, x]".to_string();
+        for (name, before) in [
+            ("b", "a"),
+            ("c", "b"),
+            ("d", "c"),
+            ("e", "d"),
+            ("f", "e"),
+            ("g", "f"),
+        ] {
+            let items = vec![format!("*{before}"); 10].join(", ");
+            bomb.push_str(&format!(", &{name} [{items}]"));
+        }
+        for end in ["]", ", \t]"] {
+            let bomb = format!("{bomb}{end}");
+            let errors = load_with(&with("params: {a: 1}\n"), &[("params.a", &bomb)]);
+            assert!(errors.is_err());
+        }
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read() {
+        let file = std::path::Path::new("/dev/zero");
+        let loaded = climb_engine::load::load(file, &[], &super::registry(), &|_| None);
+        let errors = loaded.unwrap_err();
+        assert!(
+            errors[0].message.contains("longer than 4 MiB"),
+            "{errors:?}"
+        );
+    }
+}

@@ -9,6 +9,13 @@ impl Random {
         Random(seed.and_then(|s| s.parse().ok()).unwrap_or(1))
     }
 
+    /// A stream for each `n`, so that one case can be had again without those before it.
+    #[allow(dead_code)]
+    pub fn numbered(n: u64) -> Random {
+        let mut random = Random(Random::new().0 ^ n.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        Random(random.below(u64::MAX))
+    }
+
     pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

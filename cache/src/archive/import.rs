@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tar::{Archive, EntryType};
 
 use super::{FORMAT, Manifest, Place};
-use crate::envelope::{Envelope, open_envelope};
+use crate::envelope::{Envelope, open_envelope, read_envelope};
 use crate::error::{CacheError, Doing};
 use crate::objects::{move_in, path_of, write_atomically};
 use crate::store::{INLINE, Result};
@@ -44,7 +44,8 @@ impl Cache {
 
     /// Every output of every record must have come along, or be here.
     fn check_outputs(&self, staged: &Staged) -> Result<()> {
-        for (key, (envelope, _)) in &staged.records {
+        for (key, path) in &staged.records {
+            let envelope = staged_record(path)?;
             for (_, file) in envelope.record.outputs.values().flat_map(Artifact::files) {
                 let there = match file.size <= INLINE {
                     true => envelope
@@ -76,13 +77,14 @@ impl Cache {
             imported.objects += 1;
             imported.bytes += size;
         }
-        for (key, (envelope, bytes)) in &staged.records {
+        for (key, path) in &staged.records {
             if self.lookup(key)?.is_some() {
                 imported.known += 1;
                 continue;
             }
-            write_atomically(&self.dir.join("tmp"), &self.record_path(key), bytes)?;
-            self.adopt(envelope)?;
+            let bytes = fs::read(path).doing("read", path)?;
+            write_atomically(&self.dir.join("tmp"), &self.record_path(key), &bytes)?;
+            self.adopt(&staged_record(path)?)?;
             imported.records += 1;
         }
         self.index.db.flush()?;
@@ -114,8 +116,8 @@ fn unreadable(error: io::Error) -> CacheError {
 /// An archive's content, checked piece by piece, in a folder of its own.
 struct Staged {
     objects: BTreeMap<Digest, (u64, PathBuf)>,
-    /// With the record file's bytes.
-    records: BTreeMap<Digest, (Envelope, Vec<u8>)>,
+    /// On disk like the objects: there may be any number of them.
+    records: BTreeMap<Digest, PathBuf>,
     run: Option<(String, PathBuf)>,
 }
 
@@ -144,6 +146,11 @@ impl Staged {
         read_to_end(tar.into_inner())?;
         Ok(staged)
     }
+}
+
+/// A record that was checked when it was staged.
+fn staged_record(path: &Path) -> Result<Envelope> {
+    read_envelope(path).ok_or_else(|| refuse(format!("{} is damaged", path.display())))
 }
 
 /// What follows the last entry is padding; reading it makes zstd check the whole.
@@ -221,11 +228,16 @@ impl Reader<'_> {
     }
 
     fn record(&mut self, key: Digest, bytes: Vec<u8>) -> Result<()> {
-        let envelope = open_envelope(&bytes).filter(|envelope| envelope.record.key == key);
-        let Some(envelope) = envelope else {
+        if open_envelope(&bytes).is_none_or(|envelope| envelope.record.key != key) {
             return Err(refuse(format!("record {} does not check", key.short())));
+        }
+        let Some(room) = self.room.checked_sub(bytes.len() as u64) else {
+            return Err(refuse("it holds more records than the disk has room for"));
         };
-        self.staged.records.insert(key, (envelope, bytes));
+        self.room = room;
+        let path = self.folder.join(format!("record-{}", key.hex()));
+        fs::write(&path, bytes).doing("write", &path)?;
+        self.staged.records.insert(key, path);
         Ok(())
     }
 
@@ -287,10 +299,10 @@ impl Reader<'_> {
             return Err(refuse("it is empty"));
         };
         let run_files = manifest.run.as_ref().map_or(0, |run| run.files.len());
-        let promised = 1 + manifest.objects + manifest.records + run_files;
-        let whole = manifest.objects == self.staged.objects.len()
-            && manifest.records == self.staged.records.len()
-            && promised == self.seen.len();
+        let (objects, records) = (self.staged.objects.len(), self.staged.records.len());
+        let whole = manifest.objects == objects
+            && manifest.records == records
+            && 1 + objects + records + run_files == self.seen.len();
         match whole {
             true => Ok(self.staged),
             false => Err(unreadable(io::ErrorKind::UnexpectedEof.into())),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Loader;
 use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
-use super::schema;
+use super::schema::Checker;
 use super::spans::Part;
 use crate::budget::{Budget, Unit, affordable, shares, split};
 use crate::diagnostic::{Diagnostic, Span};
@@ -112,7 +112,7 @@ impl Loader<'_> {
 
     /// Whether `value` fits the schema; reports where it does not.
     pub fn fits(&mut self, schema: &Value, value: &Value, place: &[Part]) -> bool {
-        let misfits = schema::misfits(schema, value);
+        let misfits = Checker::new(schema.clone()).misfits(value);
         for misfit in &misfits {
             let mut path = place.to_vec();
             path.extend(misfit.path.iter().cloned());
@@ -201,7 +201,7 @@ impl Loader<'_> {
         quiet.params = self.params.clone();
         let kind = self.registry.get(&stage.uses)?;
         let with = quiet.resolve(stage.with.clone(), &[], variables)?;
-        if !schema::misfits(&kind.schema(), &with).is_empty() {
+        if !Checker::new(kind.schema()).misfits(&with).is_empty() {
             return None;
         }
         kind.complete(&with).ok()

@@ -1,5 +1,7 @@
 //! Reading the text of one file: values by serde_yaml, places by [`spans`](super::spans).
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -23,18 +25,37 @@ pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
         );
         return Err(Diagnostic::error(message));
     }
-    let Places { root: place, error } = spans::read(text, file).map_err(too_much)?;
-    if let Some((span, message)) = error
-        && text.contains('*')
-    {
-        // Serde_yaml's messages are as good, but nobody has counted what aliases expand to here.
-        return Err(Diagnostic::error(format!("this is not YAML: {message}")).at(span));
-    }
+    let place = places(text, file)?;
     let yaml: serde_yaml::Value =
         serde_yaml::from_str(text).map_err(|error| yaml_error(&error, text, file, &place))?;
     let value = to_json(yaml, &[])
         .map_err(|(path, message)| Diagnostic::error(message).at(place.value(&path)))?;
     Ok((value, place))
+}
+
+/// The places of a text that is within the limits.
+fn places(text: &str, file: &Path) -> Result<Rc<Place>, Diagnostic> {
+    let Places { root, error } = spans::read(text, file).map_err(too_much)?;
+    match error {
+        // Serde_yaml's messages are as good, but nobody has counted what aliases expand to here.
+        Some((span, message)) if text.contains('*') => {
+            Err(Diagnostic::error(format!("this is not YAML: {message}")).at(span))
+        }
+        _ => Ok(root),
+    }
+}
+
+/// A file's text, if it is short enough to be a workflow's.
+pub fn read_file(file: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let most = MAX_BYTES as u64 + 1;
+    File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_BYTES {
+        let message = format!("it is longer than {} MiB: no workflow is", MAX_BYTES >> 20);
+        return Err(io::Error::other(message));
+    }
+    let not_text = |_| io::Error::other("it is not UTF-8 text");
+    String::from_utf8(bytes).map_err(not_text)
 }
 
 fn too_much(error: TooMuch) -> Diagnostic {
@@ -49,7 +70,7 @@ fn too_much(error: TooMuch) -> Diagnostic {
 /// A value on its own, as in `--set`.
 pub fn parse_value(text: &str) -> Result<Value, String> {
     // For its limits.
-    spans::read(text, Path::new("")).map_err(|error| too_much(error).message)?;
+    places(text, Path::new("")).map_err(|problem| problem.message)?;
     let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
     to_json(yaml, &[]).map_err(|(_, message)| message)
 }

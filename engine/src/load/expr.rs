@@ -1,5 +1,6 @@
 //! `${…}` in workflow values.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -12,7 +13,28 @@ pub struct Scope<'a> {
     pub params: &'a Value,
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// Loop variables, `iteration` among them; empty outside a `repeat`.
-    pub variables: BTreeMap<String, Value>,
+    pub variables: &'a BTreeMap<String, Value>,
+    /// Bytes that all expressions of the workflow may still make: each may repeat what another
+    /// has repeated.
+    pub room: &'a Cell<usize>,
+}
+
+/// What a workflow's values may take once its expressions are replaced.
+pub const MAX_MADE: usize = 256 << 20;
+
+/// Roughly the bytes that a value takes.
+fn size_of(value: &Value) -> usize {
+    32 + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size_of).sum(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            fields
+                .map(|(name, field)| name.len() + size_of(field))
+                .sum()
+        }
+        _ => 0,
+    }
 }
 
 /// A problem with an expression, and what to do.
@@ -110,6 +132,7 @@ fn same(a: &Value, b: &Value) -> bool {
 impl Scope<'_> {
     /// Replaces the expressions of one string.
     pub fn resolve(&self, text: &str) -> Result<Value, Wrong> {
+        self.take(32 + text.len())?;
         let pieces = pieces(text)?;
         if let [Piece::Expression(expression)] = pieces[..] {
             return self.evaluate(expression);
@@ -131,6 +154,23 @@ impl Scope<'_> {
             }
         }
         Ok(Value::String(result))
+    }
+
+    /// Takes bytes from the room that is left.
+    fn take(&self, bytes: usize) -> Result<(), Wrong> {
+        let left = self.room.get().checked_sub(bytes);
+        self.room.set(left.unwrap_or(0));
+        let message = "the expressions up to here make more than any workflow has";
+        left.map(|_| ()).ok_or_else(|| {
+            let help = format!("all values together may take {} MiB", MAX_MADE >> 20);
+            wrong(message.into(), help)
+        })
+    }
+
+    /// A copy of `value`, if there is room.
+    fn copy(&self, value: &Value) -> Result<Value, Wrong> {
+        self.take(size_of(value))?;
+        Ok(value.clone())
     }
 
     fn evaluate(&self, expression: &str) -> Result<Value, Wrong> {
@@ -158,7 +198,7 @@ impl Scope<'_> {
             return self.param(expression, path);
         }
         if let Some(value) = self.variables.get(expression) {
-            return Ok(value.clone());
+            return self.copy(value);
         }
         let message = format!("`${{{expression}}}` refers to nothing");
         let params = self.params.as_object().into_iter().flatten();
@@ -222,7 +262,7 @@ impl Scope<'_> {
                 })?;
             }
         }
-        Ok(value.clone())
+        self.copy(value)
     }
 }
 
@@ -235,11 +275,11 @@ mod tests {
     fn resolve(text: &str) -> Result<Value, Wrong> {
         let params = json!({"k": 48, "runs": [16, 8], "proxy": {"width": 64}, "name": "x"});
         let env = |name: &str| (name == "HOME").then(|| "/root".to_string());
-        let variables = BTreeMap::from([("iteration".to_string(), json!(2))]);
         Scope {
             params: &params,
             env: &env,
-            variables,
+            variables: &BTreeMap::from([("iteration".to_string(), json!(2))]),
+            room: &Cell::new(MAX_MADE),
         }
         .resolve(text)
     }

@@ -21,7 +21,8 @@ mod syntax;
 mod unroll;
 mod wiring;
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -39,6 +40,7 @@ pub use document::parse_value;
 use expr::Scope;
 pub use json_schema::json_schema;
 use model::{join, key};
+use schema::Checker;
 use spans::{Part, Place};
 pub use sweep::{SweepSection, read_sweep};
 use syntax::keys;
@@ -159,7 +161,7 @@ pub fn check(
 
 /// [`Outside::read`] of files as they are now.
 fn from_disk(file: &Path) -> io::Result<String> {
-    std::fs::read_to_string(file)
+    document::read_file(file)
 }
 
 fn read_file(file: &Path) -> Result<String, Diagnostic> {
@@ -179,7 +181,15 @@ struct Loader<'a> {
     problems: Vec<Diagnostic>,
     /// Whether the files are looked at that stages read.
     looks_at_sources: bool,
+    /// Bytes that expressions may still make.
+    room: Cell<usize>,
+    /// Nodes that the `repeat`s so far make.
+    repeated: usize,
+    checkers: HashMap<&'static str, Rc<Checker>>,
 }
+
+/// Nobody reads more problems of one workflow.
+const MAX_PROBLEMS: usize = 10_000;
 
 impl<'a> Loader<'a> {
     fn new(
@@ -195,6 +205,9 @@ impl<'a> Loader<'a> {
             budgets: Vec::new(),
             problems: Vec::new(),
             looks_at_sources: false,
+            room: Cell::new(expr::MAX_MADE),
+            repeated: 0,
+            checkers: HashMap::new(),
         }
     }
 }
@@ -217,7 +230,9 @@ impl Loader<'_> {
     }
 
     fn problem(&mut self, diagnostic: Diagnostic) {
-        self.problems.push(diagnostic);
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(diagnostic);
+        }
     }
 
     fn error_at(&mut self, message: impl Into<String>, span: Span) {
@@ -331,39 +346,24 @@ impl Loader<'_> {
             return;
         };
         self.params = params.clone();
-        let mut settled: Vec<String> = Vec::new();
-        while settled.len() < map.len() {
-            let ready: Vec<&String> = map
-                .keys()
-                .filter(|name| !settled.contains(name))
-                .filter(|name| {
-                    let mut used = Vec::new();
-                    expr::params_used(&map[*name], &mut used);
-                    used.iter()
-                        .all(|used| settled.contains(used) || !map.contains_key(used))
-                })
-                .collect();
-            if ready.is_empty() {
-                let stuck: Vec<&String> =
-                    map.keys().filter(|name| !settled.contains(name)).collect();
-                let names: Vec<String> = stuck.iter().map(|name| format!("`{name}`")).collect();
-                let span = self
-                    .place
-                    .key(&[key("params"), Part::Key(stuck[0].clone())]);
-                let message = format!(
-                    "parameters refer to each other in a circle: {}",
-                    names.join(", ")
-                );
-                self.error_at(message, span);
-                return;
+        let (order, stuck) = in_order(map);
+        for name in order {
+            let path = [key("params"), Part::Key(name.clone())];
+            if let Some(value) = self.resolve_plain(map[name].clone(), &path) {
+                self.params[name] = value;
             }
-            for name in ready {
-                let path = [key("params"), Part::Key(name.clone())];
-                if let Some(value) = self.resolve_plain(map[name].clone(), &path) {
-                    self.params[name] = value;
-                }
-                settled.push(name.clone());
-            }
+        }
+        if let Some(first) = stuck.first() {
+            let names = stuck.iter().take(20).map(|name| format!("`{name}`"));
+            let names: Vec<String> = names.collect();
+            let span = self
+                .place
+                .key(&[key("params"), Part::Key((*first).clone())]);
+            let message = format!(
+                "parameters refer to each other in a circle: {}",
+                names.join(", ")
+            );
+            self.error_at(message, span);
         }
     }
 
@@ -381,17 +381,23 @@ impl Loader<'_> {
     ) -> Option<Value> {
         match value {
             Value::String(text) => {
+                let full = self.room.get() == 0;
                 let scope = Scope {
                     params: &self.params,
                     env: self.env,
-                    variables: variables.clone(),
+                    variables,
+                    room: &self.room,
                 };
                 match scope.resolve(&text) {
                     Ok(value) => Some(value),
+                    // Said once, where the room ended.
+                    Err(_) if full => None,
                     Err(wrong) => {
                         let mut problem =
                             Diagnostic::error(wrong.message).at(self.place.value(path));
-                        problem.help = wrong.help;
+                        if let Some(help) = wrong.help {
+                            problem = problem.help(help);
+                        }
                         self.problem(problem);
                         None
                     }
@@ -427,6 +433,7 @@ impl Loader<'_> {
     fn warn_of_unused_params(&mut self, document: &Value) {
         let mut used = Vec::new();
         expr::params_used(document, &mut used);
+        let used: HashSet<String> = used.into_iter().collect();
         let names: Vec<String> = self
             .params
             .as_object()
@@ -434,7 +441,7 @@ impl Loader<'_> {
             .flatten()
             .map(|(name, _)| name.clone())
             .collect();
-        for name in names.iter().filter(|name| !used.contains(name)) {
+        for name in names.iter().filter(|name| !used.contains(*name)) {
             let span = self.place.key(&[key("params"), Part::Key(name.clone())]);
             self.problem(Diagnostic::warning(format!("parameter `{name}` is not used")).at(span));
         }
@@ -509,6 +516,38 @@ impl Loader<'_> {
         }
         Ok(())
     }
+}
+
+/// The parameters in an order in which each comes after those that it refers to, and those for which
+/// there is none.
+fn in_order(params: &serde_json::Map<String, Value>) -> (Vec<&String>, Vec<&String>) {
+    let mut users: HashMap<&String, Vec<&String>> = HashMap::new();
+    let mut missing: HashMap<&String, usize> = HashMap::new();
+    for (name, value) in params {
+        let mut used = Vec::new();
+        expr::params_used(value, &mut used);
+        let used: HashSet<String> = used.into_iter().collect();
+        let known = used.iter().filter_map(|used| params.get_key_value(used));
+        for (used, _) in known {
+            users.entry(used).or_default().push(name);
+            *missing.entry(name).or_default() += 1;
+        }
+    }
+    let mut order: Vec<&String> = params.keys().filter(|n| !missing.contains_key(n)).collect();
+    let mut at = 0;
+    while let Some(name) = order.get(at) {
+        at += 1;
+        for user in users.remove(name).unwrap_or_default() {
+            let left = missing.get_mut(user).expect("counted above");
+            *left -= 1;
+            if *left == 0 {
+                missing.remove(user);
+                order.push(user);
+            }
+        }
+    }
+    let stuck = params.keys().filter(|name| missing.contains_key(name));
+    (order, stuck.collect())
 }
 
 /// `params.clusters`, `stages.embed.with.model`.

@@ -17,20 +17,30 @@ pub struct Misfit {
     pub help: Option<String>,
 }
 
-/// Everything in `with` that does not fit the schema.
-pub fn misfits(schema: &Value, with: &Value) -> Vec<Misfit> {
-    let validator: Validator = match jsonschema::validator_for(schema) {
-        Ok(validator) => validator,
+/// A kind's schema, ready for the stages of that kind.
+pub struct Checker {
+    schema: Value,
+    validator: Option<Validator>,
+}
+
+impl Checker {
+    pub fn new(schema: Value) -> Checker {
         // A schema comes from a Rust type; a wrong one is a bug, and `complete` still checks.
-        Err(error) => {
-            tracing::error!("a stage's schema is broken: {error}");
-            return Vec::new();
+        let validator = jsonschema::validator_for(&schema)
+            .inspect_err(|error| tracing::error!("a stage's schema is broken: {error}"));
+        Checker {
+            validator: validator.ok(),
+            schema,
         }
-    };
-    validator
-        .iter_errors(with)
-        .flat_map(|error| describe(schema, &error))
-        .collect()
+    }
+
+    /// Everything in `with` that does not fit.
+    pub fn misfits(&self, with: &Value) -> Vec<Misfit> {
+        let errors = self.validator.iter().flat_map(|v| v.iter_errors(with));
+        errors
+            .flat_map(|error| describe(&self.schema, &error))
+            .collect()
+    }
 }
 
 fn describe(schema: &Value, error: &ValidationError) -> Vec<Misfit> {

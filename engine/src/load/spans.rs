@@ -16,6 +16,8 @@ use crate::diagnostic::Span;
 const MAX_DEPTH: usize = 64;
 /// So are more values than this, aliases expanded.
 const MAX_VALUES: usize = 200_000;
+/// A text counts as a value for each so many bytes: an alias may stand for a long one.
+const TEXT_VALUE: usize = 256;
 
 /// The key that merges other mappings in.
 pub const MERGE: &str = "<<";
@@ -51,19 +53,29 @@ pub enum Part {
 
 impl Place {
     fn new(span: Span, children: Children) -> Place {
-        let inner: Vec<&Rc<Place>> = match &children {
-            Children::None => Vec::new(),
-            Children::Map(entries) => entries.iter().map(|(.., child)| child).collect(),
-            Children::List(items) => items.iter().collect(),
+        let (inner, keys): (Vec<&Rc<Place>>, usize) = match &children {
+            Children::None => (Vec::new(), 0),
+            Children::Map(entries) => (
+                entries.iter().map(|(.., child)| child).collect(),
+                entries.iter().map(|(key, ..)| weight(key)).sum(),
+            ),
+            Children::List(items) => (items.iter().collect(), 0),
         };
         let values = inner.iter().map(|child| child.values);
-        let values = values.fold(1, usize::saturating_add);
+        let values = values.fold(1 + keys, usize::saturating_add);
         let height = inner.iter().map(|child| child.height + 1).max();
         Place {
             span,
             values,
             height: height.unwrap_or(0),
             children,
+        }
+    }
+
+    fn scalar(span: Span, text: &str) -> Place {
+        Place {
+            values: weight(text),
+            ..Place::new(span, Children::None)
         }
     }
 
@@ -209,6 +221,11 @@ impl Place {
     }
 }
 
+/// How many values a text counts as.
+fn weight(text: &str) -> usize {
+    1 + text.len() / TEXT_VALUE
+}
+
 /// A collection being read.
 enum Open {
     Map {
@@ -287,7 +304,7 @@ impl Reader<'_> {
         let span = self.span(marks);
         match event {
             Event::Scalar(text, _, anchor, _) => {
-                let place = Rc::new(Place::new(span, Children::None));
+                let place = Rc::new(Place::scalar(span, &text));
                 self.add(Some(text.to_string()), place, anchor, None)?;
             }
             Event::MappingStart(anchor, ..) => {

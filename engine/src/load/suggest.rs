@@ -1,10 +1,19 @@
 //! "Did you mean …?"
 
+/// So many names are listed where none is near.
+const MOST: usize = 40;
+/// Nobody mistypes longer names, and comparing them takes time.
+const LONGEST: usize = 200;
+
 /// The name nearest to `wrong`, if any is near.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if wrong.len() > LONGEST {
+        return None;
+    }
+    let names = names.into_iter().filter(|name| name.len() <= LONGEST);
     let lower = wrong.to_lowercase();
     let score = |name: &str| strsim::jaro_winkler(&lower, &name.to_lowercase());
-    let best = names.into_iter().map(|name| (score(name), name));
+    let best = names.map(|name| (score(name), name));
     let best = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.78).then_some(best.1)
 }
@@ -15,6 +24,10 @@ pub fn help<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>, what: &st
     match nearest(wrong, names.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if names.is_empty() => format!("there are no {what}"),
+        None if names.len() > MOST => {
+            let more = names.len() - MOST;
+            format!("{what}: {}, and {more} more", names[..MOST].join(", "))
+        }
         None => format!("{what}: {}", names.join(", ")),
     }
 }

@@ -2,15 +2,19 @@
 //! `repeat`. Parameters are resolved and checked here; references are still text.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde_json::{Value, json};
 
 use super::Loader;
 use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
-use super::schema;
+use super::schema::Checker;
 use super::spans::Part;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::stage::{Input, Output};
+use crate::stage::{Input, Output, StageKind};
+
+/// More nodes than this are nobody's workflow; many tasks of one stage are a `foreach`.
+const MAX_NODES: usize = 200_000;
 
 /// A node whose references are not looked up yet.
 pub struct Draft<'w> {
@@ -103,6 +107,18 @@ impl Loader<'_> {
                 self.place.value(&place),
             );
         }
+        self.repeated = self
+            .repeated
+            .saturating_add(items.len() * repeat.stages.len());
+        if self.repeated > MAX_NODES {
+            let message = format!(
+                "with its {} iterations of {} stages the workflow has more than {MAX_NODES} stages",
+                items.len(),
+                repeat.stages.len()
+            );
+            self.error_at(message, self.place.value(&place));
+            return Vec::new();
+        }
         let mut drafts = Vec::new();
         for (i, item) in items.into_iter().enumerate() {
             let mut variables = BTreeMap::from([("iteration".to_string(), json!(i + 1))]);
@@ -167,7 +183,7 @@ impl Loader<'_> {
         if !with.is_object() {
             return draft;
         }
-        let misfits = schema::misfits(&kind.schema(), &with);
+        let misfits = self.checker(kind).misfits(&with);
         for misfit in &misfits {
             let mut path = place.clone();
             path.extend(misfit.path.iter().cloned());
@@ -205,6 +221,13 @@ impl Loader<'_> {
         draft.outputs = kind.outputs(&draft.params);
         draft.broken = false;
         draft
+    }
+
+    /// The checker of a kind's parameters, made once.
+    pub fn checker(&mut self, kind: &dyn StageKind) -> Rc<Checker> {
+        let made = self.checkers.entry(kind.kind());
+        made.or_insert_with(|| Rc::new(Checker::new(kind.schema())))
+            .clone()
     }
 
     /// The place of every field of `with`, by dotted name.

@@ -19,6 +19,10 @@ use crate::stage::{Arity, Input, Output};
 /// A type that fits every port: what a command makes when its author does not care.
 const ANY: &str = "any";
 
+/// More artifacts than this going into stages are nobody's workflow: `all.x` in a `repeat` gathers
+/// those of every iteration, in every iteration.
+const MAX_WIRES: usize = 5_000_000;
+
 /// A reference looked up by name: the nodes it means.
 struct Target {
     need: usize,
@@ -144,10 +148,21 @@ impl Loader<'_> {
     /// Makes nodes of drafts. `None` where something is wrong (and reported).
     pub fn wire(&mut self, drafts: Vec<Draft>) -> Option<Vec<Node>> {
         let names = Names::of(&drafts);
-        let targets: Vec<Vec<Target>> = drafts
-            .iter()
-            .map(|draft| self.targets(draft, &names, &drafts))
-            .collect();
+        let mut targets: Vec<Vec<Target>> = Vec::with_capacity(drafts.len());
+        let mut wires = 0;
+        for draft in &drafts {
+            let of_draft = self.targets(draft, &names, &drafts);
+            wires += of_draft.iter().map(|t| t.nodes.len()).sum::<usize>();
+            if wires > MAX_WIRES {
+                let message = format!(
+                    "up to here, more than {MAX_WIRES} artifacts go into stages: fewer iterations, \
+                     or fewer `all.…`, will do"
+                );
+                self.error_at(message, draft.written.span.clone());
+                return None;
+            }
+            targets.push(of_draft);
+        }
         let order = self.order(&drafts, &targets)?;
         let mut axes: Vec<Option<Axis>> = vec![None; drafts.len()];
         let mut wires: Vec<Vec<Wire>> = Vec::new();
