@@ -202,8 +202,38 @@ fn print_quality(all: &[Quality]) {
             table.add_row(std::iter::once(name.to_string()).chain(sizes.iter().map(cell)));
         }
         println!(
-            "Held-out loss, {}: Spearman, R2 and coverage of 90 % intervals\n{table}\n",
+            "Held-out loss, {}: Spearman, R2 and coverage of 90 % intervals\n{table}",
             target.name()
+        );
+        print_lead(all, &sizes, target);
+        println!();
+    }
+}
+
+/// By how much our default is ahead of the best of the peers, where peers were measured.
+fn print_lead(all: &[Quality], sizes: &[usize], target: Target) {
+    let default = Kind::default().name();
+    let (ours, theirs): (Vec<&Quality>, Vec<&Quality>) = all
+        .iter()
+        .filter(|q| q.target == target.name())
+        .partition(|q| Kind::ALL.iter().any(|kind| kind.name() == q.predictor));
+    let best = |of: fn(&Quality) -> f64, size: usize| {
+        let peers = theirs.iter().filter(|q| q.runs == size);
+        peers.map(|q| of(q)).reduce(f64::max)
+    };
+    let lead = |size: &usize| {
+        let mine = ours
+            .iter()
+            .find(|q| q.runs == *size && q.predictor == default)?;
+        let spearman = mine.spearman - best(|q| q.spearman, *size)?;
+        let r2 = mine.r2 - best(|q| q.r2, *size)?;
+        Some(format!("{size} runs {spearman:+.3} {r2:+.3}"))
+    };
+    let leads: Vec<String> = sizes.iter().filter_map(lead).collect();
+    if !leads.is_empty() {
+        println!(
+            "`{default}` above the best of the others (Spearman, R2): {}",
+            leads.join(", ")
         );
     }
 }
@@ -244,14 +274,42 @@ fn measure_regret(
             table.add_row(std::iter::once(contestant.name.to_string()).chain(cells));
         }
         println!(
-            "Regret in nats, simulator `{}`, noise {:.4}, {seeds} seeds (mean ±95 %)\n{table}\n",
+            "Regret in nats, simulator `{}`, noise {:.4}, {seeds} seeds (mean ±95 %)\n{table}",
             family.name(),
             simulator.noise
         );
+        print_ratios(&lines, &budgets);
+        println!();
         figures.regret.extend(lines);
         figures.write(args)?;
     }
     Ok(())
+}
+
+/// What the default reaches, in terms of the others.
+fn print_ratios(lines: &[Regret], budgets: &[usize]) {
+    let of = |strategy: &str, budget: usize| {
+        let fits = |l: &&Regret| l.strategy == strategy && l.budget == budget;
+        lines.iter().find(fits).map(|line| line.regret)
+    };
+    let Some(&most) = budgets.iter().max() else {
+        return;
+    };
+    for other in ["regmix", "random"] {
+        let (Some(ours), Some(theirs)) = (of("climb", most), of(other, most)) else {
+            continue;
+        };
+        let ratio = ours / theirs;
+        let enough = budgets
+            .iter()
+            .copied()
+            .filter(|&budget| of("climb", budget).is_some_and(|regret| regret <= theirs));
+        let reached = match enough.min() {
+            Some(budget) => format!("which it reaches with {budget}"),
+            None => "which it does not reach".into(),
+        };
+        println!("With {most} runs `climb` has {ratio:.2} of the regret of `{other}`, {reached}.");
+    }
 }
 
 fn table(first: &str, heads: impl Iterator<Item = String>) -> Table {
