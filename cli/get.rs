@@ -1,7 +1,7 @@
 //! `climb get`: an output of a task, copied out of the cache. Reads files only, so it works beside
 //! a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -102,7 +102,7 @@ fn find(
             let many = format!("{wanted}[");
             let of_it = tasks.keys().filter(|task| task.starts_with(&many)).count();
             let help = match of_it {
-                0 => suggest::help(wanted, tasks.keys().map(String::as_str), "finished tasks"),
+                0 => suggest::help(wanted, stages(tasks), "what is finished"),
                 n => format!("it is {n} tasks: name one, as `{wanted}[0]`"),
             };
             return Err((format!("there is no finished task `{wanted}`"), help));
@@ -131,6 +131,17 @@ fn find(
     };
     let name = name.to_string();
     Ok((record, name))
+}
+
+/// The tasks' names, those of a fan-out once.
+fn stages(tasks: &BTreeMap<String, Digest>) -> BTreeSet<&str> {
+    let stage = |task: &String| -> usize {
+        match task.strip_suffix(']').and_then(|rest| rest.rfind('[')) {
+            Some(at) => at,
+            None => task.len(),
+        }
+    };
+    tasks.keys().map(|task| &task[..stage(task)]).collect()
 }
 
 /// Into a folder that is there, under the output's own name. Nothing is overwritten.
