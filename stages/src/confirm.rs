@@ -24,7 +24,7 @@ pub struct Confirm;
 
 impl Stage for Confirm {
     const KIND: &'static str = "confirm";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "Means, spreads and gains of the trained contenders (CLIMB section 4.2).";
     type Params = ConfirmParams;
@@ -75,14 +75,13 @@ fn confirmation(contenders: &Contenders, scored: &[Scored]) -> anyhow::Result<Co
     let direction = scored.first().map(|run| run.direction).unwrap_or_default();
     let mut results: Vec<Contender> = Vec::new();
     for (name, weights) in &contenders.mixtures {
-        let of_it = scored.iter().filter(|run| {
-            run.mixture.weights == *weights
-                && run
-                    .mixture
-                    .seed
-                    .is_some_and(|seed| contenders.seeds.contains(&seed))
-        });
-        let scores: Vec<f64> = of_it.map(|run| run.score).collect();
+        // One a seed: where the chosen mixture is a baseline's, each training is there twice.
+        let of_seed = |seed: &u64| {
+            let mut runs = scored.iter();
+            runs.find(|run| run.mixture.weights == *weights && run.mixture.seed == Some(*seed))
+        };
+        let runs = contenders.seeds.iter().filter_map(of_seed);
+        let scores: Vec<f64> = runs.map(|run| run.score).collect();
         ensure!(
             !scores.is_empty(),
             "no training of `{name}` is among the scored runs: wire `scored` to the evaluations of \
@@ -159,6 +158,19 @@ mod tests {
             assert!((natural.gain_spread - 0.141_421).abs() < 1e-5);
             assert_eq!(natural.scores, [3.0, 3.0]);
         }
+        // Two names of one mixture: its trainings count once in each.
+        let same = Contenders {
+            mixtures: vec![
+                ("chosen".into(), vec![0.5, 0.5]),
+                ("natural".into(), vec![0.5, 0.5]),
+            ],
+            seeds: vec![1, 2],
+        };
+        let twice: Vec<Scored> = [1, 2, 1, 2]
+            .map(|seed| run(&[0.5, 0.5], seed, seed as f64, Direction::LowerIsBetter))
+            .to_vec();
+        let result = confirmation(&same, &twice).unwrap();
+        assert!(result.contenders.iter().all(|c| c.scores == [1.0, 2.0]));
         let error = confirmation(&contenders, &[]).unwrap_err().to_string();
         assert!(error.contains("no training of `chosen`"), "{error}");
     }
