@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::snapshot::{check, check_table};
 use crate::workspace::{Counts, Ran, Workspace};
 
-const ALL: [&[&str]; 25] = [
+const ALL: [&[&str]; 26] = [
     &[],
     &["run"],
     &["plan"],
@@ -21,6 +21,7 @@ const ALL: [&[&str]; 25] = [
     &["graph"],
     &["bench"],
     &["bench", "search"],
+    &["bench", "scale"],
     &["resume"],
     &["runs"],
     &["runs", "pin"],
