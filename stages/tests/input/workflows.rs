@@ -110,7 +110,7 @@ fn soup(random: &mut Random) -> String {
 
 #[test]
 fn soup_for_a_workflow() {
-    cases(4000, BOUND, |random| {
+    cases(2500, BOUND, |random| {
         load(&soup(random), &[]);
     });
 }
@@ -139,7 +139,7 @@ fn expressions() {
         "-1",
         "..",
     ];
-    cases(4000, BOUND, |random| {
+    cases(2500, BOUND, |random| {
         let mut text = || {
             let mut text = String::new();
             for _ in 0..random.below(12) {
@@ -159,7 +159,7 @@ fn settings() {
         "params", "stages", ".", "..", "corpus", "with", "paths", "clusters", "k", "0", "", "é",
         "[0]",
     ];
-    cases(1500, BOUND, |random| {
+    cases(500, BOUND, |random| {
         let mut name = pick(&["params.", "stages.", ""], random).to_string();
         for _ in 0..random.below(6) {
             name.push_str(word(&names, random));
