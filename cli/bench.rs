@@ -1,4 +1,6 @@
-//! `climb bench search`.
+//! `climb bench search`, and [`scale`].
+
+mod scale;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -24,6 +26,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Search(SearchArgs),
+    Scale(scale::Args),
 }
 
 /// How well predictors rank held-out runs, and how good a mixture each strategy finds
@@ -104,21 +107,28 @@ impl Figures {
 }
 
 pub fn run(args: Args) -> u8 {
-    let What::Search(args) = args.what;
-    if !published::is_there(&args.data) {
-        println!(
-            "skipped: there are no published runs in {} (train_mixture*.csv and so on)",
-            args.data.display()
-        );
-        return 0;
-    }
-    match search(&args) {
+    let result = match &args.what {
+        What::Search(args) => try_search(args),
+        What::Scale(args) => scale::run(args),
+    };
+    match result {
         Ok(()) => 0,
         Err(error) => {
             diagnostics::error(&format!("{error:#}"));
             FAILED
         }
     }
+}
+
+fn try_search(args: &SearchArgs) -> anyhow::Result<()> {
+    if !published::is_there(&args.data) {
+        println!(
+            "skipped: there are no published runs in {} (train_mixture*.csv and so on)",
+            args.data.display()
+        );
+        return Ok(());
+    }
+    search(args)
 }
 
 fn search(args: &SearchArgs) -> anyhow::Result<()> {

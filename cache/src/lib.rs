@@ -6,6 +6,7 @@
 
 mod archive;
 mod artifact;
+mod bulk;
 mod checkout;
 mod digest;
 mod envelope;

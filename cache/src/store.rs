@@ -195,16 +195,10 @@ impl Cache {
     /// Remembers a finished task. Its outputs were stored before; the record reaches the disk
     /// before the index does.
     pub fn commit(&self, record: &Record) -> Result<()> {
-        let mut inline = BTreeMap::new();
-        for (_, file) in record.outputs.values().flat_map(Artifact::files) {
-            if let Some(bytes) = self.inline(&file)? {
-                inline.insert(file.digest, BASE64.encode(bytes));
-            }
-        }
         let envelope = Envelope {
             format: 1,
             record: record.clone(),
-            inline,
+            inline: self.inline_outputs(record)?,
         };
         let json = serde_json::to_vec(&envelope).expect("plain data");
         // Named by the key: a task done again replaces its record.
@@ -213,6 +207,17 @@ impl Cache {
         self.index_record(record)?;
         self.index.db.flush()?;
         Ok(())
+    }
+
+    /// A record's small outputs, as its file has them.
+    pub(crate) fn inline_outputs(&self, record: &Record) -> Result<BTreeMap<Digest, String>> {
+        let mut inline = BTreeMap::new();
+        for (_, file) in record.outputs.values().flat_map(Artifact::files) {
+            if let Some(bytes) = self.inline(&file)? {
+                inline.insert(file.digest, BASE64.encode(bytes));
+            }
+        }
+        Ok(inline)
     }
 
     pub(crate) fn record_path(&self, key: &Digest) -> PathBuf {

@@ -10,6 +10,7 @@ pub mod embed;
 pub mod evaluate;
 pub mod fit;
 pub mod formats;
+mod guard;
 pub mod kmeans;
 pub mod materialize;
 pub mod merge;

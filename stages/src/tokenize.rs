@@ -1,7 +1,7 @@
 //! `tokenize`: token ids by document. Independent of any clustering, so that another one repeats
 //! only `pack`.
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
@@ -187,8 +187,6 @@ fn encode(
         return Ok(ids.to_vec());
     }
     let tokenizer = tokenizer.context("the documents are text: wire `tokenizer`")?;
-    let encoding = tokenizer
-        .encode_fast(documents.text(i), false)
-        .map_err(|e| anyhow!("document {i} cannot be tokenized: {e}"))?;
-    Ok(encoding.get_ids().to_vec())
+    tokenizer::ids(tokenizer, documents.text(i), false)
+        .with_context(|| format!("document {i} cannot be tokenized"))
 }

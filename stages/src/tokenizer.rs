@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     Arity, FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage,
@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-    Tokenizer, TokenizerBuilder,
+    AddedToken, DecoderWrapper, NormalizerWrapper, PaddingStrategy, PostProcessorWrapper,
+    PreTokenizerWrapper, Tokenizer, TokenizerBuilder,
 };
 
 use crate::formats::documents::Documents;
+use crate::guard;
 
 /// Parameters of `tokenizer`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -138,10 +139,41 @@ impl Stage for TokenizerStage {
     }
 }
 
+/// Longer padding than this is nobody's.
+const MAX_PADDING: usize = 1 << 20;
+
+/// Reads a tokenizer.json.
+pub fn open(path: &std::path::Path) -> anyhow::Result<Tokenizer> {
+    let none = || format!("{} is no tokenizer.json", path.display());
+    let read = || Tokenizer::from_file(path).map_err(|e| anyhow!("{e}"));
+    let tokenizer = guard::caught(read).with_context(none)?;
+    if let Some(padding) = tokenizer.get_padding() {
+        let length = match padding.strategy {
+            PaddingStrategy::Fixed(length) => length,
+            PaddingStrategy::BatchLongest => 0,
+        };
+        let most = length.max(padding.pad_to_multiple_of.unwrap_or(0));
+        ensure!(
+            most <= MAX_PADDING,
+            "{} pads every text to {most} tokens",
+            path.display()
+        );
+    }
+    Ok(tokenizer)
+}
+
+/// A text's token ids.
+pub fn ids(tokenizer: &Tokenizer, text: &str, special: bool) -> anyhow::Result<Vec<u32>> {
+    let encoding = guard::caught(|| {
+        let encoding = tokenizer.encode_fast(text, special);
+        encoding.map_err(|e| anyhow!("{e}"))
+    });
+    Ok(encoding?.get_ids().to_vec())
+}
+
 /// Reads a tokenizer.json and checks that it has the end-of-text token.
 pub fn load(path: &std::path::Path, end_of_text: &str) -> anyhow::Result<Tokenizer> {
-    let tokenizer = Tokenizer::from_file(path)
-        .map_err(|e| anyhow!("{} is no tokenizer.json: {e}", path.display()))?;
+    let tokenizer = open(path)?;
     tokenizer.token_to_id(end_of_text).with_context(|| {
         format!(
             "{} has no token `{end_of_text}`: name its own one in `end_of_text`",

@@ -1,4 +1,4 @@
-//! `climb bench search`.
+//! `climb bench search` and `climb bench scale`.
 
 use std::path::Path;
 
@@ -45,4 +45,34 @@ fn the_process_ranks_held_out_runs_better_than_a_line_does() {
     };
     assert!(spearman("gp") > 0.94, "{}", ran.stdout);
     assert!(spearman("gp") > spearman("linear"), "{}", ran.stdout);
+}
+
+/// The small form of the measurement in docs/reliability.md: what must stay bounded, does.
+#[test]
+fn many_tasks_and_records_take_bounded_memory_and_few_files() {
+    let workspace = Workspace::empty();
+    let args = [
+        "bench",
+        "scale",
+        "--tasks",
+        "1000",
+        "--records",
+        "10000",
+        "--dir",
+        ".",
+        "--json",
+        "scale.json",
+    ];
+    let ran = workspace.climb(&args);
+    assert!(ran.ok(), "{}", ran.stderr);
+    let rows: serde_json::Value = serde_json::from_str(&workspace.read("scale.json")).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert!(rows.len() > 10, "{}", ran.stdout);
+    for row in rows.iter().filter(|row| !row["peak_bytes"].is_null()) {
+        // Most of it is libtorch, linked.
+        assert!(row["peak_bytes"].as_u64().unwrap() < 400 << 20, "{row}");
+        assert!(row["open_files"].as_u64().unwrap() < 64, "{row}");
+    }
+    let left = std::fs::read_dir(workspace.path("")).unwrap();
+    assert_eq!(left.count(), 1, "only the figures stay");
 }

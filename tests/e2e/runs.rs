@@ -21,6 +21,7 @@ const ALL: [&[&str]; 26] = [
     &["graph"],
     &["bench"],
     &["bench", "search"],
+    &["bench", "scale"],
     &["resume"],
     &["runs"],
     &["runs", "pin"],

@@ -1,5 +1,7 @@
 //! Several processes, odd clocks, and sources that move while they are read.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime};
 
 use crate::workspace::{Counts, Ran, Workspace};
@@ -124,4 +126,81 @@ stages:
     let ran = run();
     assert!(ran.ok(), "{}", ran.stderr);
     assert_eq!(Counts::of(&ran.stdout).ran.len(), 1);
+}
+
+/// One step after the other, each with an output that is an object of its own.
+fn steps(workspace: &Workspace) {
+    let step = |name: &str, needs: &str, seconds: f64| {
+        let run = format!(
+            "sleep {seconds}; i=0; while [ $i -lt 1500 ]; do echo \\\"{name} $i\\\"; i=$((i+1)); done > \
+             \\\"$CLIMB_OUTPUT_X\\\""
+        );
+        format!(
+            "  {name}: {{uses: command{needs}, with: {{run: \"{run}\", outputs: {{x: text}}}}}}\n"
+        )
+    };
+    let first = step("a", "", 0.1);
+    let second = step("b", ", needs: {x: a}", 1.5);
+    workspace.write("w.yaml", format!("stages:\n{first}{second}"));
+}
+
+/// Starts a run and reads its events until task `a` is finished.
+fn until_a_is_finished(workspace: &Workspace) -> (Child, impl Iterator<Item = String>) {
+    let mut command = workspace.command(&["run", "w.yaml", "--json"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("climb starts");
+    let events = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut events = events.map_while(Result::ok);
+    let finished = events.any(|line| line.contains("task_finished"));
+    assert!(finished, "`a` never finished");
+    (child, events)
+}
+
+#[test]
+fn gc_beside_a_run_takes_nothing_from_it() {
+    let workspace = Workspace::empty();
+    steps(&workspace);
+    let (mut run, events) = until_a_is_finished(&workspace);
+    let mut refused = 0;
+    while run.try_wait().expect("waited").is_none() {
+        let ran = workspace.climb(&["cache", "gc", "--keep-runs", "0"]);
+        match ran.code {
+            Some(2) => {
+                assert!(ran.stderr.contains("in use by"), "{}", ran.stderr);
+                refused += 1;
+            }
+            // It came just when the run was over.
+            code => assert_eq!(code, Some(0), "{}", ran.stderr),
+        }
+    }
+    assert!(run.wait().expect("waited").success());
+    assert_eq!(
+        events.filter(|line| line.contains("task_finished")).count(),
+        1
+    );
+    assert!(refused > 0, "gc never came in time");
+}
+
+#[test]
+fn gc_after_a_kill_keeps_what_the_run_has_made() {
+    let workspace = Workspace::empty();
+    steps(&workspace);
+    let (mut run, _) = until_a_is_finished(&workspace);
+    run.kill().expect("killed");
+    run.wait().expect("waited");
+    for limit in [
+        ["--keep-runs", "0"],
+        ["--max-size", "0"],
+        ["--older-than", "1d"],
+    ] {
+        let ran = workspace.climb(&[&["cache", "gc"], &limit[..]].concat());
+        assert!(ran.ok(), "{}", ran.stderr);
+    }
+    let ran = workspace.climb(&["run", "w.yaml", "--json"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    let counts = Counts::of(&ran.stdout);
+    assert_eq!(counts.ran.into_iter().collect::<Vec<_>>(), ["b"]);
+    assert!(counts.cached.contains("a"));
 }

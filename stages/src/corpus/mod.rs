@@ -3,7 +3,9 @@
 
 mod choose;
 mod chunk;
+mod json_line;
 mod parquet_file;
+mod parquet_footer;
 mod records;
 pub mod survey;
 

@@ -13,8 +13,9 @@ use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::CorpusParams;
 use super::records::{Bad, Each, Record};
+use super::{CorpusParams, parquet_footer};
+use crate::guard;
 
 /// Whether a file is Parquet at all, by its first and last bytes.
 pub fn check(path: &Path) -> anyhow::Result<()> {
@@ -42,9 +43,12 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 }
 
 pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    check(path)?;
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let broken = || format!("{} is not a readable Parquet file", path.display());
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).with_context(broken)?;
+    parquet_footer::check(&mut file).with_context(broken)?;
+    let builder = guard::caught(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?));
+    let builder = builder.with_context(broken)?;
     let names: Vec<String> = builder
         .schema()
         .fields()
@@ -61,14 +65,12 @@ pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()
         );
     }
     let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().map(String::as_str));
-    let reader = builder
-        .with_projection(mask)
-        .with_batch_size(256)
-        .build()
-        .with_context(broken)?;
+    let builder = builder.with_projection(mask).with_batch_size(256);
+    let mut reader = guard::caught(|| Ok(builder.build()?)).with_context(broken)?;
     let mut row = 0;
-    for batch in reader {
-        let batch = batch.with_context(broken)?;
+    loop {
+        let batch = guard::caught(|| Ok(reader.next().transpose()?)).with_context(broken)?;
+        let Some(batch) = batch else { return Ok(()) };
         for i in 0..batch.num_rows() {
             row += 1;
             let place = format!(":{row}");
@@ -84,7 +86,6 @@ pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()
             })?;
         }
     }
-    Ok(())
 }
 
 fn wanted(params: &CorpusParams) -> Vec<String> {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use climb_engine::stage::SourceFile;
-use serde_json::Value;
 
+use super::json_line::{self, Field, Line};
 use super::{CorpusParams, Format, parquet_file};
 
 /// Lines longer than this are not read into memory.
@@ -138,46 +138,61 @@ type Reason = (&'static str, String);
 fn parse_line(line: &[u8], params: &CorpusParams) -> Result<Record, Reason> {
     let text = std::str::from_utf8(line)
         .map_err(|_| ("invalid_utf8", "the line is not UTF-8".to_string()))?;
-    let value: Value = serde_json::from_str(text)
+    let line = json_line::read(text, &wanted(params))
         .map_err(|error| ("broken_json", format!("the line is not JSON: {error}")))?;
     let mut record = Record::default();
     if params.tokens_field.is_empty() {
-        record.text = match value.get(&params.text_field) {
-            Some(Value::String(text)) => text.clone(),
-            _ => return Err(missing_field(&value, &params.text_field, "text")),
+        record.text = match line.found.get(&params.text_field) {
+            Some(Field::Text(text)) => text.clone(),
+            _ => return Err(missing_field(&line, &params.text_field, "text")),
         };
         if record.text.trim().is_empty() {
             return Err(("empty", "the text is empty".into()));
         }
     } else {
-        let ids = value.get(&params.tokens_field).and_then(Value::as_array);
-        let ids = ids.ok_or_else(|| missing_field(&value, &params.tokens_field, "token ids"))?;
-        let ids = ids
-            .iter()
-            .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()));
-        record.tokens = ids
-            .collect::<Option<_>>()
-            .ok_or(("bad_tokens", "a token id is no whole number".to_string()))?;
+        record.tokens = match line.found.get(&params.tokens_field) {
+            Some(Field::Tokens(Some(ids))) => ids.clone(),
+            Some(Field::Tokens(None)) => {
+                return Err(("bad_tokens", "a token id is no whole number".to_string()));
+            }
+            _ => return Err(missing_field(&line, &params.tokens_field, "token ids")),
+        };
     }
     if !params.cluster_field.is_empty() {
-        let cluster = value.get(&params.cluster_field).and_then(Value::as_u64);
-        let cluster = cluster.and_then(|cluster| u32::try_from(cluster).ok());
+        let cluster = match line.found.get(&params.cluster_field) {
+            Some(Field::Whole(cluster)) => u32::try_from(*cluster).ok(),
+            _ => None,
+        };
         record.cluster =
-            Some(cluster.ok_or_else(|| missing_field(&value, &params.cluster_field, "a cluster"))?);
+            Some(cluster.ok_or_else(|| missing_field(&line, &params.cluster_field, "a cluster"))?);
     }
     for field in &params.score_fields {
-        let score = value.get(field).and_then(Value::as_f64);
-        let score = score.ok_or_else(|| missing_field(&value, field, "a number"))?;
+        let score = match line.found.get(field) {
+            Some(Field::Whole(score)) => *score as f64,
+            Some(Field::Number(score)) => *score,
+            _ => return Err(missing_field(&line, field, "a number")),
+        };
         record.scores.insert(field.clone(), score);
     }
     Ok(record)
 }
 
-fn missing_field(value: &Value, field: &str, what: &str) -> Reason {
-    let fields = value
-        .as_object()
-        .map(|map| map.keys().cloned().collect::<Vec<_>>().join(", "));
-    let there = fields.unwrap_or_else(|| "no fields at all".into());
+/// The fields that a line must have.
+fn wanted(params: &CorpusParams) -> Vec<&str> {
+    let main = match params.tokens_field.is_empty() {
+        true => &params.text_field,
+        false => &params.tokens_field,
+    };
+    let others = params.score_fields.iter().chain([&params.cluster_field]);
+    others.chain([main]).map(String::as_str).collect()
+}
+
+fn missing_field(line: &Line, field: &str, what: &str) -> Reason {
+    let names: Vec<&str> = line.names.iter().map(String::as_str).collect();
+    let there = match line.is_object {
+        true => names.join(", "),
+        false => "no fields at all".into(),
+    };
     (
         "missing_field",
         format!("no field `{field}` with {what}; there are: {there}"),

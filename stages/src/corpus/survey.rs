@@ -11,7 +11,8 @@ use parquet::basic::Type;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
-use super::{CorpusParams, Format, records};
+use super::{CorpusParams, Format, parquet_file, parquet_footer, records};
+use crate::guard;
 
 /// Files of each format that are looked into.
 const FILES: usize = 3;
@@ -157,8 +158,10 @@ fn jsonl(file: &FoundFile, tally: &mut Tally) -> anyhow::Result<()> {
 
 fn parquet(path: &Path, tally: &mut Tally) -> anyhow::Result<()> {
     let cannot = || format!("cannot read {}", path.display());
-    let file = File::open(path).with_context(cannot)?;
-    let reader = SerializedFileReader::new(file).with_context(cannot)?;
+    parquet_file::check(path)?;
+    let mut file = File::open(path).with_context(cannot)?;
+    parquet_footer::check(&mut file).with_context(cannot)?;
+    let reader = guard::caught(|| Ok(SerializedFileReader::new(file)?)).with_context(cannot)?;
     let metadata = reader.metadata();
     tally.documents += metadata.file_metadata().num_rows() as f64;
     let mut longest: BTreeMap<String, u64> = BTreeMap::new();

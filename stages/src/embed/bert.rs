@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
@@ -50,7 +50,29 @@ impl Config {
             path.display(),
             config.hidden_act
         );
+        if let Some(why) = config.nonsense() {
+            bail!("{} makes no sense: {why}", path.display());
+        }
         Ok(config)
+    }
+
+    /// What no encoder could be made of.
+    fn nonsense(&self) -> Option<String> {
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        let within = |value: i64, most: i64| (1..=most).contains(&value);
+        if !within(width, 1 << 20) || !within(heads, width) || width % heads != 0 {
+            return Some(format!("{heads} heads share vectors of {width}"));
+        }
+        if !within(self.num_hidden_layers, 10_000) {
+            return Some(format!("it has {} layers", self.num_hidden_layers));
+        }
+        let (first, positions) = (self.pad_token_id, self.max_position_embeddings);
+        if !(0..1 << 31).contains(&first) || !within(positions, 1 << 31) {
+            return Some(format!(
+                "it has {positions} positions, and pads with {first}"
+            ));
+        }
+        (positions <= self.first_position()).then(|| "it has no position for a token".into())
     }
 
     /// The position of a sequence's first token: RoBERTa keeps the first ones for padding.
@@ -121,24 +143,36 @@ impl Bert {
         let tensors = Tensor::read_safetensors(weights)
             .with_context(|| format!("cannot read {}", weights.display()))?;
         let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
-        let get = |name: &str| -> anyhow::Result<Tensor> {
+        // -1: any number.
+        let get = |name: &str, shape: &[i64]| -> anyhow::Result<Tensor> {
             let found = ["", "bert.", "roberta."]
                 .iter()
                 .find_map(|prefix| tensors.get(&format!("{prefix}{name}")));
             let tensor = found.with_context(|| format!("{} has no `{name}`", weights.display()))?;
+            let size = tensor.size();
+            let fits = size.len() == shape.len()
+                && size
+                    .iter()
+                    .zip(shape)
+                    .all(|(n, wanted)| *wanted == -1 || n == wanted);
+            ensure!(
+                fits,
+                "{}: `{name}` is of shape {size:?}, and by config.json it is {shape:?}",
+                weights.display()
+            );
             Ok(tensor.to_device(device).to_kind(kind))
         };
-        let linear = |name: &str| -> anyhow::Result<Linear> {
+        let linear = |name: &str, shape: [i64; 2]| -> anyhow::Result<Linear> {
             Ok(Linear {
-                weight: get(&format!("{name}.weight"))?,
-                bias: get(&format!("{name}.bias"))?,
+                weight: get(&format!("{name}.weight"), &shape)?,
+                bias: get(&format!("{name}.bias"), &shape[..1])?,
             })
         };
+        let width = config.hidden_size;
         let norm = |name: &str| -> anyhow::Result<Norm> {
-            let Linear { weight, bias } = linear(name)?;
             Ok(Norm {
-                weight,
-                bias,
+                weight: get(&format!("{name}.weight"), &[width])?,
+                bias: get(&format!("{name}.bias"), &[width])?,
                 eps: config.layer_norm_eps,
             })
         };
@@ -146,30 +180,52 @@ impl Bert {
             .map(|i| {
                 let at = format!("encoder.layer.{i}");
                 let parts = ["query", "key", "value"]
-                    .map(|part| linear(&format!("{at}.attention.self.{part}")));
+                    .map(|part| linear(&format!("{at}.attention.self.{part}"), [width, width]));
                 let [q, k, v] = parts;
                 let (q, k, v) = (q?, k?, v?);
+                let up = get(&format!("{at}.intermediate.dense.weight"), &[-1, width])?;
+                let inner = up.size()[0];
                 Ok(Layer {
                     qkv: Linear {
                         weight: Tensor::cat(&[q.weight, k.weight, v.weight], 0),
                         bias: Tensor::cat(&[q.bias, k.bias, v.bias], 0),
                     },
-                    out: linear(&format!("{at}.attention.output.dense"))?,
+                    out: linear(&format!("{at}.attention.output.dense"), [width, width])?,
                     norm1: norm(&format!("{at}.attention.output.LayerNorm"))?,
-                    up: linear(&format!("{at}.intermediate.dense"))?,
-                    down: linear(&format!("{at}.output.dense"))?,
+                    up: linear(&format!("{at}.intermediate.dense"), [inner, width])?,
+                    down: linear(&format!("{at}.output.dense"), [width, inner])?,
                     norm2: norm(&format!("{at}.output.LayerNorm"))?,
                 })
             })
             .collect::<anyhow::Result<_>>()?;
+        let words = get("embeddings.word_embeddings.weight", &[-1, width])?;
+        let vocabulary = words.size()[0];
+        ensure!(
+            config.pad_token_id < vocabulary,
+            "{} has vectors for {vocabulary} tokens, and config.json pads with {}",
+            weights.display(),
+            config.pad_token_id
+        );
+        let positions = [config.max_position_embeddings, width];
+        let types = get("embeddings.token_type_embeddings.weight", &[-1, width])?;
+        ensure!(
+            types.size()[0] > 0,
+            "{} has no token type",
+            weights.display()
+        );
         Ok(Bert {
-            words: get("embeddings.word_embeddings.weight")?,
-            positions: get("embeddings.position_embeddings.weight")?,
-            token_type: get("embeddings.token_type_embeddings.weight")?.get(0),
+            words,
+            positions: get("embeddings.position_embeddings.weight", &positions)?,
+            token_type: types.get(0),
             norm: norm("embeddings.LayerNorm")?,
             layers,
             config,
         })
+    }
+
+    /// Tokens that it has a vector for.
+    pub fn vocabulary(&self) -> i64 {
+        self.words.size()[0]
     }
 
     /// Handles to the same weights, for another thread.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail, ensure};
 use climb_engine::context::TaskContext;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use crate::formats::documents::Documents;
 use crate::formats::flat::{Flat, FlatWriter};
 use crate::formats::matrix::{self, MatrixMeta};
 use crate::formats::{read_json, write_json};
+use crate::tokenizer;
 
 /// Documents in a group: what is bucketed by length together, and kept over a kill.
 const GROUP: usize = 2048;
@@ -61,8 +62,7 @@ impl Encoder {
         let need = |name: &str| file(name).with_context(|| format!("the model has no {name}"));
         let config = Config::read(&need("config.json")?)?;
         let tokenizer_path = need("tokenizer.json")?;
-        let mut tokenizer = Tokenizer::from_file(&tokenizer_path)
-            .map_err(|e| anyhow!("{} cannot be used: {e}", tokenizer_path.display()))?;
+        let mut tokenizer = tokenizer::open(&tokenizer_path)?;
         let own: Option<SentenceConfig> =
             file("sentence_bert_config.json").and_then(|path| read_json(&path).ok());
         let max_tokens = match params.max_tokens {
@@ -120,13 +120,14 @@ impl Encoder {
         done: &(dyn Fn(usize) + Sync),
     ) -> anyhow::Result<(Vec<f32>, u64)> {
         let (tokenizer, settings) = (&self.tokenizer, self.settings);
+        let limits = (self.bert.vocabulary(), self.bert.config.longest());
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .build()?;
         let ids: Vec<Vec<u32>> = pool.install(|| {
             texts
                 .par_iter()
-                .map(|text| tokenize(tokenizer, text))
+                .map(|text| tokenize(tokenizer, text, limits))
                 .collect::<anyhow::Result<_>>()
         })?;
         let batches = settings.batches(&ids);
@@ -179,13 +180,22 @@ impl Encoder {
     }
 }
 
-/// Token ids of a text.
-fn tokenize(tokenizer: &Tokenizer, text: &str) -> anyhow::Result<Vec<u32>> {
-    let encoding = tokenizer.encode_fast(text, true);
-    Ok(encoding
-        .map_err(|e| anyhow!("a document cannot be tokenized: {e}"))?
-        .get_ids()
-        .to_vec())
+/// Token ids of a text, for an encoder that knows so many tokens and takes so many at once.
+fn tokenize(
+    tokenizer: &Tokenizer,
+    text: &str,
+    (known, longest): (i64, usize),
+) -> anyhow::Result<Vec<u32>> {
+    let ids = tokenizer::ids(tokenizer, text, true).context("a document cannot be tokenized")?;
+    if let Some(id) = ids.iter().find(|id| i64::from(**id) >= known) {
+        bail!("the tokenizer gives the token id {id}, and the encoder has {known} tokens");
+    }
+    ensure!(
+        ids.len() <= longest,
+        "the tokenizer makes {} tokens of what it should have cut to {longest}",
+        ids.len()
+    );
+    Ok(ids)
 }
 
 impl Settings {

@@ -1,0 +1,15 @@
+//! A Parquet corpus. Start it from small real files (`corpus/parquet/`).
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/hostile/entry/corpus.rs"]
+mod entry;
+
+fuzz_target!(|bytes: &[u8]| {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    std::fs::write(&path, bytes).unwrap();
+    entry::read(dir.path(), &path, &entry::params(false));
+    entry::look(&path);
+});
