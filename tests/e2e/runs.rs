@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::snapshot::{check, check_table};
 use crate::workspace::{Counts, Ran, Workspace};
 
-const ALL: [&[&str]; 26] = [
+const ALL: [&[&str]; 27] = [
     &[],
     &["run"],
     &["plan"],
