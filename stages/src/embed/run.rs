@@ -19,7 +19,7 @@ use crate::formats::documents::Documents;
 use crate::formats::flat::{Flat, FlatWriter};
 use crate::formats::matrix::{self, MatrixMeta};
 use crate::formats::{read_json, write_json};
-use crate::tokenizer;
+use crate::{guard, tokenizer};
 
 /// Documents in a group: what is bucketed by length together, and kept over a kill.
 const GROUP: usize = 2048;
@@ -70,12 +70,19 @@ impl Encoder {
             wanted => wanted,
         };
         let max_length = max_tokens.min(config.longest());
-        tokenizer
-            .with_truncation(Some(TruncationParams {
-                max_length,
-                ..Default::default()
-            }))
-            .map_err(|e| anyhow!("{e}"))?;
+        let cut = TruncationParams {
+            max_length,
+            ..Default::default()
+        };
+        // It panics where the special tokens alone are more.
+        guard::caught(|| match tokenizer.with_truncation(Some(cut)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(anyhow!("{error}")),
+        })
+        .with_context(|| {
+            let path = tokenizer_path.display();
+            format!("{path} cannot cut texts to {max_length} tokens")
+        })?;
         tokenizer.with_padding(None);
         let cls = match params.pooling {
             Pooling::Cls => true,

@@ -112,3 +112,18 @@ fn a_folder_that_is_no_encoder_is_said() {
         "{error}"
     );
 }
+
+#[test]
+fn fewer_tokens_than_special_ones_are_refused() {
+    let folder = model_folder("minilm");
+    let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    let params = EmbedParams {
+        max_tokens: 1,
+        ..Default::default()
+    };
+    let error = Encoder::load(&params, &file, Device::Cpu).err().unwrap();
+    assert!(
+        error.to_string().contains("cannot cut texts to 1 tokens"),
+        "{error:#}"
+    );
+}
