@@ -68,6 +68,20 @@ pub(crate) fn no_room(error: &CacheError) -> bool {
     matches!(error, CacheError::Index { error } if is_full(index_kind(error)))
 }
 
+/// sled does not say where its error was.
+pub(crate) fn unopened(error: CacheError, index: &Path) -> CacheError {
+    match error {
+        CacheError::Index {
+            error: sled::Error::Io(source),
+        } => CacheError::Io {
+            doing: "open the index",
+            path: index.to_path_buf(),
+            source,
+        },
+        other => other,
+    }
+}
+
 fn index_kind(error: &sled::Error) -> io::ErrorKind {
     match error {
         sled::Error::Io(error) => error.kind(),

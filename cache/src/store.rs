@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::envelope::{Envelope, checksummed, read_envelope};
-use crate::error::{CacheError, Doing, no_room};
+use crate::error::{CacheError, Doing, no_room, unopened};
 use crate::index::Index;
 use crate::lock::{Holder, Lock, holder};
 use crate::objects::{Stamp, hash_file, make_durable_folder, move_in, path_of, write_atomically};
@@ -444,7 +444,7 @@ fn open_index(dir: &Path, read_all: bool) -> Result<(Index, Vec<String>)> {
     let path = dir.join("index");
     let error = match Index::open(&path, read_all) {
         Ok(index) => return Ok((index, Vec::new())),
-        Err(error) if no_room(&error) => return Err(error),
+        Err(error) if no_room(&error) => return Err(unopened(error, &path)),
         Err(error) => error,
     };
     let free = |n: &u32| !dir.join(format!("index.damaged-{n}")).exists();
@@ -455,5 +455,6 @@ fn open_index(dir: &Path, read_all: bool) -> Result<(Index, Vec<String>)> {
         "the index could not be opened ({error}); it was set aside in {}",
         aside.display()
     );
-    Ok((Index::open(&path, false)?, vec![notice]))
+    let index = Index::open(&path, false).map_err(|error| unopened(error, &path))?;
+    Ok((index, vec![notice]))
 }
