@@ -210,13 +210,10 @@ fn in_a_cache_that_is_there_a_failing_change_ends_in_a_clear_error_and_loses_not
 /// Every kind of stage, training with libtorch among them.
 #[test]
 fn in_a_whole_search_a_failing_change_loses_nothing() {
-    if !long() {
-        return;
-    }
     let args = &["run", "small.yaml", "--jobs", "1"];
     let scene = Scene::of(Workspace::small(), args);
     let random = &mut Random::new();
-    let spread = scene.spread(100, random);
+    let spread = scene.spread(if long() { 100 } else { 2 }, random);
     each(spread.len(), |i| {
         let how = [How::Sticky, How::Once, How::Short][i % 3];
         let error = [NO_SPACE, IO][i / 3 % 2];

@@ -95,7 +95,6 @@ static int watched_at(int dir, const char *name, char *path) {
 }
 
 static int logging(void) { return control->mode & LOG; }
-
 static void record(enum kind kind, const char *path, const char *other, uint64_t inode, int64_t number,
                    const void *data, size_t length) {
     if (!logging()) return;
@@ -144,8 +143,7 @@ static int do_open(int dir, const char *name, int flags, mode_t mode) {
     int is_new = syscall(SYS_faccessat, dir, name, F_OK) != 0;
     if (is_new && (flags & O_CREAT) && counted(CREATE, path)) return -1;
     int fd = syscall(SYS_openat, dir, name, flags, mode);
-    if (fd >= 0 && is_new) record(CREATE, path, "", inode_of(fd), 0, NULL, 0);
-    if (fd >= 0 && !is_new && (flags & O_TRUNC)) record(TRUNCATE, path, "", inode_of(fd), 0, NULL, 0);
+    if (fd >= 0 && (is_new || flags & O_TRUNC)) record(is_new ? CREATE : TRUNCATE, path, "", inode_of(fd), 0, NULL, 0);
     return fd;
 }
 
@@ -164,8 +162,6 @@ OPEN(open, (const char *name, int flags, ...), AT_FDCWD)
 OPEN(open64, (const char *name, int flags, ...), AT_FDCWD)
 OPEN(openat, (int dir, const char *name, int flags, ...), dir)
 OPEN(openat64, (int dir, const char *name, int flags, ...), dir)
-int creat(const char *name, mode_t mode) { return do_open(AT_FDCWD, name, O_CREAT | O_WRONLY | O_TRUNC, mode); }
-int creat64(const char *name, mode_t mode) { return creat(name, mode); }
 
 /* `at` < 0: where the file's position is. */
 static ssize_t do_write(int fd, const void *data, size_t length, off_t at) {
@@ -187,10 +183,9 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off_t at) { return do_
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     char path[PATH_MAX];
     if (!watched_fd(fd, path)) return syscall(SYS_writev, fd, parts, count);
-    /* A short write is one that callers must expect. */
-    for (int i = 0; i < count; i++)
-        if (parts[i].iov_len) return do_write(fd, parts[i].iov_base, parts[i].iov_len, -1);
-    return 0;
+    /* A short write is one that callers must expect: only the first part that has something. */
+    while (count > 1 && !parts->iov_len) parts++, count--;
+    return count > 0 ? do_write(fd, parts->iov_base, parts->iov_len, -1) : 0;
 }
 
 /* The folder that has the watched one: syncing it makes that one's name last. */
@@ -247,7 +242,6 @@ int linkat(int a, const char *from, int b, const char *to, int flags) {
     return result;
 }
 int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }
-
 int mkdirat(int dir, const char *name, mode_t mode) {
     char path[PATH_MAX];
     int seen = watched_at(dir, name, path);
@@ -258,7 +252,6 @@ int mkdirat(int dir, const char *name, mode_t mode) {
     return result;
 }
 int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode); }
-
 int unlinkat(int dir, const char *name, int flags) {
     char path[PATH_MAX];
     enum kind kind = flags & AT_REMOVEDIR ? RMDIR : UNLINK;
