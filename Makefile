@@ -24,8 +24,8 @@ test: deps ## format, lints and all tests
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo test --release --workspace
 
-torture: deps ## kills, damage and crashes, the long pass; KILLS=N, 200 by default
-	CLIMB_TORTURE=$(or $(KILLS),200) cargo test --release --workspace --test torture -- --nocapture
+torture: deps ## kills, damage, crashes and faults of the disk, the long pass; KILLS=N, 200 by default
+	CLIMB_TORTURE=$(or $(KILLS),200) cargo test --release --workspace --test torture --test faults -- --nocapture
 
 build: deps ## the binary, target/release/climb
 	@cargo build --release

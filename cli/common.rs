@@ -160,7 +160,7 @@ pub fn find_sources(graph: &Graph, registry: &Registry, cache: &Cache) -> Result
 pub fn open_cache(dir: &Path) -> Result<Cache, u8> {
     try_open(dir).map_err(|error| {
         diagnostics::error(&error.to_string());
-        BAD_INPUT
+        exit_code(&error)
     })
 }
 
@@ -185,9 +185,17 @@ pub fn open_cache_or_wait(dir: &Path, wait: bool) -> Result<Cache, u8> {
                     problem = problem.help("`--wait` waits for it to end");
                 }
                 diagnostics::print(&[problem]);
-                return Err(BAD_INPUT);
+                return Err(exit_code(&error));
             }
         }
+    }
+}
+
+/// Of a cache that cannot be opened: a full disk is nothing that the user typed.
+fn exit_code(error: &CacheError) -> u8 {
+    match error.is_of_the_disk() {
+        true => FAILED,
+        false => BAD_INPUT,
     }
 }
 

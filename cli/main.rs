@@ -14,6 +14,7 @@ mod init;
 mod log;
 mod man;
 mod plan;
+mod printing;
 mod progress;
 mod report;
 mod resume;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
     // `climb log | head` should end quietly rather than panic.
     // SAFETY: restores the default action before any thread starts.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    printing::end_when_it_fails();
     let filter = EnvFilter::try_from_env("CLIMB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

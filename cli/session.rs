@@ -142,8 +142,9 @@ pub fn execute(
     let result = result.map_err(|error| {
         let folder = setting.cache.dir().join("runs");
         diagnostics::error(&format!(
-            "cannot write the run's journal in {}: {error}",
-            folder.display()
+            "cannot write the run's journal in {}: {error}{}",
+            folder.display(),
+            climb_cache::hint(error.kind())
         ));
         FAILED
     })?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CacheError, Doing};
-use crate::objects::{hash_file, path_of, write_atomically};
+use crate::objects::{hash_file, path_of, write_scratch};
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef};
 
@@ -97,7 +97,7 @@ impl Cache {
             let bytes = self
                 .inline(file)?
                 .ok_or_else(|| self.damaged(file, self.dir.clone()))?;
-            return write_atomically(&self.dir.join("tmp"), path, &bytes);
+            return write_scratch(&self.dir.join("tmp"), path, &bytes);
         }
         let object = path_of(&self.objects(), &file.digest);
         match fs::hard_link(&object, path) {

@@ -13,7 +13,7 @@ pub enum CacheError {
         path: PathBuf,
         holder: Option<Holder>,
     },
-    #[error("cannot {doing} {}: {source}{}", path.display(), hint(source))]
+    #[error("cannot {doing} {}: {source}{}", path.display(), hint(source.kind()))]
     Io {
         doing: &'static str,
         path: PathBuf,
@@ -30,8 +30,63 @@ pub enum CacheError {
     /// Nothing of it was imported.
     #[error("this is no archive that can be imported: {0}; nothing was imported")]
     Archive(String),
-    #[error("the cache's index: {0}")]
-    Index(#[from] sled::Error),
+    /// After the first, sled refuses everything.
+    #[error("{}", unusable(error))]
+    Index {
+        #[from]
+        error: sled::Error,
+    },
+}
+
+impl CacheError {
+    /// Whether the disk is at fault, rather than what was asked for.
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            CacheError::Io { source, .. } => {
+                is_full(source.kind()) || source.raw_os_error() == Some(libc::EIO)
+            }
+            CacheError::Index { error } => !matches!(error, sled::Error::Corruption { .. }),
+            _ => false,
+        }
+    }
+}
+
+fn unusable(error: &sled::Error) -> String {
+    let hint = hint(index_kind(error));
+    format!("cannot use the cache's index (the folder `index` in it): {error}{hint}")
+}
+
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// Whether there was no room for the index, which says nothing about the index itself.
+pub(crate) fn no_room(error: &CacheError) -> bool {
+    matches!(error, CacheError::Index { error } if is_full(index_kind(error)))
+}
+
+/// sled does not say where its error was.
+pub(crate) fn unopened(error: CacheError, index: &Path) -> CacheError {
+    match error {
+        CacheError::Index {
+            error: sled::Error::Io(source),
+        } => CacheError::Io {
+            doing: "open the index",
+            path: index.to_path_buf(),
+            source,
+        },
+        other => other,
+    }
+}
+
+fn index_kind(error: &sled::Error) -> io::ErrorKind {
+    match error {
+        sled::Error::Io(error) => error.kind(),
+        _ => io::ErrorKind::Other,
+    }
 }
 
 fn locked(path: &Path, holder: Option<&Holder>) -> String {
@@ -47,9 +102,10 @@ fn locked(path: &Path, holder: Option<&Holder>) -> String {
     }
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull => " (free some space and run again; nothing finished is lost)",
+/// What to do about an error of the system, in brackets; empty where there is nothing to say.
+pub fn hint(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        kind if is_full(kind) => " (free some space and run again; nothing finished is lost)",
         io::ErrorKind::PermissionDenied => " (is the cache another user's?)",
         _ => "",
     }

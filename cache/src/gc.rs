@@ -17,7 +17,7 @@ use crate::error::Doing;
 use crate::objects::{entries, path_of, sync_folder};
 use crate::store::Result;
 use crate::usage::size_of;
-use crate::{Artifact, Cache, Digest, Record};
+use crate::{Artifact, Cache, Digest, Record, seal};
 
 /// What those who know of runs want of a cache.
 #[derive(Clone, Debug, Default)]
@@ -312,16 +312,20 @@ impl Cache {
         Ok(())
     }
 
-    /// The records go first, and durably, so that none is ever left that names a removed object.
+    /// The records go first, and durably, so that none is ever left that names a removed object:
+    /// from the index, whose flush alone does not reach the disk, and then their files.
     fn remove_records(&self, garbage: &Garbage) -> Result<()> {
-        let mut folders = BTreeSet::new();
         for (key, _) in &garbage.records {
             self.index.records.remove(key.as_bytes())?;
+        }
+        self.index.db.flush()?;
+        seal::sync(&self.dir).doing("sync the index in", &self.dir)?;
+        let mut folders = BTreeSet::new();
+        for (key, _) in &garbage.records {
             let path = self.record_path(key);
             remove_file(&path)?;
             folders.extend(path.parent().map(Path::to_path_buf));
         }
-        self.index.db.flush()?;
         for folder in folders.iter().filter(|folder| folder.exists()) {
             sync_folder(folder)?;
         }

@@ -46,6 +46,19 @@ impl Index {
         })
     }
 
+    /// Writes out what there is and lets go of sled's files; says whether all of it went well.
+    ///
+    /// sled panics when the last sync fails, as on a full disk.
+    pub fn close(self) -> bool {
+        let flushed = self.db.flush().is_ok();
+        let index = std::panic::AssertUnwindSafe(self);
+        let closed = without_panic(move || {
+            let index = index;
+            drop(index);
+        });
+        flushed && closed.is_some()
+    }
+
     fn read_all(&self) -> Result<(), CacheError> {
         for name in self.db.tree_names() {
             for entry in self.db.open_tree(name)?.iter() {

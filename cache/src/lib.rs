@@ -29,7 +29,7 @@ pub use archive::{Imported, Packed, RunFiles};
 
 pub use artifact::{Artifact, FileRef};
 pub use digest::Digest;
-pub use error::CacheError;
+pub use error::{CacheError, hint};
 pub use gc::{Garbage, Limits, Wanted};
 pub use history::{Loss, stage_of};
 pub use lock::Holder;

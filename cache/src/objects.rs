@@ -1,10 +1,13 @@
 //! Immutable files addressed by the BLAKE3 of their bytes: `objects/ab/cdef…`.
 
+use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
+use tempfile::NamedTempFile;
 use walkdir::WalkDir;
 
 use crate::Digest;
@@ -105,16 +108,49 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), CacheError> {
         .doing("sync", path)
 }
 
+/// Makes a folder whose name is on the disk too: what is synced into it would be lost with it.
+///
+/// One that is there may be the work of a process that was killed before it synced the parent, so
+/// this process does that once for each folder.
+pub(crate) fn make_durable_folder(path: &Path) -> Result<(), CacheError> {
+    static SYNCED: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+    // Held while syncing, so that nobody relies on a name that another thread has yet to sync.
+    let mut synced = SYNCED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let synced = synced.get_or_insert_default();
+    if synced.contains(path) && path.is_dir() {
+        return Ok(());
+    }
+    let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.is_dir()).collect();
+    fs::create_dir_all(path).doing("make", path)?;
+    for folder in missing.into_iter().chain([path]) {
+        let parent = folder.parent().unwrap_or(folder);
+        match sync_folder(parent) {
+            // One that may be passed but not read, above the cache.
+            Err(CacheError::Io { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+    }
+    synced.insert(path.to_path_buf());
+    Ok(())
+}
+
 /// Moves a file of this file system to its address; the caller has hashed it. One that is already
-/// there with the right size is kept.
+/// there and right is kept.
 pub(crate) fn move_in(root: &Path, path: &Path, digest: &Digest) -> Result<(), CacheError> {
     let target = path_of(root, digest);
-    let size = fs::metadata(path).doing("read", path)?.len();
-    if fs::metadata(&target).is_ok_and(|there| there.len() == size) {
-        return fs::remove_file(path).doing("remove", path);
-    }
     let folder = target.parent().expect("objects have folders");
-    fs::create_dir_all(folder).doing("make", folder)?;
+    make_durable_folder(folder)?;
+    let size = fs::metadata(path).doing("read", path)?.len();
+    if fs::metadata(&target).is_ok_and(|there| there.len() == size)
+        && hash_file(&target).is_ok_and(|there| there == *digest)
+    {
+        fs::remove_file(path).doing("remove", path)?;
+        // Whoever put it there may not have got to this.
+        return sync_folder(folder);
+    }
     File::open(path)
         .and_then(|file| file.sync_all())
         .doing("sync", path)?;
@@ -123,16 +159,34 @@ pub(crate) fn move_in(root: &Path, path: &Path, digest: &Digest) -> Result<(), C
     sync_folder(folder)
 }
 
-/// Writes bytes to `target` whole or not at all.
+/// Writes bytes to `target` whole or not at all, and so that they are on the disk afterwards.
 pub(crate) fn write_atomically(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let folder = target.parent().expect("a file in a folder");
-    fs::create_dir_all(folder).doing("make", folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(tmp).doing("make a file in", tmp)?;
-    file.write_all(bytes).doing("write", target)?;
+    make_durable_folder(folder)?;
+    let file = write_beside(tmp, target, bytes)?;
     file.as_file().sync_all().doing("sync", target)?;
-    fs::set_permissions(file.path(), Permissions::from_mode(0o444)).doing("protect", target)?;
-    file.persist(target)
-        .map_err(|e| e.error)
-        .doing("write", target)?;
+    put_in_place(file, target)?;
     sync_folder(folder)
+}
+
+/// [`write_atomically`] for what is checked before it is used, and made again if need be: it is
+/// not synced.
+pub(crate) fn write_scratch(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    put_in_place(write_beside(tmp, target, bytes)?, target)
+}
+
+fn write_beside(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<NamedTempFile, CacheError> {
+    let mut file = NamedTempFile::new_in(tmp).doing("make a file in", tmp)?;
+    file.write_all(bytes).doing("write", target)?;
+    fs::set_permissions(file.path(), Permissions::from_mode(0o444)).doing("protect", target)?;
+    Ok(file)
+}
+
+fn put_in_place(file: NamedTempFile, target: &Path) -> Result<(), CacheError> {
+    // `persist` renames by a system call that tests/faults cannot stand before.
+    let path = file.into_temp_path();
+    fs::rename(&path, target).doing("write", target)?;
+    // There is nothing to remove any more.
+    let _ = path.keep();
+    Ok(())
 }

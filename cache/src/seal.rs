@@ -1,40 +1,58 @@
 //! Whether the index is as the last process left it. `index.seal` holds the stamps of sled's files
 //! as of when it was closed in order, and is gone while the cache is open.
 //!
+//! Nothing but what is on the disk is sealed, and the old seal is gone from the disk before the index
+//! changes, so that a seal found after a power loss is to be trusted as well.
+//!
 //! sled checks a page when it reads it, and may panic then, in the middle of a run. So an index
 //! without its seal, after a kill or a change from outside, is read through before it is trusted.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::objects::Stamp;
+use crate::error::{CacheError, Doing};
+use crate::objects::{Stamp, sync_folder};
 
-/// Seals the index when it is dropped, which must be after the index.
 pub(crate) struct Seal {
     dir: PathBuf,
 }
 
 impl Seal {
     /// Takes the seal off; says whether it was whole.
-    pub fn take_off(dir: &Path) -> (Seal, bool) {
+    pub fn take_off(dir: &Path) -> Result<(Seal, bool), CacheError> {
         let path = dir.join("index.seal");
         let sealed = fs::read(&path).ok();
-        let _ = fs::remove_file(&path);
+        if sealed.is_some() {
+            fs::remove_file(&path).doing("remove", &path)?;
+            sync_folder(dir)?;
+        }
         let whole = sealed.is_some_and(|sealed| stamps(dir).is_some_and(|now| now == sealed));
         let dir = dir.to_path_buf();
-        (Seal { dir }, whole)
+        Ok((Seal { dir }, whole))
+    }
+
+    /// Seals the index, which must be closed. Without a seal the next process reads a little more.
+    pub fn put_on(&self) {
+        let path = self.dir.join("index.seal");
+        let sealed = sync(&self.dir).and_then(|()| {
+            let stamps = stamps(&self.dir).ok_or(io::ErrorKind::NotFound)?;
+            fs::write(&path, stamps)
+        });
+        if sealed.is_err() {
+            let _ = fs::remove_file(&path);
+        }
     }
 }
 
-impl Drop for Seal {
-    fn drop(&mut self) {
-        // Without it the next process reads a little more.
-        if let Some(stamps) = stamps(&self.dir) {
-            let _ = fs::write(self.dir.join("index.seal"), stamps);
-        }
+/// sled leaves it to the system when most of its bytes reach the disk.
+pub(crate) fn sync(dir: &Path) -> io::Result<()> {
+    for entry in WalkDir::new(dir.join("index")) {
+        File::open(entry?.path())?.sync_all()?;
     }
+    Ok(())
 }
 
 /// Path and stamp of each of sled's files.

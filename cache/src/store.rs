@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -11,10 +12,10 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::envelope::{Envelope, checksummed, read_envelope};
-use crate::error::{CacheError, Doing};
+use crate::error::{CacheError, Doing, no_room, unopened};
 use crate::index::Index;
 use crate::lock::{Holder, Lock, holder};
-use crate::objects::{Stamp, hash_file, move_in, path_of, write_atomically};
+use crate::objects::{Stamp, hash_file, make_durable_folder, move_in, path_of, write_atomically};
 use crate::seal::Seal;
 use crate::{Artifact, Digest, FileRef, Record, stat};
 
@@ -24,12 +25,12 @@ pub const INLINE: u64 = 4096;
 /// An open cache. One process at a time; within it, any number of threads.
 pub struct Cache {
     pub(crate) dir: PathBuf,
-    pub(crate) index: Index,
+    /// Taken out when the cache is dropped.
+    pub(crate) index: ManuallyDrop<Index>,
     notices: Mutex<Vec<String>>,
     /// Objects whose bytes this process has hashed and found right.
     pub(crate) verified: Mutex<HashSet<Digest>>,
-    /// After the index, so that it is sealed when it is closed.
-    _seal: Seal,
+    seal: Seal,
     /// Last, so that it is freed after the index is closed.
     _lock: Lock,
 }
@@ -40,8 +41,9 @@ impl Cache {
     /// Opens (or makes) the cache in `dir`, for this process alone. `command` is shown to others
     /// who want it meanwhile. An index that cannot be opened is set aside and rebuilt.
     pub fn open(dir: &Path, command: &str) -> Result<Cache> {
-        fs::create_dir_all(dir).doing("make", dir)?;
-        let dir = dir.canonicalize().doing("open", dir)?;
+        let dir = std::path::absolute(dir).doing("make", dir)?;
+        make_durable_folder(&dir)?;
+        let dir = dir.canonicalize().doing("open", &dir)?;
         let lock = Lock::take(&dir, command)?;
         for scratch in ["work", "tmp"] {
             let path = dir.join(scratch);
@@ -50,17 +52,18 @@ impl Cache {
             }
             fs::create_dir_all(&path).doing("make", &path)?;
         }
-        let (seal, whole) = Seal::take_off(&dir);
+        let (seal, whole) = Seal::take_off(&dir)?;
         let (index, mut notices) = open_index(&dir, !whole)?;
         let fresh = !dir.join("records").exists();
-        fs::create_dir_all(dir.join("records")).doing("make", &dir)?;
-        fs::create_dir_all(dir.join("objects")).doing("make", &dir)?;
+        for lasting in ["records", "objects"] {
+            make_durable_folder(&dir.join(lasting))?;
+        }
         let cache = Cache {
             dir,
-            index,
+            index: ManuallyDrop::new(index),
             notices: Mutex::default(),
             verified: Mutex::default(),
-            _seal: seal,
+            seal,
             _lock: lock,
         };
         if !notices.is_empty() || (!fresh && cache.index.records.is_empty()) {
@@ -73,6 +76,7 @@ impl Cache {
             }
         }
         *cache.notices.lock().expect("not poisoned") = notices;
+        cache.clear_finished()?;
         Ok(cache)
     }
 
@@ -117,6 +121,23 @@ impl Cache {
             let path = self.dir.join(folder).join(key.hex());
             if path.exists() {
                 fs::remove_dir_all(&path).doing("clear", &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Partial state whose task is done: whoever finished it could not remove it.
+    fn clear_finished(&self) -> Result<()> {
+        let left = fs::read_dir(self.dir.join("partial"));
+        for entry in left.into_iter().flatten().flatten() {
+            let key = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            if let Some(key) = key
+                && self.indexed(&key)?.is_some()
+            {
+                self.finish_task(&key)?;
             }
         }
         Ok(())
@@ -247,6 +268,7 @@ impl Cache {
         let Some(record) = self.find(key)? else {
             return Ok(None);
         };
+        self.restore_inline(&record)?;
         for (_, file) in record.outputs.values().flat_map(Artifact::files) {
             if let Err(error) = self.check(&file) {
                 let CacheError::Damaged { what, .. } = &error else {
@@ -281,6 +303,20 @@ impl Cache {
         };
         self.adopt(&envelope)?;
         Ok(Some(envelope.record))
+    }
+
+    /// Small outputs that the index has lost are in the record's file too.
+    fn restore_inline(&self, record: &Record) -> Result<()> {
+        for (_, file) in record.outputs.values().flat_map(Artifact::files) {
+            if file.size <= INLINE
+                && self.inline(&file)?.is_none()
+                && let Some(envelope) = read_envelope(&self.record_path(&record.key))
+                && let Some(bytes) = envelope.bytes(&file.digest)
+            {
+                self.index.inline.insert(file.digest.as_bytes(), bytes)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn forget(&self, key: &Digest) -> Result<()> {
@@ -397,11 +433,23 @@ impl Cache {
     }
 }
 
+impl Drop for Cache {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here, and used no more.
+        let index = unsafe { ManuallyDrop::take(&mut self.index) };
+        // On the way out of a panic another one would end the process.
+        if !std::thread::panicking() && index.close() {
+            self.seal.put_on();
+        }
+    }
+}
+
 /// Opens the index; one that cannot be opened is moved aside and a new one begun.
 fn open_index(dir: &Path, read_all: bool) -> Result<(Index, Vec<String>)> {
     let path = dir.join("index");
     let error = match Index::open(&path, read_all) {
         Ok(index) => return Ok((index, Vec::new())),
+        Err(error) if no_room(&error) => return Err(unopened(error, &path)),
         Err(error) => error,
     };
     let free = |n: &u32| !dir.join(format!("index.damaged-{n}")).exists();
@@ -412,5 +460,6 @@ fn open_index(dir: &Path, read_all: bool) -> Result<(Index, Vec<String>)> {
         "the index could not be opened ({error}); it was set aside in {}",
         aside.display()
     );
-    Ok((Index::open(&path, false)?, vec![notice]))
+    let index = Index::open(&path, false).map_err(|error| unopened(error, &path))?;
+    Ok((index, vec![notice]))
 }

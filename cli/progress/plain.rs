@@ -1,5 +1,6 @@
 //! Lines for logs and pipes: a stage's end, failures, and now and then where things are.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use climb_engine::event::{Event, Stamped, TaskReport};
@@ -31,10 +32,12 @@ impl Progress for Plain {
             return;
         }
         self.last = Instant::now();
-        match line.is_empty() {
-            false => eprintln!("{line}"),
-            true => eprintln!("{}", heartbeat(view, self.jobs)),
-        }
+        let line = match line.is_empty() {
+            false => line,
+            true => heartbeat(view, self.jobs),
+        };
+        // A run goes on though nobody can be told of it: the journal has it all.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 

@@ -83,12 +83,32 @@ pub fn run_here(registry: &Registry, spec: &TaskSpec, cx: &TaskContext) -> Resul
     match std::panic::catch_unwind(run) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if error.is::<Cancelled>() => Err(Failure::Cancelled),
-        Ok(Err(error)) => Err(Failure::Failed(format!("{error:#}"))),
+        Ok(Err(error)) => Err(Failure::Failed(describe_error(&error, spec))),
         Err(panic) => Err(Failure::Failed(format!(
             "it panicked: {}",
             panic_text(&*panic)
         ))),
     }
+}
+
+/// The error's whole chain. One of the disk says where, though a library may have left that out.
+fn describe_error(error: &anyhow::Error, spec: &TaskSpec) -> String {
+    let mut text = format!("{error:#}");
+    let is = |number: i32| text.contains(&format!("(os error {number})"));
+    let full = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG]
+        .into_iter()
+        .any(is);
+    if full || is(libc::EIO) {
+        let work = spec.out_dir.parent().unwrap_or(&spec.out_dir);
+        let named = |folder: &Path| text.contains(&*folder.to_string_lossy());
+        if !named(work) && !named(&spec.state_dir) {
+            text.push_str(&format!(", writing below {}", work.display()));
+        }
+    }
+    if full {
+        text.push_str(climb_cache::hint(std::io::ErrorKind::StorageFull));
+    }
+    text
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -112,7 +132,8 @@ pub fn task_main(registry: &Registry, file: &Path, cancel: Arc<AtomicBool>) -> i
         Ok(()) => (ChildLine::Done, 0),
         Err(Failure::Cancelled) => (ChildLine::Cancelled, 130),
         Err(Failure::Failed(error)) => {
-            eprintln!("error: {error}");
+            // The log may be on a full disk; the parent is told all the same.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             (ChildLine::Failed { error }, 1)
         }
     };
@@ -169,15 +190,18 @@ pub fn run_child(
     control: &Control,
     report: &(dyn Fn(TaskReport) + Sync),
 ) -> Result<(), Failure> {
-    let failed = |what: &str, error: std::io::Error| Failure::Failed(format!("{what}: {error}"));
+    let failed = |what: &str, path: &Path, error: std::io::Error| {
+        let hint = climb_cache::hint(error.kind());
+        Failure::Failed(format!("cannot {what} {}: {error}{hint}", path.display()))
+    };
     let description = spec.out_dir.with_file_name("task.json");
-    std::fs::write(
-        &description,
-        serde_json::to_vec_pretty(spec).expect("plain data"),
-    )
-    .map_err(|e| failed("cannot write the task's description", e))?;
+    let json = serde_json::to_vec_pretty(spec).expect("plain data");
+    std::fs::write(&description, json)
+        .map_err(|e| failed("write the task's description", &description, e))?;
+    let log = File::options().create(true).append(true).open(options.log);
+    let log = log.map_err(|e| failed("write the task's log", options.log, e))?;
     let mut child =
-        spawn(&description, options).map_err(|e| failed("cannot start a process", e))?;
+        spawn(&description, log, options).map_err(|e| failed("start", options.exe, e))?;
     let stdout = child.stdout.take().expect("stdout is piped");
     // Held to the end: `wait` would close it, and a child whose stdin closes kills itself.
     let _lifeline = child.stdin.take();
@@ -211,11 +235,7 @@ pub fn run_child(
     }
 }
 
-fn spawn(description: &Path, options: &ChildOptions) -> std::io::Result<Child> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(options.log)?;
+fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Result<Child> {
     let mut command = Command::new(options.exe);
     command
         .arg("task")

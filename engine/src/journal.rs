@@ -18,6 +18,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 pub struct Journal {
     file: File,
+    /// The last line is not whole, as after a write to a full disk.
+    torn: bool,
     reported: HashMap<String, Instant>,
     pub run: String,
     pub folder: PathBuf,
@@ -47,6 +49,7 @@ impl Journal {
                 .open(folder.join("journal.jsonl"))?;
             return Ok(Journal {
                 file,
+                torn: false,
                 reported: HashMap::new(),
                 run,
                 folder,
@@ -73,10 +76,16 @@ impl Journal {
             }
             self.reported.insert(task.clone(), Instant::now());
         }
-        let mut line = serde_json::to_vec(event).expect("plain data");
+        let mut line = Vec::new();
+        if self.torn {
+            line.push(b'\n');
+        }
+        serde_json::to_writer(&mut line, event).expect("plain data");
         line.push(b'\n');
         // One write a line, so that a reader never sees an interleaved one.
+        self.torn = true;
         self.file.write_all(&line)?;
+        self.torn = false;
         if matches!(event.event, Event::RunFinished { .. }) {
             self.file.sync_all()?;
         }

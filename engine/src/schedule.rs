@@ -175,15 +175,13 @@ impl<'a> Run<'a> {
         scheduler.announce();
         std::thread::scope(|scope| scheduler.drive(scope, &self.sender, &self.receiver));
         let result = scheduler.conclude(started.elapsed());
-        if let Some(error) = scheduler.out.failed.take() {
-            return Err(error);
-        }
         let path = scheduler.out.journal.folder.join("result.json");
-        std::fs::write(
-            path,
-            serde_json::to_vec_pretty(&result).expect("plain data"),
-        )?;
-        Ok(result)
+        let json = serde_json::to_vec_pretty(&result).expect("plain data");
+        let written = std::fs::write(path, json);
+        match scheduler.out.failed.take() {
+            Some(error) => Err(error),
+            None => written.map(|()| result),
+        }
     }
 }
 

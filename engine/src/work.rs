@@ -66,7 +66,10 @@ pub(crate) fn attempt(
     let sources = setting.sources.get(&job.node).cloned().unwrap_or_default();
     let work = cache.work_dir(&job.keyed.key).map_err(WorkFailure::plain)?;
     let out_dir = work.join("out");
-    std::fs::create_dir(&out_dir).map_err(WorkFailure::plain)?;
+    std::fs::create_dir(&out_dir).map_err(|error| {
+        let hint = climb_cache::hint(error.kind());
+        WorkFailure::plain(format!("cannot make {}: {error}{hint}", out_dir.display()))
+    })?;
     let node = &setting.graph.nodes[job.node];
     let spec = TaskSpec {
         task: job.name.clone(),

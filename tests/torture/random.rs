@@ -16,6 +16,11 @@ impl Random {
         Random(random.below(u64::MAX))
     }
 
+    #[allow(dead_code)]
+    pub fn seeded(seed: u64) -> Random {
+        Random(seed)
+    }
+
     pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
