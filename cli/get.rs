@@ -62,7 +62,7 @@ pub fn run(args: Args) -> u8 {
     }
     let destination = match destination(&args.destination, &name) {
         Ok(destination) => destination,
-        Err(problem) => return common::bad_input(&[problem]),
+        Err(code) => return code,
     };
     match write(cache, &record, artifact, &destination) {
         Ok(()) => {
@@ -145,7 +145,7 @@ fn stages(tasks: &BTreeMap<String, Digest>) -> BTreeSet<&str> {
 }
 
 /// Into a folder that is there, under the output's own name. Nothing is overwritten.
-fn destination(wanted: &Path, name: &str) -> Result<PathBuf, Diagnostic> {
+fn destination(wanted: &Path, name: &str) -> Result<PathBuf, u8> {
     let path = if wanted.is_dir() {
         wanted.join(name)
     } else {
@@ -153,7 +153,8 @@ fn destination(wanted: &Path, name: &str) -> Result<PathBuf, Diagnostic> {
     };
     if path.exists() {
         let message = format!("{} is there already", path.display());
-        return Err(Diagnostic::error(message).help("nothing is overwritten: name another place"));
+        let help = "nothing is overwritten: name another place";
+        return Err(common::bad_input(&[Diagnostic::error(message).help(help)]));
     }
     Ok(path)
 }

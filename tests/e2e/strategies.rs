@@ -57,8 +57,8 @@ fn all_strategies_are_compared_and_share_their_proxies() {
         .filter(|event| event["event"] == "task_started")
         .filter(|event| {
             let task = event["task"].as_str().unwrap_or_default();
-            let of_it = |s: &&str| task.contains(&format!("train{{strategy={s}}}"));
-            task.starts_with("search") && strategies[..3].iter().any(|s| of_it(&s))
+            let of_it = |s: &str| task.contains(&format!("train{{strategy={s}}}"));
+            task.starts_with("search") && strategies[..3].iter().any(|s| of_it(s))
         })
         .map(|event| event["key"].to_string())
         .collect();
