@@ -58,7 +58,7 @@ const BATCH: usize = 2048;
 
 impl Stage for Tokenize {
     const KIND: &'static str = "tokenize";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Token ids of every document.";
     type Params = TokenizeParams;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     Arity, FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage,
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PaddingStrategy, PostProcessorWrapper,
-    PreTokenizerWrapper, Tokenizer, TokenizerBuilder,
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    Tokenizer, TokenizerBuilder,
 };
 
 use crate::formats::documents::Documents;
@@ -66,7 +66,7 @@ pub struct TokenizerStage;
 
 impl Stage for TokenizerStage {
     const KIND: &'static str = "tokenizer";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "A given tokenizer.json, or a byte-level BPE trained on the corpus.";
     type Params = TokenizerParams;
 
@@ -139,27 +139,18 @@ impl Stage for TokenizerStage {
     }
 }
 
-/// Longer padding than this is nobody's.
-const MAX_PADDING: usize = 1 << 20;
-
-/// Reads a tokenizer.json.
+/// Reads a tokenizer.json. Truncation and padding, which many bring along for their encoder, are
+/// taken off: here they would cut or fill up what is trained on.
 pub fn open(path: &std::path::Path) -> anyhow::Result<Tokenizer> {
     let none = || format!("{} is no tokenizer.json", path.display());
-    let read = || Tokenizer::from_file(path).map_err(|e| anyhow!("{e}"));
-    let tokenizer = guard::caught(read).with_context(none)?;
-    if let Some(padding) = tokenizer.get_padding() {
-        let length = match padding.strategy {
-            PaddingStrategy::Fixed(length) => length,
-            PaddingStrategy::BatchLongest => 0,
-        };
-        let most = length.max(padding.pad_to_multiple_of.unwrap_or(0));
-        ensure!(
-            most <= MAX_PADDING,
-            "{} pads every text to {most} tokens",
-            path.display()
-        );
-    }
-    Ok(tokenizer)
+    let read = || {
+        let mut tokenizer = Tokenizer::from_file(path).map_err(|e| anyhow!("{e}"))?;
+        tokenizer.with_padding(None);
+        let cut = tokenizer.with_truncation(None).map(|_| ());
+        cut.map_err(|e| anyhow!("{e}"))?;
+        Ok(tokenizer)
+    };
+    guard::caught(read).with_context(none)
 }
 
 /// A text's token ids.

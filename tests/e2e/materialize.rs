@@ -168,9 +168,9 @@ fn the_dataset_has_the_mixtures_shares_in_every_form() {
 fn killed_in_the_middle_it_goes_on_to_the_same_bytes_with_other_threads() {
     let set = [
         "--set",
-        "params.tokens_wanted=30000000",
+        "params.tokens_wanted=12000000",
         "--set",
-        "params.shard_bytes=4000000",
+        "params.shard_bytes=1500000",
     ];
     let workspace = workspace();
     let mut child = workspace

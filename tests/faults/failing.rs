@@ -188,7 +188,7 @@ fn fail_all(scene: &Scene, count: usize) {
 #[test]
 fn in_a_new_cache_a_failing_change_ends_in_a_clear_error_and_loses_nothing() {
     let args = &["run", "faults.yaml", "--jobs", "1"];
-    fail_all(&Scene::of(layer::small(), args), 30);
+    fail_all(&Scene::of(layer::small(), args), 16);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn in_a_cache_that_is_there_a_failing_change_ends_in_a_clear_error_and_loses_not
         "--set",
         "params.times=2",
     ];
-    fail_all(&Scene::of(before, args), 20);
+    fail_all(&Scene::of(before, args), 12);
 }
 
 /// Every kind of stage, training with libtorch among them.

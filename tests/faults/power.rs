@@ -185,7 +185,7 @@ fn after_a_power_loss_what_was_finished_is_there_and_the_rest_is_made_again() {
 
     let all = recording.changes.len();
     let mut random = Random::new();
-    let count = if long() { 3 * all } else { 36 };
+    let count = if long() { 3 * all } else { 20 };
     let losses: Vec<(usize, Loss, u64)> = (0..count)
         .map(|i| {
             let loss = [Loss::Some, Loss::All, Loss::Content][i % 3];

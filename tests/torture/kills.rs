@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 #[test]
 fn killed_anywhere_it_ends_in_the_same_bytes() {
     let mut random = Random::new();
-    let kills = long().unwrap_or(15);
+    let kills = long().unwrap_or(10);
     let whole = Workspace::small();
     let started = Instant::now();
     whole.run_small(&[]);

@@ -169,11 +169,8 @@ fn read(
 
 /// A continuation's tokens are what it adds to those of its context.
 fn item(question: &Question, tokenizer: &Tokenizer) -> anyhow::Result<Item> {
-    let encode = |text: &str| -> anyhow::Result<Vec<u32>> {
-        let encoding = tokenizer.encode_fast(text, false);
-        let encoding = encoding.map_err(|error| anyhow!("it cannot be tokenized: {error}"))?;
-        Ok(encoding.get_ids().to_vec())
-    };
+    let encode =
+        |text: &str| tokenizer::ids(tokenizer, text, false).context("it cannot be tokenized");
     let choice = |(context, continuation): &(String, String)| -> anyhow::Result<Choice> {
         let before = encode(context)?;
         let whole = encode(&format!("{context}{continuation}"))?;
