@@ -1,5 +1,7 @@
 //! `workflows/compare.yaml` in small: all strategies a parameter apart, sharing what they can.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::workspace::{Counts, Workspace};
@@ -42,27 +44,35 @@ fn all_strategies_are_compared_and_share_their_proxies() {
         assert!(row["score"].as_f64().is_some_and(f64::is_finite), "{row}");
         assert_eq!(row["state"], "done", "{row}");
     }
-    let proxies = |i: usize| rows[i]["proxy_runs"].as_f64();
+    let count = |i: usize| rows[i]["proxy_runs"].as_f64();
     assert_eq!(
-        [0, 1, 2, 3, 5, 6].map(|i| proxies(i).expect("proxies")),
+        [0, 1, 2, 3, 5, 6].map(|i| count(i).expect("proxies")),
         [6.0, 6.0, 6.0, 6.0, 1.0, 1.0]
     );
 
-    // `regmix` and `random` draw the same mixtures, of which `climb` has the first four too.
-    // Each started once.
-    let trained: Vec<String> = ran
+    let events = ran
         .stdout
         .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|event| event["event"] == "task_started")
-        .filter(|event| {
+        .filter_map(|l| serde_json::from_str(l).ok());
+    let events: Vec<Value> = events.collect();
+    // The keys of a strategy's proxies, however it came by them.
+    let proxies = |strategy: &str| -> BTreeSet<String> {
+        let is_proxy = |event: &&Value| {
             let task = event["task"].as_str().unwrap_or_default();
-            let of_it = |s: &str| task.contains(&format!("train{{strategy={s}}}"));
-            task.starts_with("search") && strategies[..3].iter().any(|s| of_it(s))
-        })
-        .map(|event| event["key"].to_string())
-        .collect();
-    assert_eq!(trained.len(), 6 + 2, "{trained:?}");
+            task.starts_with("search") && task.contains(&format!(".train{{strategy={strategy}}}"))
+        };
+        let of_it = events.iter().filter(is_proxy);
+        let done = of_it.filter(|e| e["event"] == "task_finished" || e["event"] == "task_cached");
+        done.map(|event| event["key"].to_string()).collect()
+    };
+    // The same draws from the prior; `climb` begins with the first four of them.
+    assert_eq!(proxies("regmix"), proxies("random"));
+    let both = proxies("climb");
+    assert!(both.intersection(&proxies("regmix")).count() >= 4);
+    let started = events.iter().filter(|e| e["event"] == "task_started");
+    let started: Vec<String> = started.map(|event| event["key"].to_string()).collect();
+    let different: BTreeSet<&String> = started.iter().collect();
+    assert_eq!(started.len(), different.len(), "a task was started twice");
     // Only where it was asked for.
     let doremi: Vec<&String> = counts
         .ran
