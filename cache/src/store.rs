@@ -52,12 +52,13 @@ impl Cache {
             }
             fs::create_dir_all(&path).doing("make", &path)?;
         }
-        let (seal, whole) = Seal::take_off(&dir)?;
-        let (index, mut notices) = open_index(&dir, !whole)?;
         let fresh = !dir.join("records").exists();
         for lasting in ["records", "objects"] {
             make_durable_folder(&dir.join(lasting))?;
         }
+        let (seal, whole) = Seal::take_off(&dir)?;
+        // Nothing may fail between these two: sled panics where it is just dropped on a failing disk.
+        let (index, mut notices) = open_index(&dir, !whole)?;
         let cache = Cache {
             dir,
             index: ManuallyDrop::new(index),
