@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 
-use crate::envelope::{Envelope, checksummed};
 use crate::error::Doing;
 use crate::store::Result;
 use crate::{Cache, Record};
@@ -13,17 +12,11 @@ impl Cache {
     /// before the index names the first.
     pub fn commit_all(&self, records: &[Record]) -> Result<()> {
         for record in records {
-            let envelope = Envelope {
-                format: 1,
-                record: record.clone(),
-                inline: self.inline_outputs(record)?,
-            };
-            let json = serde_json::to_vec(&envelope).expect("plain data");
             let path = self.record_path(&record.key);
             let folder = path.parent().expect("records have folders");
             fs::create_dir_all(folder).doing("make", folder)?;
             let new = self.dir.join("tmp").join(record.key.hex());
-            fs::write(&new, checksummed(&json)).doing("write", &new)?;
+            fs::write(&new, self.record_file(record)?).doing("write", &new)?;
             fs::rename(&new, &path).doing("write", &path)?;
         }
         self.sync_all()?;

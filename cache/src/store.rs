@@ -217,29 +217,30 @@ impl Cache {
     /// Remembers a finished task. Its outputs were stored before; the record reaches the disk
     /// before the index does.
     pub fn commit(&self, record: &Record) -> Result<()> {
-        let envelope = Envelope {
-            format: 1,
-            record: record.clone(),
-            inline: self.inline_outputs(record)?,
-        };
-        let json = serde_json::to_vec(&envelope).expect("plain data");
+        let bytes = self.record_file(record)?;
         // Named by the key: a task done again replaces its record.
         let path = self.record_path(&record.key);
-        write_atomically(&self.dir.join("tmp"), &path, &checksummed(&json))?;
+        write_atomically(&self.dir.join("tmp"), &path, &bytes)?;
         self.index_record(record)?;
         self.index.db.flush()?;
         Ok(())
     }
 
-    /// A record's small outputs, as its file has them.
-    pub(crate) fn inline_outputs(&self, record: &Record) -> Result<BTreeMap<Digest, String>> {
+    /// The bytes of a record's file, with its small outputs.
+    pub(crate) fn record_file(&self, record: &Record) -> Result<Vec<u8>> {
         let mut inline = BTreeMap::new();
         for (_, file) in record.outputs.values().flat_map(Artifact::files) {
             if let Some(bytes) = self.inline(&file)? {
                 inline.insert(file.digest, BASE64.encode(bytes));
             }
         }
-        Ok(inline)
+        let envelope = Envelope {
+            format: 1,
+            record: record.clone(),
+            inline,
+        };
+        let json = serde_json::to_vec(&envelope).expect("plain data");
+        Ok(checksummed(&json))
     }
 
     pub(crate) fn record_path(&self, key: &Digest) -> PathBuf {
