@@ -215,14 +215,20 @@ fn model(workflow: &[Drawn]) -> Expected {
                 items.map(|i| Some(item(&texts[0], i))).collect()
             }),
         };
-        expected.push(from.zip(items).map(|(from, items)| {
-            let from = from.concat();
-            let task = |item: &Option<String>| match fails(&stage.work, item.as_deref()) {
+        let task =
+            |item: &Option<String>, from: &[String]| match fails(&stage.work, item.as_deref()) {
                 true => Err(()),
-                false => Ok(content(&stage.work, item.as_deref(), &from)),
+                false => Ok(content(&stage.work, item.as_deref(), from)),
             };
-            items.iter().map(task).collect()
-        }));
+        expected.push(match (items, from) {
+            // A fan-out over nothing has no task that could miss an input.
+            (Some(items), _) if items.is_empty() => Some(Vec::new()),
+            (Some(items), Some(from)) => {
+                let from = from.concat();
+                Some(items.iter().map(|item| task(item, &from)).collect())
+            }
+            _ => None,
+        });
     }
     expected
 }
