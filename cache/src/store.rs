@@ -127,7 +127,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Partial state whose task is done: whoever finished it could not remove it.
+    /// Partial state whose task is done: whoever finished it could not remove it, or had written
+    /// the record but not indexed it.
     fn clear_finished(&self) -> Result<()> {
         let left = fs::read_dir(self.dir.join("partial"));
         for entry in left.into_iter().flatten().flatten() {
@@ -136,7 +137,7 @@ impl Cache {
                 .to_str()
                 .and_then(|name| name.parse().ok());
             if let Some(key) = key
-                && self.indexed(&key)?.is_some()
+                && self.find(&key)?.is_some()
             {
                 self.finish_task(&key)?;
             }

@@ -139,8 +139,7 @@ fn records(workspace: &Workspace) -> BTreeSet<String> {
 }
 
 fn assert_nothing_left(workspace: &Workspace, said: &str) {
-    // `partial` may keep the state of a task whose record could not be written; `gc` takes it.
-    for folder in ["work", "tmp", "damaged"] {
+    for folder in ["work", "tmp", "partial", "damaged"] {
         let path = workspace.path(".climb").join(folder);
         let left = std::fs::read_dir(path).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{folder}/ is not empty after {said}");
