@@ -32,6 +32,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     records: usize,
 
+    /// Tasks that are executed, a process each
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    executed: usize,
+
     /// Where the caches are made, and removed again [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -47,6 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let rows = tasks(args.tasks, &dir.join("tasks")).and_then(|mut rows| {
         rows.extend(records(args.records, &dir.join("records"))?);
+        rows.push(executed(args.executed, &dir.join("executed"))?);
         Ok(rows)
     });
     let removed = std::fs::remove_dir_all(&dir);
@@ -60,7 +65,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One workflow of so many tasks: nothing known, its list known, everything cached.
+/// One workflow of so many tasks: nothing known, its list known, everything cached, and everything
+/// to run again.
 fn tasks(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
     let workflow = state::write_workflow(dir)?;
     let of = |what: &str| format!("{what}, {count} tasks");
@@ -73,6 +79,8 @@ fn tasks(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
     rows.push(run(&["plan", "w.yaml"], "plan, all cached")?);
     rows.push(run(&["run", "w.yaml"], "run, all cached")?);
     rows.push(run(&["plan", "w.yaml"], "plan, all cached, after a run")?);
+    let changed = ["plan", "w.yaml", "--set", "params.word=again"];
+    rows.push(run(&changed, "plan, all to run again")?);
     rows.push(run(&["status"], "status")?);
     rows.push(run(&["show"], "show")?);
     Ok(rows)
@@ -102,6 +110,14 @@ fn records(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
         open_files: None,
     });
     Ok(rows)
+}
+
+/// A run that executes so many tasks.
+fn executed(count: usize, dir: &Path) -> anyhow::Result<Measured> {
+    let workflow = state::write_workflow(dir)?;
+    state::finish(dir, &workflow, 1, count)?;
+    let what = format!("run, {count} tasks executed");
+    measure::climb(dir, &["run", "w.yaml"], &what)
 }
 
 fn print(rows: &[Measured]) {

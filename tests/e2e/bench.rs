@@ -58,6 +58,8 @@ fn many_tasks_and_records_take_bounded_memory_and_few_files() {
         "1000",
         "--records",
         "10000",
+        "--executed",
+        "20",
         "--dir",
         ".",
         "--json",

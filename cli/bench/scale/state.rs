@@ -11,12 +11,20 @@ use jiff::Timestamp;
 use crate::common;
 
 /// A list, and a task for each of its items.
-const WORKFLOW: &str = "\
+const WORKFLOW: &str = r#"
 name: scale
+params: {word: done}
 stages:
-  list: {uses: command, with: {run: 'true', outputs: {items: {type: items, items: item}}}}
-  each: {uses: command, foreach: {item: list.items}, with: {run: 'true', outputs: {done: text}}}
-";
+  list:
+    uses: command
+    with: {run: "true", outputs: {items: {type: items, items: item}}}
+  each:
+    uses: command
+    foreach: {item: list.items}
+    with:
+      run: echo ${params.word} > "$CLIMB_OUTPUT_DONE"
+      outputs: {done: text}
+"#;
 
 /// Records that are written at once.
 const BATCH: usize = 20_000;

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use climb_cache::Digest;
 use serde_json::Value;
 
-use super::history::{History, Past, StageRecords};
+use super::history::{Group, History, Past, StageRecords};
 use super::{Cause, Difference, Reason, SourceChanges};
 use crate::graph::{Node, NodeId, Select, Source, Wire};
 use crate::tracker::{Task, TaskId, Tracker};
@@ -21,6 +22,8 @@ pub struct Explainer<'a> {
     by_name: HashMap<&'a str, TaskId>,
     /// Roots that were found before, by the two digests (old, new).
     known: RefCell<HashMap<Change, Vec<Cause>>>,
+    /// For each fan-out asked about, its stage's records by their item.
+    by_item: RefCell<HashMap<NodeId, Rc<HashMap<Digest, Group>>>>,
 }
 
 impl<'a> Explainer<'a> {
@@ -31,6 +34,7 @@ impl<'a> Explainer<'a> {
             history,
             by_name: names.map(|(id, task)| (task.name.as_str(), id)).collect(),
             known: RefCell::default(),
+            by_item: RefCell::default(),
         }
     }
 
@@ -65,9 +69,7 @@ impl<'a> Explainer<'a> {
             let rest = past.task.strip_prefix(&node.name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
         };
-        let find = |filter: &dyn Fn(&Past) -> bool| {
-            self.history.nearest(&stage, &node.stage, &new, filter)
-        };
+        let find = |filter: &dyn Fn(&Past) -> bool| stage.nearest(stage.everything(), &new, filter);
         let Some(past) = find(&same).or_else(|| find(&|_| true)) else {
             return Vec::new();
         };
@@ -82,26 +84,32 @@ impl<'a> Explainer<'a> {
         &self.tracker.graph.nodes[id]
     }
 
-    fn stage(&self, id: NodeId) -> std::rc::Rc<StageRecords> {
+    fn stage(&self, id: NodeId) -> Rc<StageRecords> {
         let node = self.node(id);
         self.history.stage(&node.kind, &node.stage)
     }
 
     /// The earlier record to compare a task with, never its own.
     fn nearest<'s>(&self, stage: &'s StageRecords, task: &Task) -> Option<&'s Past> {
-        let node = self.node(task.node);
         let keyed = task.keyed.as_ref()?;
-        let item = self.item_of_task(task, &keyed.ingredients.inputs);
-        let others = |past: &Past| past.key != keyed.key;
-        let same = |past: &Past| others(past) && self.item_of_past(node, past) == item;
-        let find = |filter: &dyn Fn(&Past) -> bool| {
-            let new = &keyed.ingredients;
-            self.history.nearest(stage, &node.stage, new, filter)
-        };
-        match item {
-            Some(_) => find(&same).or_else(|| find(&others)),
-            None => find(&others),
+        let (new, own) = (&keyed.ingredients, keyed.key);
+        let find = |group: &Group| stage.nearest(group, new, |past| past.key != own);
+        let same_item = self.item_of_task(task, &new.inputs).and_then(|item| {
+            let groups = self.by_item(task.node, stage);
+            find(groups.get(&item)?)
+        });
+        same_item.or_else(|| find(stage.everything()))
+    }
+
+    /// The records of a fan-out's stage by their item.
+    fn by_item(&self, id: NodeId, stage: &StageRecords) -> Rc<HashMap<Digest, Group>> {
+        if let Some(groups) = self.by_item.borrow().get(&id) {
+            return groups.clone();
         }
+        let item = |past: &Past| self.item_of_past(self.node(id), past);
+        let groups = Rc::new(stage.group_by(item));
+        self.by_item.borrow_mut().insert(id, groups.clone());
+        groups
     }
 
     /// The item of a list that a task of a fan-out is about, however far up the fan-out begins.

@@ -17,6 +17,9 @@ use crate::journal;
 const RUNS: usize = 20;
 /// How many records a stage's expected time is taken from.
 const SAMPLE: usize = 200;
+/// How many records a task is compared with, the latest ones: a stage may have as many records as
+/// it has tasks.
+const COMPARED: usize = 256;
 
 /// What was recorded before. Stages are read when they are asked about.
 pub struct History<'a> {
@@ -37,13 +40,24 @@ pub(super) struct Past {
     pub task: String,
     pub run: String,
     pub finished: Timestamp,
+    /// Whether the latest run had it.
+    latest: bool,
 }
 
-/// The records of a stage.
+/// The records of a stage, the one that finished last first.
 pub(super) struct StageRecords {
     records: Vec<Past>,
+    everything: Group,
     /// The latest record that made an artifact, by its digest; and those of a list's items.
     makers: HashMap<Digest, usize>,
+}
+
+/// Some records of a stage, by index.
+#[derive(Default)]
+pub(super) struct Group {
+    /// Of the latest run that had any.
+    latest: Vec<usize>,
+    all: Vec<usize>,
 }
 
 impl<'a> History<'a> {
@@ -59,7 +73,11 @@ impl<'a> History<'a> {
     pub(super) fn stage(&self, kind: &str, stage: &str) -> Rc<StageRecords> {
         let name = (kind.to_string(), stage.to_string());
         let mut stages = self.stages.borrow_mut();
-        let read = || Rc::new(StageRecords::read(self.cache, kind, stage));
+        let read = || {
+            let latest = self.latest.get(stage);
+            let latest = |key: &Digest| latest.is_some_and(|keys| keys.contains(key));
+            Rc::new(StageRecords::read(self.cache, kind, stage, &latest))
+        };
         stages.entry(name).or_insert_with(read).clone()
     }
 
@@ -77,21 +95,73 @@ impl<'a> History<'a> {
             (count, _) => Some(times.iter().sum::<f64>() / count as f64),
         }
     }
+}
 
-    /// Of the records that `fits` lets pass, the one of the latest run that is most alike; of an
-    /// earlier run where the latest has none.
-    pub(super) fn nearest<'s>(
+impl StageRecords {
+    /// `latest`: whether the latest run had a key.
+    fn read(
+        cache: &Cache,
+        kind: &str,
+        stage: &str,
+        latest: &dyn Fn(&Digest) -> bool,
+    ) -> StageRecords {
+        let mut shared: HashMap<String, Rc<Value>> = HashMap::new();
+        let mut read: Vec<(Past, Vec<Digest>)> = Vec::new();
+        for record in cache.records_of(kind, stage).into_iter().flatten() {
+            let made = record.outputs.values().flat_map(|artifact| {
+                let items = artifact.files().into_iter().map(|(_, file)| file.digest);
+                items.chain([artifact.digest()])
+            });
+            let made = made.collect();
+            let latest = latest(&record.key);
+            read.push((Past::of(record, latest, &mut shared), made));
+        }
+        read.sort_by_key(|(past, _)| (Reverse(past.finished), past.key));
+        let mut records = Vec::new();
+        let mut everything = Group::default();
+        let mut makers: HashMap<Digest, usize> = HashMap::new();
+        for (i, (past, made)) in read.into_iter().enumerate() {
+            for digest in made {
+                makers.entry(digest).or_insert(i);
+            }
+            everything.add(i, past.latest);
+            records.push(past);
+        }
+        StageRecords {
+            records,
+            everything,
+            makers,
+        }
+    }
+
+    /// The record that made this artifact, or has it as an item of a list.
+    pub fn maker(&self, digest: &Digest) -> Option<&Past> {
+        self.makers.get(digest).map(|&i| &self.records[i])
+    }
+
+    pub fn everything(&self) -> &Group {
+        &self.everything
+    }
+
+    /// The records by what `of` says of each; those it says nothing of are left out.
+    pub fn group_by(&self, of: impl Fn(&Past) -> Option<Digest>) -> HashMap<Digest, Group> {
+        let mut groups: HashMap<Digest, Group> = HashMap::new();
+        for (i, past) in self.records.iter().enumerate() {
+            if let Some(digest) = of(past) {
+                groups.entry(digest).or_default().add(i, past.latest);
+            }
+        }
+        groups
+    }
+
+    /// Of the group's records that `fits` lets pass, the one of the latest run that is most alike;
+    /// of an earlier run where the latest has none.
+    pub fn nearest(
         &self,
-        stage: &'s StageRecords,
-        name: &str,
+        group: &Group,
         new: &Ingredients,
         fits: impl Fn(&Past) -> bool,
-    ) -> Option<&'s Past> {
-        let fitting: Vec<&Past> = stage.records.iter().filter(|past| fits(past)).collect();
-        let keys = self.latest.get(name);
-        let in_latest = |past: &&&Past| keys.is_some_and(|keys| keys.contains(&past.key));
-        let latest: Vec<&Past> = fitting.iter().filter(in_latest).copied().collect();
-        let candidates = if latest.is_empty() { fitting } else { latest };
+    ) -> Option<&Past> {
         let mut counted: HashMap<*const Value, usize> = HashMap::new();
         let mut count = |past: &Past| {
             let params = counted
@@ -103,43 +173,27 @@ impl<'a> History<'a> {
             let other = other.filter(|(port, new)| past.inputs.get(*port) != Some(new));
             *params + gone + other.count() + usize::from(past.version != new.version)
         };
-        candidates
-            .into_iter()
-            .min_by_key(|past| (count(past), Reverse(past.finished)))
+        // Of equally near ones the first, which is the one that finished last.
+        let mut nearest = |indices: &[usize]| {
+            let some = indices.iter().map(|&i| &self.records[i]);
+            let fitting = some.filter(|past| fits(past)).take(COMPARED);
+            fitting.min_by_key(|past| count(past))
+        };
+        nearest(&group.latest).or_else(|| nearest(&group.all))
     }
 }
 
-impl StageRecords {
-    fn read(cache: &Cache, kind: &str, stage: &str) -> StageRecords {
-        let mut shared: HashMap<String, Rc<Value>> = HashMap::new();
-        let mut records = Vec::new();
-        let mut makers: HashMap<Digest, (Timestamp, usize)> = HashMap::new();
-        for record in cache.records_of(kind, stage).into_iter().flatten() {
-            let me = (record.provenance.finished, records.len());
-            for artifact in record.outputs.values() {
-                let items = artifact.files().into_iter().map(|(_, file)| file.digest);
-                for digest in items.chain([artifact.digest()]) {
-                    let latest = makers.entry(digest).or_insert(me);
-                    *latest = me.max(*latest);
-                }
-            }
-            records.push(Past::of(record, &mut shared));
+impl Group {
+    fn add(&mut self, record: usize, latest: bool) {
+        self.all.push(record);
+        if latest {
+            self.latest.push(record);
         }
-        let makers = makers.into_iter().map(|(digest, (_, i))| (digest, i));
-        StageRecords {
-            records,
-            makers: makers.collect(),
-        }
-    }
-
-    /// The record that made this artifact, or has it as an item of a list.
-    pub fn maker(&self, digest: &Digest) -> Option<&Past> {
-        self.makers.get(digest).map(|&i| &self.records[i])
     }
 }
 
 impl Past {
-    fn of(record: Record, shared: &mut HashMap<String, Rc<Value>>) -> Past {
+    fn of(record: Record, latest: bool, shared: &mut HashMap<String, Rc<Value>>) -> Past {
         let params = record.ingredients.params;
         let params = shared
             .entry(params.to_string())
@@ -153,6 +207,7 @@ impl Past {
             task: record.provenance.task,
             run: record.provenance.run,
             finished: record.provenance.finished,
+            latest,
         }
     }
 }
