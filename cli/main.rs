@@ -32,8 +32,6 @@ mod task;
 mod text;
 mod view;
 
-use std::process::ExitCode;
-
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -87,7 +85,7 @@ fn command() -> clap::Command {
     Cli::command()
 }
 
-fn main() -> ExitCode {
+fn main() {
     // `climb log | head` should end quietly rather than panic.
     // SAFETY: restores the default action before any thread starts.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -97,7 +95,11 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let code = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        printing::leave(error.exit_code() as u8)
+    });
+    let code = match cli.command {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Run(args) => run::run(args),
@@ -122,5 +124,5 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Task(args) => task::run(args),
     };
-    ExitCode::from(code)
+    printing::leave(code)
 }

@@ -1,4 +1,5 @@
-//! What becomes of output that cannot be written, as to a file on a full disk.
+//! The end of the process, and what becomes of output that cannot be written, as to a file on a full
+//! disk.
 
 use std::io::Write;
 
@@ -15,6 +16,16 @@ pub fn end_when_it_fails() {
             return usual(info);
         };
         let _ = writeln!(std::io::stderr(), "error: cannot write to {failed}");
-        std::process::exit(i32::from(FAILED));
+        leave(FAILED);
     }));
+}
+
+/// Ends the process at once: libtorch would take longer to take itself down than most commands take.
+pub fn leave(code: u8) -> ! {
+    let _ = std::io::stdout().flush();
+    // SAFETY: C's own buffers are written; what the exit handlers would free goes with the process.
+    unsafe {
+        libc::fflush(std::ptr::null_mut());
+        libc::_exit(i32::from(code))
+    }
 }
