@@ -47,6 +47,61 @@ pub struct OutputPort {
     pub doc: &'static str,
 }
 
+impl InputPort {
+    pub const fn one(name: &'static str, ty: ArtifactType, doc: &'static str) -> InputPort {
+        InputPort::of(Arity::One, name, ty, doc)
+    }
+
+    pub const fn optional(name: &'static str, ty: ArtifactType, doc: &'static str) -> InputPort {
+        InputPort::of(Arity::Optional, name, ty, doc)
+    }
+
+    pub const fn many(name: &'static str, ty: ArtifactType, doc: &'static str) -> InputPort {
+        InputPort::of(Arity::Many, name, ty, doc)
+    }
+
+    const fn of(
+        arity: Arity,
+        name: &'static str,
+        ty: ArtifactType,
+        doc: &'static str,
+    ) -> InputPort {
+        InputPort {
+            name,
+            ty,
+            arity,
+            doc,
+        }
+    }
+}
+
+impl OutputPort {
+    /// A file or folder that is one artifact.
+    pub const fn whole(name: &'static str, ty: ArtifactType, doc: &'static str) -> OutputPort {
+        OutputPort {
+            name,
+            ty,
+            items: None,
+            doc,
+        }
+    }
+
+    /// A folder whose files are items of type `item`.
+    pub const fn list(
+        name: &'static str,
+        ty: ArtifactType,
+        item: ArtifactType,
+        doc: &'static str,
+    ) -> OutputPort {
+        OutputPort {
+            name,
+            ty,
+            items: Some(item),
+            doc,
+        }
+    }
+}
+
 /// Where a task's code runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {

@@ -12,7 +12,7 @@ use climb_engine::load::load_text;
 use climb_engine::resources::Machine;
 use climb_engine::schedule::{Run, RunOptions, RunResult, Setting};
 use climb_engine::sources::NodeSources;
-use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Registry, Stage, erase};
+use climb_engine::stage::{InputPort, OutputPort, Params, Registry, Stage, erase};
 use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,18 +60,8 @@ fn run_work(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
     Ok(())
 }
 
-const FROM: InputPort = InputPort {
-    name: "from",
-    ty: "text",
-    arity: Arity::Many,
-    doc: "",
-};
-const TEXT: OutputPort = OutputPort {
-    name: "text",
-    ty: "text",
-    items: None,
-    doc: "",
-};
+const FROM: InputPort = InputPort::many("from", "text", "");
+const TEXT: OutputPort = OutputPort::whole("text", "text", "");
 
 struct Whole;
 
@@ -86,13 +76,7 @@ impl Stage for Whole {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let list = OutputPort {
-            name: "list",
-            ty: "list",
-            items: Some("item"),
-            doc: "",
-        };
-        vec![TEXT, list]
+        vec![TEXT, OutputPort::list("list", "list", "item", "")]
     }
 
     fn run(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
@@ -109,13 +93,7 @@ impl Stage for Each {
     type Params = Work;
 
     fn inputs() -> Vec<InputPort> {
-        let item = InputPort {
-            name: "item",
-            ty: "item",
-            arity: Arity::One,
-            doc: "",
-        };
-        vec![FROM, item]
+        vec![FROM, InputPort::one("item", "item", "")]
     }
 
     fn outputs() -> Vec<OutputPort> {

@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,36 +58,25 @@ impl Stage for Baselines {
     type Params = BaselinesParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, doc| InputPort {
-            name,
-            ty,
-            arity: Arity::One,
-            doc,
-        };
         vec![
-            port(
+            InputPort::one(
                 "clusters",
                 "clusters",
                 "The final clusters and their token shares.",
             ),
-            port("mixture", "mixture", "The chosen mixture."),
+            InputPort::one("mixture", "mixture", "The chosen mixture."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort {
-                name: "mixtures",
-                ty: "mixtures",
-                items: Some("mixture"),
-                doc: "A mixture with a seed for each training.",
-            },
-            OutputPort {
-                name: "contenders",
-                ty: "contenders",
-                items: None,
-                doc: "Which of them is which.",
-            },
+            OutputPort::list(
+                "mixtures",
+                "mixtures",
+                "mixture",
+                "A mixture with a seed for each training.",
+            ),
+            OutputPort::whole("contenders", "contenders", "Which of them is which."),
         ]
     }
 

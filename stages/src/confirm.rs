@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,35 +30,22 @@ impl Stage for Confirm {
     type Params = ConfirmParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort {
-            name,
-            ty,
-            arity,
-            doc,
-        };
         vec![
-            port(
-                "contenders",
-                "contenders",
-                Arity::One,
-                "Which mixture is which.",
-            ),
-            port(
+            InputPort::one("contenders", "contenders", "Which mixture is which."),
+            InputPort::many(
                 "scored",
                 "scored",
-                Arity::Many,
                 "Their trainings: `all.confirm-evaluate`.",
             ),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "confirmation",
-            ty: "confirmation",
-            items: None,
-            doc: "For each contender its scores, their mean and spread, and the gain over it.",
-        }]
+        vec![OutputPort::whole(
+            "confirmation",
+            "confirmation",
+            "For each contender its scores, their mean and spread, and the gain over it.",
+        )]
     }
 
     fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
 
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
 
 use crate::formats::mixture::Scored;
 use crate::formats::read_json;
@@ -28,21 +28,19 @@ impl Stage for Fit {
     type Params = FitParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort {
-            name: "scored",
-            ty: "scored",
-            arity: Arity::Many,
-            doc: "The runs: in a `repeat`, `all.evaluate` is those of all iterations so far.",
-        }]
+        vec![InputPort::many(
+            "scored",
+            "scored",
+            "The runs: in a `repeat`, `all.evaluate` is those of all iterations so far.",
+        )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "predictor",
-            ty: "predictor",
-            items: None,
-            doc: "The predictor, and report.json with its cross-validation.",
-        }]
+        vec![OutputPort::whole(
+            "predictor",
+            "predictor",
+            "The predictor, and report.json with its cross-validation.",
+        )]
     }
 
     fn run(params: &FitParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,21 +85,19 @@ impl Stage for Given {
     type Params = MixtureParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort {
-            name: "clusters",
-            ty: "clusters",
-            arity: Arity::One,
-            doc: "The final clusters and their token shares.",
-        }]
+        vec![InputPort::one(
+            "clusters",
+            "clusters",
+            "The final clusters and their token shares.",
+        )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "mixture",
-            ty: "mixture",
-            items: None,
-            doc: "The weights, scaled to sum 1.",
-        }]
+        vec![OutputPort::whole(
+            "mixture",
+            "mixture",
+            "The weights, scaled to sum 1.",
+        )]
     }
 
     fn run(params: &MixtureParams, cx: &TaskContext) -> anyhow::Result<()> {

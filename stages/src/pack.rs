@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, Isolation, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, Isolation, OutputPort, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,40 +48,34 @@ impl Stage for Pack {
     type Params = PackParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort {
-            name,
-            ty,
-            arity,
-            doc,
-        };
         vec![
-            port("tokens", "tokens", Arity::One, "Token ids by document."),
-            port(
+            InputPort::one("tokens", "tokens", "Token ids by document."),
+            InputPort::one(
                 "clustering",
                 "clustering",
-                Arity::One,
                 "The same documents' final clusters.",
             ),
-            port(
+            InputPort::many(
                 "targets",
                 "tokens",
-                Arity::Many,
                 "Held-out sets, each a target by its name.",
             ),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, doc| OutputPort {
-            name,
-            ty: "packed",
-            items: None,
-            doc,
-        };
         vec![
-            port("train", "What proxies train on, a part for each cluster."),
-            port("validation", "Held-out documents of each cluster."),
-            port("targets", "A part for each target."),
+            OutputPort::whole(
+                "train",
+                "packed",
+                "What proxies train on, a part for each cluster.",
+            ),
+            OutputPort::whole(
+                "validation",
+                "packed",
+                "Held-out documents of each cluster.",
+            ),
+            OutputPort::whole("targets", "packed", "A part for each target."),
         ]
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,30 +44,18 @@ impl Stage for Prune {
     type Params = PruneParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort {
-            name,
-            ty,
-            arity,
-            doc,
-        };
         vec![
-            port("clustering", "clustering", Arity::One, "The clusters."),
-            port(
-                "scores",
-                "scores",
-                Arity::Optional,
-                "Needed for a `threshold`.",
-            ),
+            InputPort::one("clustering", "clustering", "The clusters."),
+            InputPort::optional("scores", "scores", "Needed for a `threshold`."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "clustering",
-            ty: "clustering",
-            items: None,
-            doc: "The clusters that stay, numbered anew; their documents keep them, others have none.",
-        }]
+        vec![OutputPort::whole(
+            "clustering",
+            "clustering",
+            "The clusters that stay, numbered anew; their documents keep them, others have none.",
+        )]
     }
 
     fn run(params: &PruneParams, cx: &TaskContext) -> anyhow::Result<()> {

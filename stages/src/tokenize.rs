@@ -4,7 +4,7 @@
 use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -63,30 +63,22 @@ impl Stage for Tokenize {
     type Params = TokenizeParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort {
-            name,
-            ty,
-            arity,
-            doc,
-        };
         vec![
-            port("documents", "documents", Arity::One, "The documents."),
-            port(
+            InputPort::one("documents", "documents", "The documents."),
+            InputPort::optional(
                 "tokenizer",
                 "tokenizer",
-                Arity::Optional,
                 "Not needed for documents that came as token ids.",
             ),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "tokens",
-            ty: "tokens",
-            items: None,
-            doc: "Token ids, in document order.",
-        }]
+        vec![OutputPort::whole(
+            "tokens",
+            "tokens",
+            "Token ids, in document order.",
+        )]
     }
 
     fn isolation() -> Isolation {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, anyhow};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage,
+    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,21 +71,19 @@ impl Stage for TokenizerStage {
     type Params = TokenizerParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort {
-            name: "documents",
-            ty: "documents",
-            arity: Arity::Optional,
-            doc: "What to train on; not needed with a `path`.",
-        }]
+        vec![InputPort::optional(
+            "documents",
+            "documents",
+            "What to train on; not needed with a `path`.",
+        )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "tokenizer",
-            ty: "tokenizer",
-            items: None,
-            doc: "A Hugging Face tokenizer.json.",
-        }]
+        vec![OutputPort::whole(
+            "tokenizer",
+            "tokenizer",
+            "A Hugging Face tokenizer.json.",
+        )]
     }
 
     fn unkeyed() -> &'static [&'static str] {

@@ -169,15 +169,13 @@ impl Stage for Corpus {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, doc| OutputPort {
-            name,
-            ty: "documents",
-            items: None,
-            doc,
-        };
         vec![
-            port("documents", "What may be trained on."),
-            port("heldout", "What is held out as a target; may be empty."),
+            OutputPort::whole("documents", "documents", "What may be trained on."),
+            OutputPort::whole(
+                "heldout",
+                "documents",
+                "What is held out as a target; may be empty.",
+            ),
         ]
     }
 

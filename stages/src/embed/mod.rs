@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources,
-    SourceSpec, Stage,
+    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceSpec, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,21 +73,15 @@ impl Stage for Embed {
     type Params = EmbedParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort {
-            name: "documents",
-            ty: "documents",
-            arity: Arity::One,
-            doc: "The documents.",
-        }]
+        vec![InputPort::one("documents", "documents", "The documents.")]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "embeddings",
-            ty: "embeddings",
-            items: None,
-            doc: "One row a document.",
-        }]
+        vec![OutputPort::whole(
+            "embeddings",
+            "embeddings",
+            "One row a document.",
+        )]
     }
 
     fn unkeyed() -> &'static [&'static str] {

@@ -94,30 +94,18 @@ impl Stage for Evaluate {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort {
-                name: "model",
-                ty: "model",
-                arity: Arity::One,
-                doc: "A trained proxy.",
-            },
-            InputPort {
-                name: "targets",
-                ty: "packed",
-                arity: Arity::Optional,
-                doc: "Held-out tokens, a part for each target. Needed where there are no questions.",
-            },
-            InputPort {
-                name: "questions",
-                ty: "questions",
-                arity: Arity::Many,
-                doc: "Multiple-choice benchmarks: a list of `questions` stages.",
-            },
-            InputPort {
-                name: "validation",
-                ty: "packed",
-                arity: Arity::Optional,
-                doc: "Held-out tokens of each cluster.",
-            },
+            InputPort::one("model", "model", "A trained proxy."),
+            InputPort::optional(
+                "targets",
+                "packed",
+                "Held-out tokens, a part for each target. Needed where there are no questions.",
+            ),
+            InputPort::many(
+                "questions",
+                "questions",
+                "Multiple-choice benchmarks: a list of `questions` stages.",
+            ),
+            InputPort::optional("validation", "packed", "Held-out tokens of each cluster."),
         ]
     }
 
@@ -130,12 +118,11 @@ impl Stage for Evaluate {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "scored",
-            ty: "scored",
-            items: None,
-            doc: "The mixture, its score and all metrics.",
-        }]
+        vec![OutputPort::whole(
+            "scored",
+            "scored",
+            "The mixture, its score and all metrics.",
+        )]
     }
 
     fn isolation() -> Isolation {

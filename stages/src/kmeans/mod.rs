@@ -3,7 +3,7 @@
 mod lloyd;
 
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, Isolation, OutputPort, Params, Resources, Stage};
+use climb_engine::stage::{InputPort, Isolation, OutputPort, Params, Resources, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,21 +75,19 @@ impl Stage for Kmeans {
     type Params = KmeansParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort {
-            name: "embeddings",
-            ty: "embeddings",
-            arity: Arity::One,
-            doc: "One row a document.",
-        }]
+        vec![InputPort::one(
+            "embeddings",
+            "embeddings",
+            "One row a document.",
+        )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "clustering",
-            ty: "clustering",
-            items: None,
-            doc: "Each document's cluster, and the centroids.",
-        }]
+        vec![OutputPort::whole(
+            "clustering",
+            "clustering",
+            "Each document's cluster, and the centroids.",
+        )]
     }
 
     fn isolation() -> Isolation {

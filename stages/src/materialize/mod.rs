@@ -11,7 +11,7 @@ mod tests;
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,27 +98,20 @@ impl Stage for Materialize {
     type Params = MaterializeParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, doc| InputPort {
-            name,
-            ty,
-            arity: Arity::One,
-            doc,
-        };
         vec![
-            port("mixture", "mixture", "What to write: `select`."),
-            port("documents", "documents", "The documents."),
-            port("clustering", "clustering", "Their final clusters: `merge`."),
-            port("tokens", "tokens", "Their token ids: `tokenize`."),
+            InputPort::one("mixture", "mixture", "What to write: `select`."),
+            InputPort::one("documents", "documents", "The documents."),
+            InputPort::one("clustering", "clustering", "Their final clusters: `merge`."),
+            InputPort::one("tokens", "tokens", "Their token ids: `tokenize`."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "dataset",
-            ty: "dataset",
-            items: None,
-            doc: "Shards and their manifest.json.",
-        }]
+        vec![OutputPort::whole(
+            "dataset",
+            "dataset",
+            "Shards and their manifest.json.",
+        )]
     }
 
     fn isolation() -> Isolation {

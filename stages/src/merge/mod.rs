@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::stage::{InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -74,55 +74,27 @@ impl Stage for Merge {
     type Params = MergeParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort {
-            name,
-            ty,
-            arity,
-            doc,
-        };
         vec![
-            port(
-                "clustering",
-                "clustering",
-                Arity::One,
-                "The clusters to merge.",
-            ),
-            port(
-                "documents",
-                "documents",
-                Arity::One,
-                "The documents, for key terms.",
-            ),
-            port("embeddings", "embeddings", Arity::One, "Their embeddings."),
-            port(
+            InputPort::one("clustering", "clustering", "The clusters to merge."),
+            InputPort::one("documents", "documents", "The documents, for key terms."),
+            InputPort::one("embeddings", "embeddings", "Their embeddings."),
+            InputPort::optional(
                 "tokens",
                 "tokens",
-                Arity::Optional,
                 "For shares in tokens; without: in bytes.",
             ),
-            port(
-                "scores",
-                "scores",
-                Arity::Optional,
-                "Quality scores to be averaged.",
-            ),
+            InputPort::optional("scores", "scores", "Quality scores to be averaged."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, ty, doc| OutputPort {
-            name,
-            ty,
-            items: None,
-            doc,
-        };
         vec![
-            port(
+            OutputPort::whole(
                 "clustering",
                 "clustering",
                 "The final clusters, largest first.",
             ),
-            port(
+            OutputPort::whole(
                 "clusters",
                 "clusters",
                 "Their shares, key terms and typical documents.",

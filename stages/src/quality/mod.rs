@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceSpec, Stage,
+    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceSpec, Stage,
 };
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -76,30 +76,18 @@ impl Stage for Quality {
     type Params = QualityParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort {
-            name,
-            ty,
-            arity,
-            doc,
-        };
         vec![
-            port("documents", "documents", Arity::One, "The documents."),
-            port(
-                "embeddings",
-                "embeddings",
-                Arity::Optional,
-                "Needed by the classifier.",
-            ),
+            InputPort::one("documents", "documents", "The documents."),
+            InputPort::optional("embeddings", "embeddings", "Needed by the classifier."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "scores",
-            ty: "scores",
-            items: None,
-            doc: "A row a document, a column a dimension, 0 to 1.",
-        }]
+        vec![OutputPort::whole(
+            "scores",
+            "scores",
+            "A row a document, a column a dimension, 0 to 1.",
+        )]
     }
 
     fn unkeyed() -> &'static [&'static str] {

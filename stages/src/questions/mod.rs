@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use anyhow::{Context, anyhow, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
+    InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,21 +79,19 @@ impl Stage for AskQuestions {
     type Params = QuestionsParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort {
-            name: "tokenizer",
-            ty: "tokenizer",
-            arity: Arity::One,
-            doc: "The proxies' tokenizer.",
-        }]
+        vec![InputPort::one(
+            "tokenizer",
+            "tokenizer",
+            "The proxies' tokenizer.",
+        )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "questions",
-            ty: "questions",
-            items: None,
-            doc: "Contexts and choices as token ids; for `evaluate`.",
-        }]
+        vec![OutputPort::whole(
+            "questions",
+            "questions",
+            "Contexts and choices as token ids; for `evaluate`.",
+        )]
     }
 
     fn unkeyed() -> &'static [&'static str] {

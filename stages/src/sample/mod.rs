@@ -9,7 +9,7 @@ pub mod propose;
 pub mod strategy;
 
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -99,41 +99,37 @@ impl Stage for Sample {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort {
-                name: "clusters",
-                ty: "clusters",
-                arity: Arity::One,
-                doc: "The final clusters and their token shares.",
-            },
-            InputPort {
-                name: "predictor",
-                ty: "predictor",
-                arity: Arity::Optional,
-                doc: "In a `repeat`, `previous.fit`: nothing in the first iteration.",
-            },
-            InputPort {
-                name: "scored",
-                ty: "scored",
-                arity: Arity::Many,
-                doc: "Runs already done, not to be repeated: `all.evaluate`.",
-            },
+            InputPort::one(
+                "clusters",
+                "clusters",
+                "The final clusters and their token shares.",
+            ),
+            InputPort::optional(
+                "predictor",
+                "predictor",
+                "In a `repeat`, `previous.fit`: nothing in the first iteration.",
+            ),
+            InputPort::many(
+                "scored",
+                "scored",
+                "Runs already done, not to be repeated: `all.evaluate`.",
+            ),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort {
-                name: "mixtures",
-                ty: "mixtures",
-                items: Some("mixture"),
-                doc: "A list of mixtures, to be mapped over with `foreach`.",
-            },
-            OutputPort {
-                name: "predictions",
-                ty: "predictions",
-                items: None,
-                doc: "The predictor's scores for them; empty without a predictor.",
-            },
+            OutputPort::list(
+                "mixtures",
+                "mixtures",
+                "mixture",
+                "A list of mixtures, to be mapped over with `foreach`.",
+            ),
+            OutputPort::whole(
+                "predictions",
+                "predictions",
+                "The predictor's scores for them; empty without a predictor.",
+            ),
         ]
     }
 

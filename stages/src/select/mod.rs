@@ -5,7 +5,7 @@ mod pareto;
 
 use anyhow::Context;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{Arity, InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,49 +78,26 @@ impl Stage for Select {
     type Params = SelectParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, arity, doc| InputPort {
-            name,
-            ty,
-            arity,
-            doc,
-        };
         vec![
-            port(
-                "predictor",
-                "predictor",
-                Arity::One,
-                "The last iteration's.",
-            ),
-            port("clusters", "clusters", Arity::One, "The final clusters."),
-            port(
-                "scored",
-                "scored",
-                Arity::Many,
-                "All runs: `search.all.evaluate`.",
-            ),
-            port(
+            InputPort::one("predictor", "predictor", "The last iteration's."),
+            InputPort::one("clusters", "clusters", "The final clusters."),
+            InputPort::many("scored", "scored", "All runs: `search.all.evaluate`."),
+            InputPort::optional(
                 "predictions",
                 "predictions",
-                Arity::Optional,
                 "What was predicted for the last iteration's mixtures: `search.sample`.",
             ),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, ty, doc| OutputPort {
-            name,
-            ty,
-            items: None,
-            doc,
-        };
         vec![
-            port(
+            OutputPort::whole(
                 "selection",
                 "selection",
                 "The answer and what is known about it.",
             ),
-            port("mixture", "mixture", "The answer as a mixture to train on."),
+            OutputPort::whole("mixture", "mixture", "The answer as a mixture to train on."),
         ]
     }
 

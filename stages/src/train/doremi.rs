@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
+    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,32 +74,20 @@ impl Stage for Doremi {
     type Params = DoremiParams;
 
     fn inputs() -> Vec<InputPort> {
-        let port = |name, ty, doc| InputPort {
-            name,
-            ty,
-            arity: Arity::One,
-            doc,
-        };
         vec![
-            port(
+            InputPort::one(
                 "reference",
                 "model",
                 "A proxy trained on the natural or the uniform mixture.",
             ),
-            port("tokens", "packed", "Token ids by cluster."),
+            InputPort::one("tokens", "packed", "Token ids by cluster."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        let port = |name, ty, doc| OutputPort {
-            name,
-            ty,
-            items: None,
-            doc,
-        };
         vec![
-            port("mixture", "mixture", "The weights' mean over all steps."),
-            port(
+            OutputPort::whole("mixture", "mixture", "The weights' mean over all steps."),
+            OutputPort::whole(
                 "curve",
                 "curve",
                 "CSV: the proxy's loss and the weights, every `log_every` steps.",

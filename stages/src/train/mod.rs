@@ -15,8 +15,7 @@ use std::collections::BTreeMap;
 
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
-    Upstream,
+    Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -192,24 +191,16 @@ impl TrainParams {
 
 /// What a training reads, whole or in segments.
 fn inputs() -> Vec<InputPort> {
-    let port = |name, ty, arity, doc| InputPort {
-        name,
-        ty,
-        arity,
-        doc,
-    };
     vec![
-        port(
+        InputPort::one(
             "mixture",
             "mixture",
-            Arity::One,
             "Weights over the clusters; usually `foreach: {mixture: sample}`.",
         ),
-        port("tokens", "packed", Arity::One, "Token ids by cluster."),
-        port(
+        InputPort::one("tokens", "packed", "Token ids by cluster."),
+        InputPort::optional(
             "state",
             "checkpoint",
-            Arity::Optional,
             "Where to go on from; `segment_tokens` wires it.",
         ),
     ]
@@ -241,12 +232,11 @@ impl Stage for Train {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "model",
-            ty: "model",
-            items: None,
-            doc: "config.json, model.safetensors, mixture.json and the loss curve, curve.csv.",
-        }]
+        vec![OutputPort::whole(
+            "model",
+            "model",
+            "config.json, model.safetensors, mixture.json and the loss curve, curve.csv.",
+        )]
     }
 
     fn isolation() -> Isolation {

@@ -204,12 +204,11 @@ impl Stage for TrainSegment {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort {
-            name: "checkpoint",
-            ty: "checkpoint",
-            items: None,
-            doc: "Weights, both of Adam's moments and the loss curve so far, as safetensors.",
-        }]
+        vec![OutputPort::whole(
+            "checkpoint",
+            "checkpoint",
+            "Weights, both of Adam's moments and the loss curve so far, as safetensors.",
+        )]
     }
 
     fn isolation() -> Isolation {
