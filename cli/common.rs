@@ -10,6 +10,7 @@ use climb_engine::command::CommandStage;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::graph::Graph;
 use climb_engine::load::{self, Loaded, Outside};
+use climb_engine::plan::{self, Plan};
 use climb_engine::sources::{self, NodeSources};
 use climb_engine::stage::{Registry, StageKind};
 use climb_engine::sweep::Setting;
@@ -65,6 +66,29 @@ pub fn registry() -> Registry {
 /// Loads and checks the workflow; prints what is wrong.
 pub fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, u8> {
     Source::read(args)?.load(registry)
+}
+
+/// A workflow, and what a run of it would do.
+pub struct Planned {
+    pub registry: Registry,
+    pub graph: Graph,
+    pub cache: Cache,
+    pub plan: Plan,
+}
+
+/// Loads, checks and plans the workflow; prints what is wrong.
+pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, u8> {
+    let registry = registry();
+    let graph = load(args, &registry)?;
+    let cache = open_cache(&cache.cache)?;
+    let sources = find_sources(&graph, &registry, &cache)?;
+    let plan = plan::plan(&graph, &registry, &cache, &sources).map_err(failed)?;
+    Ok(Planned {
+        registry,
+        graph,
+        cache,
+        plan,
+    })
 }
 
 /// What a workflow is loaded from. A run keeps it, so that it can be taken up as it was.

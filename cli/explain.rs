@@ -5,7 +5,7 @@ use climb_engine::graph::{Graph, Node};
 use climb_engine::load::suggest;
 use climb_engine::plan::{Plan, PlannedNode, PlannedTask, Unknown};
 
-use crate::common::{self, BAD_INPUT, CacheArgs, FAILED, WorkflowArgs};
+use crate::common::{self, BAD_INPUT, CacheArgs, Planned, WorkflowArgs};
 use crate::{diagnostics, text};
 
 /// Say why tasks would run: what differs from the time before
@@ -42,17 +42,11 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn try_run(args: Args) -> Result<(), u8> {
-    let registry = common::registry();
-    let graph = common::load(&args.workflow, &registry)?;
+    let Planned {
+        graph, mut plan, ..
+    } = common::plan(&args.workflow, &args.cache)?;
     let wanted = args.stage.as_deref();
     check_stage(&graph, wanted)?;
-    let cache = common::open_cache(&args.cache.cache)?;
-    let sources = common::find_sources(&graph, &registry, &cache)?;
-    let mut plan =
-        climb_engine::plan::plan(&graph, &registry, &cache, &sources).map_err(|error| {
-            diagnostics::error(&error.to_string());
-            FAILED
-        })?;
     plan.nodes.retain(|planned| {
         let node = graph.nodes.iter().find(|node| node.name == planned.name);
         node.is_some_and(|node| wanted.is_none_or(|wanted| is_of(node, wanted)))

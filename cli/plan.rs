@@ -5,9 +5,9 @@ use climb_engine::cost::{self, Basis, Costs, StageCost};
 use climb_engine::plan::{Plan, PlannedNode, Unknown};
 use climb_engine::resources::Machine;
 
-use crate::common::{self, CacheArgs, FAILED, WorkflowArgs};
+use crate::common::{self, CacheArgs, Planned, WorkflowArgs};
 use crate::session::MachineArgs;
-use crate::{diagnostics, report, text};
+use crate::{report, text};
 
 /// Show what a run would do: which tasks are cached, which would run and why
 ///
@@ -41,14 +41,12 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn try_run(args: Args) -> Result<(), u8> {
-    let registry = common::registry();
-    let graph = common::load(&args.workflow, &registry)?;
-    let cache = common::open_cache(&args.cache.cache)?;
-    let sources = common::find_sources(&graph, &registry, &cache)?;
-    let plan = climb_engine::plan::plan(&graph, &registry, &cache, &sources).map_err(|error| {
-        diagnostics::error(&error.to_string());
-        FAILED
-    })?;
+    let Planned {
+        registry,
+        graph,
+        cache,
+        plan,
+    } = common::plan(&args.workflow, &args.cache)?;
     if args.cost {
         let costs = Costs::load(&cache);
         let machine = MachineArgs::default().machine();

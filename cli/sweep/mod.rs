@@ -18,7 +18,7 @@ use climb_engine::stage::Registry;
 use climb_engine::sweep::{Spec, Union, Variant};
 use climb_engine::{journal, load};
 
-use crate::common::{self, BAD_INPUT, CacheArgs, FAILED, Source, WorkflowArgs};
+use crate::common::{self, BAD_INPUT, CacheArgs, Source, WorkflowArgs};
 use crate::session::{self, MachineArgs, Place};
 use crate::{diagnostics, report};
 use announce::Announcement;
@@ -130,10 +130,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     let machine = launch.place.machine.machine();
     session::check_resources(&union.graph, &registry, &machine)?;
     let plan = climb_engine::plan::plan(&union.graph, &registry, &cache, &sources);
-    let plan = plan.map_err(|error| {
-        diagnostics::error(&error.to_string());
-        FAILED
-    })?;
+    let plan = plan.map_err(common::failed)?;
     let costs = Costs::load(&cache);
     let costs = cost::by_stage(&plan, &union.graph, &registry, &costs, &machine);
     let announcement = Announcement::new(&union, &plan, &registry, &costs);
