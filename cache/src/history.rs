@@ -13,6 +13,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CacheError;
+use crate::index;
 use crate::objects::{path_of, write_atomically};
 use crate::store::Cache;
 use crate::{Artifact, Digest, FileRef, Record};
@@ -70,8 +71,8 @@ impl Cache {
         Ok(found.filter_map(|entry| {
             let entry = entry.ok()?;
             let key = entry.get(entry.len().checked_sub(32)?..)?;
-            let json = self.index.records.get(key).ok()??;
-            serde_json::from_slice(&json).ok()
+            let found = self.index.records.get(key).ok()??;
+            index::record_in(key, &found)
         }))
     }
 

@@ -2,10 +2,10 @@
 //!
 //! | tree | key | value |
 //! |---|---|---|
-//! | `records` | task key | the record, JSON |
+//! | `checked-records` | task key | the record, JSON ([`checked`]) |
 //! | `inline` | digest | the bytes of a small output |
 //! | `stamps` | digest | the object's [`Stamp`] when its hash was last seen to be right |
-//! | `sources` | path | a source file's [`Stamp`] and its digest |
+//! | `checked-sources` | path | a source file's [`Stamp`] and its digest ([`checked`]) |
 //! | `stages`, `lost` | | see [`crate::history`] |
 //! | others | | small facts by name ([`crate::Cache::remember`]) |
 
@@ -13,10 +13,16 @@ use std::mem::ManuallyDrop;
 use std::panic::UnwindSafe;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use sled::{Db, Tree};
+use sled::{Db, IVec, Tree};
 
+use crate::Record;
 use crate::error::CacheError;
+
+/// First bytes of an entry of the `checked-` trees: of the BLAKE3 of its key and its value. What
+/// those trees say is believed; the others' entries are compared with what they are about.
+const CHECK: usize = 16;
 
 pub(crate) struct Index {
     pub db: Db,
@@ -69,21 +75,63 @@ impl Index {
     }
 
     fn try_open(path: &Path) -> Result<Index, CacheError> {
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(path)
             .cache_capacity(64 << 20)
-            .flush_every_ms(None)
-            .open()?;
+            .flush_every_ms(None);
+        let db = open_once_unlocked(&config)?;
         Ok(Index {
-            records: db.open_tree("records")?,
+            records: db.open_tree("checked-records")?,
             inline: db.open_tree("inline")?,
             stamps: db.open_tree("stamps")?,
-            sources: db.open_tree("sources")?,
+            sources: db.open_tree("checked-sources")?,
             stages: db.open_tree("stages")?,
             lost: db.open_tree("lost")?,
             db,
         })
     }
+}
+
+/// Nobody else may have sled's file, as the cache is ours: but where this process has just closed it,
+/// sled's own threads may hold it for a moment longer.
+fn open_once_unlocked(config: &sled::Config) -> sled::Result<Db> {
+    const MOST: Duration = Duration::from_secs(10);
+    let start = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock")
+                    && start.elapsed() < MOST =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// The entry of a `checked-` tree that says `value`.
+pub(crate) fn checked(key: &[u8], value: &[u8]) -> Vec<u8> {
+    [&check(key, value)[..], value].concat()
+}
+
+/// The value that an entry of a `checked-` tree has, if it is as it was written.
+pub(crate) fn value_of<'e>(key: &[u8], entry: &'e [u8]) -> Option<&'e [u8]> {
+    let (written, value) = entry.split_at_checked(CHECK)?;
+    (*written == check(key, value)).then_some(value)
+}
+
+/// The record in an entry of `checked-records`.
+pub(crate) fn record_in(key: &[u8], entry: &IVec) -> Option<Record> {
+    serde_json::from_slice(value_of(key, entry)?).ok()
+}
+
+fn check(key: &[u8], value: &[u8]) -> [u8; CHECK] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(key.len() as u64).to_le_bytes());
+    hasher.update(key).update(value);
+    let hash = hasher.finalize();
+    *hash.as_bytes().first_chunk().expect("32 bytes")
 }
 
 /// What `f` returns, or `None` when it panics; nothing is printed of the panic.

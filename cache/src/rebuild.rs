@@ -29,11 +29,11 @@ impl Cache {
         Ok((found, bad))
     }
 
-    /// Takes records into the index that a power loss kept out of it. Without them, what they name
+    /// Takes records into the index that a power loss or damage kept out of it. Without them, what they name
     /// would look like garbage.
     pub(crate) fn adopt_unindexed(&self) -> Result<()> {
         for entry in entries(&self.dir.join("records")) {
-            if self.index.records.contains_key(entry.digest.as_bytes())? {
+            if self.indexed(&entry.digest)?.is_some() {
                 continue;
             }
             match read_envelope(&entry.path) {

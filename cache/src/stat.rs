@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rayon::prelude::*;
 
 use crate::error::Doing;
-use crate::index::Index;
+use crate::index::{self, Index};
 use crate::objects::{Stamp, hash_file};
 use crate::{CacheError, Digest};
 
@@ -30,7 +30,8 @@ pub(crate) fn digests(index: &Index, paths: &[PathBuf]) -> Result<Vec<(Digest, u
         if *hashed && stamp.mtime_ns.max(stamp.ctime_ns) < quiet_since {
             let mut value = stamp.to_bytes().to_vec();
             value.extend_from_slice(digest.as_bytes());
-            batch.insert(path.as_os_str().as_encoded_bytes(), value);
+            let path = path.as_os_str().as_encoded_bytes();
+            batch.insert(path, index::checked(path, &value));
             any = true;
         }
     }
@@ -51,7 +52,11 @@ fn digest(index: &Index, path: &Path) -> Result<(Digest, Stamp, bool), CacheErro
             .doing("read", path)
     };
     let before = stamp()?;
-    if let Some(known) = index.sources.get(path.as_os_str().as_encoded_bytes())?
+    let name = path.as_os_str().as_encoded_bytes();
+    let entry = index.sources.get(name)?;
+    if let Some(known) = entry
+        .as_ref()
+        .and_then(|entry| index::value_of(name, entry))
         && known.len() == Stamp::BYTES + 32
         && known[..Stamp::BYTES] == before.to_bytes()
     {

@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 
 use crate::envelope::{Envelope, checksummed, read_envelope};
 use crate::error::{CacheError, Doing, no_room, unopened};
-use crate::index::Index;
+use crate::index::{self, Index};
 use crate::lock::{Holder, Lock, holder};
 use crate::objects::{Stamp, hash_file, make_durable_folder, move_in, path_of, write_atomically};
 use crate::seal::Seal;
@@ -250,7 +250,8 @@ impl Cache {
 
     pub(crate) fn index_record(&self, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record).expect("plain data");
-        self.index.records.insert(record.key.as_bytes(), json)?;
+        let key = record.key.as_bytes();
+        self.index.records.insert(key, index::checked(key, &json))?;
         self.index_stage(record)
     }
 
@@ -405,14 +406,11 @@ impl Cache {
 
     /// Every record that can be read.
     pub fn records(&self) -> impl Iterator<Item = Result<Record>> {
-        self.index
-            .records
-            .iter()
-            .values()
-            .filter_map(|value| match value {
-                Ok(json) => serde_json::from_slice(&json).ok().map(Ok),
-                Err(error) => Some(Err(error.into())),
-            })
+        let entries = self.index.records.iter();
+        entries.filter_map(|entry| match entry {
+            Ok((key, entry)) => index::record_in(&key, &entry).map(Ok),
+            Err(error) => Some(Err(error.into())),
+        })
     }
 
     /// The digest and size of each source file; only changed ones are read.

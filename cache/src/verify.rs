@@ -6,6 +6,7 @@ use std::rc::Rc;
 use rayon::prelude::*;
 
 use crate::envelope::{Envelope, read_envelope};
+use crate::index;
 use crate::objects::{Entry, entries, hash_file_seen};
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef, Record};
@@ -142,10 +143,10 @@ impl Cache {
         Ok(())
     }
 
-    /// The record in the index, if it checks against its own key.
+    /// The record in the index, if it checks, against its own key too.
     pub(crate) fn indexed(&self, key: &Digest) -> Result<Option<Record>> {
-        let json = self.index.records.get(key.as_bytes())?;
-        let record = json.and_then(|json| serde_json::from_slice::<Record>(&json).ok());
+        let entry = self.index.records.get(key.as_bytes())?;
+        let record = entry.and_then(|entry| index::record_in(key.as_bytes(), &entry));
         Ok(record.filter(|record| record.key == *key && record.ingredients.key() == *key))
     }
 
