@@ -22,7 +22,13 @@ pub fn end_when_it_fails() {
 
 /// Ends the process at once: libtorch would take longer to take itself down than most commands take.
 pub fn leave(code: u8) -> ! {
-    let _ = std::io::stdout().flush();
+    let code = match std::io::stdout().flush() {
+        Err(error) if code == 0 => {
+            let _ = writeln!(std::io::stderr(), "error: cannot write to stdout: {error}");
+            FAILED
+        }
+        _ => code,
+    };
     // SAFETY: C's own buffers are written; what the exit handlers would free goes with the process.
     unsafe {
         libc::fflush(std::ptr::null_mut());

@@ -173,7 +173,7 @@ fn listen_for_signals(interrupter: Interrupter) {
             interrupter.interrupt();
             if count > 0 {
                 std::thread::sleep(Duration::from_millis(300));
-                crate::printing::leave(INTERRUPTED);
+                std::process::exit(i32::from(INTERRUPTED));
             }
         }
     });

@@ -48,6 +48,14 @@ fn output_that_cannot_be_written_is_an_error_and_progress_is_let_go() {
     let ran = Ran::from(command.output().expect("climb starts"));
     let says = "error: cannot write to stdout: No space left on device (os error 28)\n";
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), says));
+    // Less than a line, which is written at the end.
+    let text = r#"stages: {a: {uses: command, with: {run: 'printf x > "$CLIMB_OUTPUT_X"', outputs: {x: text}}}}"#;
+    workspace.write("a.yaml", text);
+    assert!(workspace.climb(&["run", "a.yaml"]).ok());
+    let mut command = workspace.command(&["get", "a.x", "-"]);
+    command.stdout(full().expect("Linux"));
+    let ran = Ran::from(command.output().expect("climb starts"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), says));
     // Progress goes to stderr.
     let mut command = workspace.command(&["run", "w.yaml"]);
     command.stderr(full().expect("Linux"));
