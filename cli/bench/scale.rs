@@ -54,12 +54,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         rows.push(executed(args.executed, &dir.join("executed"))?);
         Ok(rows)
     });
+    let told = rows.and_then(|rows| tell(&rows, args.json.as_deref()));
+    // A million files take a while to go, so the figures come first.
     let removed = std::fs::remove_dir_all(&dir);
-    let rows = rows?;
-    removed.with_context(|| format!("cannot remove {}", dir.display()))?;
-    print(&rows);
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&rows)? + "\n";
+    told?;
+    removed.with_context(|| format!("cannot remove {}", dir.display()))
+}
+
+fn tell(rows: &[Measured], json: Option<&Path>) -> anyhow::Result<()> {
+    print(rows);
+    if let Some(path) = json {
+        let json = serde_json::to_string_pretty(rows)? + "\n";
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
