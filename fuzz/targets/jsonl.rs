@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/hostile/entry/corpus.rs"]
+#[allow(dead_code)]
 mod entry;
 
 fuzz_target!(|bytes: &[u8]| {

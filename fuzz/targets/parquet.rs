@@ -1,4 +1,4 @@
-//! A Parquet corpus. Start it from small real files (`corpus/parquet/`).
+//! A Parquet file, as a corpus and as questions. Start it from small real files (`corpus/parquet/`).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,4 +12,5 @@ fuzz_target!(|bytes: &[u8]| {
     std::fs::write(&path, bytes).unwrap();
     entry::read(dir.path(), &path, &entry::params(false));
     entry::look(&path);
+    entry::ask(&path);
 });

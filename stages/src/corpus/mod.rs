@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::documents::{DocumentMeta, DocumentsWriter, Report};
 use choose::Choice;
+pub use parquet_file::rows;
 pub use records::open;
 use records::{Bad, Record};
 

@@ -12,6 +12,8 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use serde_json::Value;
 
 use super::records::{Bad, Each, Record};
 use super::{CorpusParams, parquet_footer};
@@ -42,11 +44,42 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
+/// A file whose footer can be read.
+fn open(path: &Path) -> anyhow::Result<File> {
     check(path)?;
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let broken = || format!("{} is not a readable Parquet file", path.display());
-    parquet_footer::check(&mut file).with_context(broken)?;
+    parquet_footer::check(&mut file).with_context(|| broken(path))?;
+    Ok(file)
+}
+
+fn broken(path: &Path) -> String {
+    format!("{} is not a readable Parquet file", path.display())
+}
+
+/// Hands each row to `each` as a JSON object, as long as that returns true.
+pub fn rows(
+    path: &Path,
+    each: &mut dyn FnMut(&Value) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let file = open(path)?;
+    let broken = || broken(path);
+    let reader = guard::caught(|| Ok(SerializedFileReader::new(file)?)).with_context(broken)?;
+    let rows = guard::caught(|| Ok(reader.get_row_iter(None)?));
+    let mut rows = rows.with_context(broken)?;
+    loop {
+        let row = guard::caught(|| Ok(rows.next().transpose()?.map(|row| row.to_json_value())));
+        let Some(row) = row.with_context(broken)? else {
+            return Ok(());
+        };
+        if !each(&row)? {
+            return Ok(());
+        }
+    }
+}
+
+pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
+    let file = open(path)?;
+    let broken = || broken(path);
     let builder = guard::caught(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?));
     let builder = builder.with_context(broken)?;
     let names: Vec<String> = builder

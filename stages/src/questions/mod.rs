@@ -27,7 +27,8 @@ const MAX_LINE: u64 = 1 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuestionsParams {
-    /// JSONL files, plain, .gz or .zst, relative to the workflow file; a line is a question.
+    /// JSONL files (plain, .gz or .zst) or Parquet files, relative to the workflow file; a line or a
+    /// row is a question.
     #[schemars(example = ["benchmarks/piqa-validation.jsonl"])]
     pub paths: Vec<String>,
     /// The benchmark's name, as in the metric `accuracy/NAME`.
@@ -134,35 +135,55 @@ impl Stage for AskQuestions {
     }
 }
 
-/// Hands the questions of a file to `each`. A line that is none is an error: benchmarks are whole.
-fn read(
+/// Hands the questions of a file to `each`. A line or row that is none is an error: benchmarks are
+/// whole.
+pub fn read(
     file: &SourceFile,
     params: &QuestionsParams,
     each: &mut dyn FnMut(Question) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let mut asked = 0;
+    let mut ask = |row: &Value, place: String| -> anyhow::Result<bool> {
+        let question = form::question(row, params.form).with_context(|| place.clone())?;
+        each(question).context(place)?;
+        asked += 1;
+        Ok(asked != params.max_questions)
+    };
+    if file.name.ends_with(".parquet") {
+        let mut number = 0;
+        return corpus::rows(&file.path, &mut |row| {
+            number += 1;
+            ask(row, format!("{} row {number}", file.name))
+        });
+    }
+    lines(file, &mut |number, line| {
+        let place = format!("{}:{number}", file.name);
+        let row: Value = serde_json::from_slice(line)
+            .map_err(|error| anyhow!("{place}: the line is not JSON: {error}"))?;
+        ask(&row, place)
+    })
+}
+
+/// Hands each line that is not empty, with its number, to `each`, as long as that returns true.
+fn lines(
+    file: &SourceFile,
+    each: &mut dyn FnMut(usize, &[u8]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let mut reader = BufReader::new(corpus::open(&file.path)?);
-    let (mut line, mut number, mut asked) = (Vec::new(), 0, 0);
-    loop {
+    let mut line = Vec::new();
+    for number in 1.. {
         line.clear();
         let read = reader
             .by_ref()
             .take(MAX_LINE)
             .read_until(b'\n', &mut line)
             .with_context(|| format!("{} cannot be read to its end", file.name))?;
-        if read == 0 || (params.max_questions > 0 && asked == params.max_questions) {
-            return Ok(());
+        let blank = line.iter().all(u8::is_ascii_whitespace);
+        if read == 0 || !(blank || each(number, &line)?) {
+            break;
         }
-        number += 1;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let place = || format!("{}:{number}", file.name);
-        let row: Value = serde_json::from_slice(&line)
-            .map_err(|error| anyhow!("{}: the line is not JSON: {error}", place()))?;
-        let question = form::question(&row, params.form).with_context(place)?;
-        each(question).with_context(place)?;
-        asked += 1;
     }
+    Ok(())
 }
 
 /// A continuation's tokens are what it adds to those of its context.
@@ -187,4 +208,102 @@ fn item(question: &Question, tokenizer: &Tokenizer) -> anyhow::Result<Item> {
             .collect::<anyhow::Result<_>>()?,
         answer: question.answer,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use arrow_array::builder::{ListBuilder, StringBuilder};
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
+    use arrow_schema::Field;
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    fn questions(path: &Path, max_questions: usize) -> anyhow::Result<Vec<Question>> {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let digest = blake3::hash(b"whatever").to_hex().to_string();
+        let file = serde_json::json!({"name": name, "path": path, "size": 0, "digest": digest});
+        let file: SourceFile = serde_json::from_value(file).unwrap();
+        let params = QuestionsParams {
+            max_questions,
+            ..QuestionsParams::default()
+        };
+        let mut all = Vec::new();
+        read(&file, &params, &mut |question| {
+            all.push(question);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let file = std::fs::File::create(path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    fn texts(texts: &[&str]) -> ArrayRef {
+        Arc::new(StringArray::from(texts.to_vec()))
+    }
+
+    fn lists(rows: &[&[&str]]) -> ArrayRef {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for row in rows {
+            lists.append_value(row.iter().map(|text| Some(*text)));
+        }
+        Arc::new(lists.finish())
+    }
+
+    /// Columns as the hub has them: ARC's struct of lists, MMLU's lists and class labels.
+    #[test]
+    fn parquet_is_asked_as_its_rows_in_jsonl_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let (text, label) = (
+            lists(&[&["a", "b"], &["c", "d", "e"]]),
+            lists(&[&["1", "2"], &["A", "B", "C"]]),
+        );
+        let field =
+            |name: &str, of: &ArrayRef| Arc::new(Field::new(name, of.data_type().clone(), true));
+        let choices = StructArray::from(vec![
+            (field("text", &text), text),
+            (field("label", &label), label),
+        ]);
+        let arc = vec![
+            ("question", texts(&["Why?", "Who?"])),
+            ("choices", Arc::new(choices) as ArrayRef),
+            ("answerKey", texts(&["2", "A"])),
+        ];
+        write(&path("arc.parquet"), arc);
+        let lines = r#"{"question": "Why?", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": "2"}
+
+{"question": "Who?", "choices": {"text": ["c", "d", "e"], "label": ["A", "B", "C"]}, "answerKey": "A"}"#;
+        std::fs::write(path("arc.jsonl"), lines).unwrap();
+        let arc = questions(&path("arc.parquet"), 0).unwrap();
+        assert_eq!(arc, questions(&path("arc.jsonl"), 0).unwrap());
+        assert_eq!((arc.len(), arc[0].answer, arc[1].options.len()), (2, 1, 3));
+        for name in ["arc.parquet", "arc.jsonl"] {
+            assert_eq!(questions(&path(name), 1).unwrap(), arc[..1]);
+        }
+
+        let mmlu = vec![
+            ("question", texts(&["Why?"])),
+            ("choices", lists(&[&["a", "b", "c", "d"]])),
+            ("answer", Arc::new(Int64Array::from(vec![3])) as ArrayRef),
+        ];
+        write(&path("mmlu.parquet"), mmlu);
+        assert_eq!(questions(&path("mmlu.parquet"), 0).unwrap()[0].answer, 3);
+
+        write(&path("test.parquet"), vec![("question", texts(&["Why?"]))]);
+        let error = format!("{:#}", questions(&path("test.parquet"), 0).unwrap_err());
+        assert!(
+            error.starts_with("test.parquet row 1: it is of no form known here"),
+            "{error}"
+        );
+    }
 }

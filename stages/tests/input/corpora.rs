@@ -16,7 +16,7 @@ mod entry;
 use crate::hostile::mutate::mutated;
 use crate::hostile::random::Random;
 use crate::hostile::{cases, pick};
-use entry::{look, params, read};
+use entry::{ask, look, params, read};
 
 const LINES: &str = r#"{"text": "the first", "score": 1.5, "ids": [1, 2, 3], "cluster": 0}
 {"text": "z\u00fcnftig \ud83d\ude00", "score": -2, "ids": [], "cluster": 7, "more": {"a": [[{}], null]}}
@@ -183,6 +183,7 @@ fn parquet() {
         std::fs::write(&path, spoilt(whole, other, random)).unwrap();
         refused += usize::from(!read(dir.path(), &path, &params(*tokens)));
         look(&path);
+        ask(&path);
     });
     assert!(refused > 300, "only {refused} were refused");
 }

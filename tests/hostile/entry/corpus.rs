@@ -5,6 +5,7 @@ use std::path::Path;
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{FoundFile, Stage};
 use climb_stages::corpus::{Corpus, CorpusParams, Heldout, survey};
+use climb_stages::questions::{self, QuestionsParams};
 
 pub fn params(tokens: bool) -> CorpusParams {
     CorpusParams {
@@ -46,6 +47,18 @@ pub fn read(dir: &Path, file: &Path, params: &CorpusParams) -> bool {
             assert!(error.len() < 20_000, "a message without end");
             false
         }
+    }
+}
+
+/// Reads a file's rows as questions. An error names it.
+pub fn ask(path: &Path) {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let digest = blake3::hash(b"whatever").to_hex().to_string();
+    let value = serde_json::json!({"name": name, "path": path, "size": 0, "digest": digest});
+    let file = serde_json::from_value(value).unwrap();
+    if let Err(error) = questions::read(&file, &QuestionsParams::default(), &mut |_| Ok(())) {
+        let error = format!("{error:#}");
+        assert!(error.contains(name), "which file? {error}");
     }
 }
 
