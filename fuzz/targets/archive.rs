@@ -19,8 +19,15 @@ fuzz_target!(|tar: &[u8]| {
         let (dir, cache) = &**here;
         let archive = zstd::encode_all(tar, 1).unwrap();
         if let Err(error) = cache.import(&archive[..]) {
-            assert!(error.to_string().contains("nothing was imported"), "{error}");
+            assert!(
+                error.to_string().contains("nothing was imported"),
+                "{error}"
+            );
         }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "outside the cache");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "outside the cache"
+        );
     });
 });
