@@ -456,7 +456,13 @@ fn open_index(dir: &Path, read_all: bool) -> Result<(Index, Vec<String>)> {
     let free = |n: &u32| !dir.join(format!("index.damaged-{n}")).exists();
     let number = (1..).find(free).expect("some number is free");
     let aside = dir.join(format!("index.damaged-{number}"));
-    fs::rename(&path, &aside).doing("move", &path)?;
+    match fs::rename(&path, &aside) {
+        // There is nothing damaged: it could not be made.
+        Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => {
+            return Err(unopened(error, &path));
+        }
+        moved => moved.doing("move", &path)?,
+    }
     let notice = format!(
         "the index could not be opened ({error}); it was set aside in {}",
         aside.display()

@@ -171,10 +171,15 @@ fn plans(scene: &Scene, count: usize, random: &mut Random) -> Vec<Plan> {
     }
     let spread = scene.spread(count, random);
     let ways = ways.into_iter().cycle();
+    // A folder of the index that cannot be made is no damaged index.
+    let index = (Kind::MakeFolder, "index".to_string());
+    let folders = scene.changes.iter().enumerate();
+    let folders = folders.filter(|(_, change)| **change == index);
     spread
         .into_iter()
         .zip(ways)
         .map(|(at, way)| plan(at, way))
+        .chain(folders.map(|(i, _)| plan(i + 1, (IO, How::Once))))
         .collect()
 }
 
