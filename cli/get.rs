@@ -102,6 +102,7 @@ fn find(
             let many = format!("{wanted}[");
             let of_it = tasks.keys().filter(|task| task.starts_with(&many)).count();
             let help = match of_it {
+                _ if tasks.is_empty() => "it has finished no task".into(),
                 0 => suggest::help(wanted, stages(tasks), "what is finished"),
                 n => format!("it is {n} tasks: name one, as `{wanted}[0]`"),
             };

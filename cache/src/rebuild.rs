@@ -29,8 +29,8 @@ impl Cache {
         Ok((found, bad))
     }
 
-    /// Takes records into the index that a power loss or damage kept out of it. Without them, what they name
-    /// would look like garbage.
+    /// Takes records into the index that a power loss or damage kept out of it. Without them, what
+    /// they name would look like garbage.
     pub(crate) fn adopt_unindexed(&self) -> Result<()> {
         for entry in entries(&self.dir.join("records")) {
             if self.indexed(&entry.digest)?.is_some() {
