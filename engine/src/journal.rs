@@ -9,7 +9,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::event::{Event, Stamped, TaskReport};
 
@@ -25,12 +27,16 @@ pub struct Journal {
     pub folder: PathBuf,
 }
 
+/// The time in a run's id, and how long it is.
+const STAMP: &str = "%Y%m%d-%H%M%S";
+const STAMPED: usize = 15;
+
 impl Journal {
-    /// Starts the journal of a new run; its id is the time and the workflow's name.
+    /// Starts the journal of a new run; its id is the time ([`stamp`]) and the workflow's name.
     pub fn create(cache: &Path, workflow: &str) -> std::io::Result<Journal> {
         let runs = cache.join("runs");
         std::fs::create_dir_all(&runs)?;
-        let stem = format!("{}-{workflow}", Timestamp::now().strftime("%Y%m%d-%H%M%S"));
+        let stem = format!("{}-{workflow}", stamp(cache).strftime(STAMP));
         for number in 1.. {
             let run = if number == 1 {
                 stem.clone()
@@ -105,6 +111,24 @@ pub fn runs(cache: &Path) -> Vec<String> {
     runs
 }
 
+/// The time in a new run's id: now, or the second after that of the latest run where that is no
+/// earlier, so that runs are in the order of their ids however short they are.
+fn stamp(cache: &Path) -> Timestamp {
+    /// Further ahead than this the clock was wrong.
+    const AHEAD: i64 = 60;
+    let now = Timestamp::now();
+    let latest = runs(cache).pop().and_then(|run| {
+        let time = DateTime::strptime(STAMP, run.get(..STAMPED)?).ok()?;
+        Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    });
+    match latest {
+        Some(latest) if (0..AHEAD).contains(&(latest.as_second() - now.as_second())) => {
+            latest + SignedDuration::from_secs(1)
+        }
+        _ => now,
+    }
+}
+
 /// The events of a run so far. A last line cut off by a crash is left out.
 pub fn read(cache: &Path, run: &str) -> std::io::Result<Vec<Stamped>> {
     let file = File::open(cache.join("runs").join(run).join("journal.jsonl"))?;
@@ -141,6 +165,23 @@ mod tests {
             at: Timestamp::now(),
             event,
         }
+    }
+
+    #[test]
+    fn runs_of_one_second_are_in_the_order_they_began_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let begun = ["b", "c", "a", "b"].map(|name| Journal::create(dir.path(), name).unwrap().run);
+        assert_eq!(runs(dir.path()), begun);
+        // A run of a clock that was wrong is not followed.
+        let far = dir.path().join("runs/29990101-000000-far");
+        std::fs::create_dir(&far).unwrap();
+        std::fs::write(far.join("journal.jsonl"), "").unwrap();
+        assert!(
+            !Journal::create(dir.path(), "d")
+                .unwrap()
+                .run
+                .starts_with("2999")
+        );
     }
 
     #[test]

@@ -50,7 +50,6 @@ fn output_that_cannot_be_written_is_an_error_and_progress_is_let_go() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), says));
     // Less than a line, which is written at the end.
     let text = r#"stages: {a: {uses: command, with: {run: 'printf x > "$CLIMB_OUTPUT_X"', outputs: {x: text}}}}"#;
-    // Of runs of one second the latest is the last by name.
     workspace.write("x.yaml", text);
     assert!(workspace.climb(&["run", "x.yaml"]).ok());
     let mut command = workspace.command(&["get", "a.x", "-"]);
