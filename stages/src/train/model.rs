@@ -4,6 +4,8 @@
 //! then needs a handful of operations a step, however many tensors there are: for small proxies on
 //! a CPU that is most of the step.
 
+use std::sync::{Mutex, MutexGuard};
+
 use anyhow::ensure;
 use tch::{Device, Kind, Tensor};
 
@@ -63,6 +65,17 @@ pub struct Decoder {
     rope: (Tensor, Tensor),
     mask: Option<Tensor>,
     compute: Kind,
+}
+
+/// Seeds libtorch's generator, which all threads of the process draw from: nobody else may between
+/// the seed and the last draw.
+fn seed_alone(seed: i64) -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let alone = GENERATOR
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    tch::manual_seed(seed);
+    alone
 }
 
 impl Decoder {
@@ -143,8 +156,8 @@ impl Decoder {
     /// Random weights: normal, those that feed the residual stream scaled down by the depth
     /// (GPT-2); norms start at 1. Drawn on the CPU, so that they are the same on every device.
     pub fn init(config: &Config, seed: u64) -> Tensor {
-        tch::manual_seed(seed as i64);
         let residual = INIT_STD / (2.0 * config.dims.layers as f64).sqrt();
+        let _alone = seed_alone(seed as i64);
         let parts: Vec<Tensor> = Decoder::layout(config)
             .into_iter()
             .map(|(name, shape)| {
@@ -318,7 +331,7 @@ mod tests {
     fn rotary_scores_depend_on_distance_alone() {
         let model = decoder(1);
         let vector = |at: i64, seed: i64| {
-            tch::manual_seed(seed);
+            let _alone = seed_alone(seed);
             let x = Tensor::randn([1, 1, 1, 8], (Kind::Float, Device::Cpu))
                 .expand([1, 1, 12, 8], false);
             model.rotate(&x.contiguous(), 12).select(2, at)
