@@ -153,7 +153,7 @@ impl Source {
             if let Some(text) = texts.borrow().get(&path) {
                 return Ok(text.clone());
             }
-            let text = std::fs::read_to_string(&path)?;
+            let text = load::read_text(&path)?;
             texts.borrow_mut().insert(path, text.clone());
             Ok(text)
         };
@@ -170,7 +170,7 @@ impl Source {
 
 /// A file's text; says so when there is none.
 pub fn read_text(file: &Path) -> Result<String, u8> {
-    std::fs::read_to_string(file).map_err(|error| {
+    load::read_text(file).map_err(|error| {
         diagnostics::error(&format!("cannot read {}: {error}", file.display()));
         BAD_INPUT
     })

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use climb_engine::diagnostic::{Diagnostic, Severity, Span};
+use climb_engine::load;
 
 fn renderer() -> Renderer {
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
@@ -43,7 +44,7 @@ fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
     let text = diagnostic
         .span
         .as_ref()
-        .and_then(|s| std::fs::read_to_string(&s.file).ok());
+        .and_then(|s| load::read_text(&s.file).ok());
     let mut groups: Vec<Group> = match (&diagnostic.span, &text) {
         (Some(span), Some(text)) => {
             let annotation = AnnotationKind::Primary

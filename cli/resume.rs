@@ -5,6 +5,7 @@ use std::path::Path;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Origin;
 use climb_engine::kept::{self, Texts};
+use climb_engine::load;
 use climb_engine::runs::{self, RunInfo, RunState};
 
 use crate::common::{BAD_INPUT, CacheArgs, Source};
@@ -157,7 +158,7 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
 
 /// Says so when `file` is not any more what the run kept of it.
 fn note_change(file: &Path, text: &str, kept: &Path) {
-    let what = match std::fs::read_to_string(file) {
+    let what = match load::read_text(file) {
         Ok(now) if now == text => return,
         Ok(_) => "has changed since",
         Err(_) => "is gone",

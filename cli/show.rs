@@ -5,6 +5,7 @@ use std::path::Path;
 use climb_engine::journal;
 use climb_engine::runs::{self, RunInfo};
 use climb_engine::schedule::RunResult;
+use climb_engine::warnings;
 use serde_json::Value;
 
 use crate::common::{self, BAD_INPUT, CacheArgs};
@@ -41,10 +42,21 @@ pub fn run(args: Args) -> u8 {
         println!("error: {task}: {error}");
         println!("    its log: climb log {id} --task '{task}'");
     }
+    print_warnings(&warnings::of_run(cache, &id));
     if let Some(result) = result(cache, &id) {
         report::print(&result, cache);
     }
     0
+}
+
+fn print_warnings(warnings: &[(String, String)]) {
+    const MOST: usize = 50;
+    for (task, warning) in warnings.iter().take(MOST) {
+        println!("warning: {task}: {warning}");
+    }
+    if warnings.len() > MOST {
+        println!("and {} more warnings", warnings.len() - MOST);
+    }
 }
 
 /// What a run came to; `None` while it goes on or when it died.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use climb_cache::{Artifact, Digest, Ingredients};
 
 use crate::graph::{Axis, Graph, Node, NodeId, Select, Source};
-use crate::sources::{NodeSources, group_digest};
+use crate::sources::{NodeSources, group_digest, is_hidden};
 use crate::stage::{Registry, SourceFile};
 
 /// Index of a task in [`Tracker::tasks`].
@@ -214,11 +214,15 @@ impl<'a> Tracker<'a> {
         skipped
     }
 
-    /// The items of a list artifact, in file name order.
+    /// The items of a list artifact, in file name order. Hidden files are none, as in a corpus: an
+    /// NFS client leaves `.nfs…`, a Mac `.DS_Store`, an author `.gitkeep`.
     fn list(&self, axis: &Axis) -> Result<Vec<Artifact>, Missing> {
         let artifact = self.artifact(axis.node, 0, &axis.output)?;
         match artifact {
-            Artifact::Folder(files) => Ok(files.values().map(|f| Artifact::File(*f)).collect()),
+            Artifact::Folder(files) => {
+                let items = files.iter().filter(|(name, _)| !is_hidden(name));
+                Ok(items.map(|(_, file)| Artifact::File(*file)).collect())
+            }
             Artifact::File(_) => Err(Missing::Never(format!(
                 "`{}.{}` is a file, not a folder of items",
                 self.graph.nodes[axis.node].name, axis.output

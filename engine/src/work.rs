@@ -14,7 +14,7 @@ use crate::event::TaskReport;
 use crate::execute::{ChildOptions, Control, Failure, TaskSpec, run_child, run_here};
 use crate::resources::Grant;
 use crate::schedule::Setting;
-use crate::sources::file_refs;
+use crate::sources::{file_refs, is_hidden};
 use crate::stage::{Isolation, SourceFile};
 use crate::tracker::KeyedTask;
 
@@ -98,6 +98,7 @@ pub(crate) fn attempt(
     execute(setting, exe, control, job, spec.clone(), &noted)?;
     check_sources_unchanged(cache, &spec.sources)?;
     let outputs = store(setting, job, &out_dir)?;
+    tell_of_hidden_items(setting, job, &outputs, report);
     let totals = totals.into_inner().expect("not poisoned");
     let cost = Cost {
         wall_seconds: started.elapsed().as_secs_f64(),
@@ -275,6 +276,37 @@ fn store(
         outputs.insert(port.name, artifact);
     }
     Ok(outputs)
+}
+
+/// Hidden files in a list are no items of it: whoever left them there should know.
+fn tell_of_hidden_items(
+    setting: &Setting,
+    job: &Job,
+    outputs: &BTreeMap<String, Artifact>,
+    report: &(dyn Fn(TaskReport) + Sync),
+) {
+    let node = &setting.graph.nodes[job.node];
+    let kind = setting.registry.get(&node.kind);
+    let ports = kind
+        .map(|kind| kind.outputs(&node.params))
+        .unwrap_or_default();
+    for port in ports.into_iter().filter(|port| port.items.is_some()) {
+        let Some(Artifact::Folder(files)) = outputs.get(&port.name) else {
+            continue;
+        };
+        let mut hidden = files.keys().filter(|name| is_hidden(name));
+        if let Some(first) = hidden.next() {
+            let more = match hidden.count() {
+                0 => String::new(),
+                count => format!(" and {count} more hidden files"),
+            };
+            let message = format!(
+                "`{first}`{more} in `{}` are no items of the list",
+                port.name
+            );
+            report(TaskReport::Warning { message });
+        }
+    }
 }
 
 fn record(job: &Job, outputs: &BTreeMap<String, Artifact>, cost: &Cost) -> Record {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::model::{join, key};
 use super::spans::{self, MERGE, Part, Place, Places, TooMuch};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::encoding;
 
 /// Larger files are no workflows.
 const MAX_BYTES: usize = 4 << 20;
@@ -45,7 +46,7 @@ fn places(text: &str, file: &Path) -> Result<Rc<Place>, Diagnostic> {
     }
 }
 
-/// A file's text, if it is short enough to be a workflow's.
+/// A file's text, if it is short enough to be a workflow's. A byte-order mark is no part of it.
 pub fn read_file(file: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     let most = MAX_BYTES as u64 + 1;
@@ -54,8 +55,7 @@ pub fn read_file(file: &Path) -> io::Result<String> {
         let message = format!("it is longer than {} MiB: no workflow is", MAX_BYTES >> 20);
         return Err(io::Error::other(message));
     }
-    let not_text = |_| io::Error::other("it is not UTF-8 text");
-    String::from_utf8(bytes).map_err(not_text)
+    encoding::decode(bytes).ok_or_else(|| io::Error::other("it is not UTF-8 text"))
 }
 
 fn too_much(error: TooMuch) -> Diagnostic {

@@ -36,7 +36,7 @@ use crate::sources;
 use crate::stage::Registry;
 use crate::sweep::Setting;
 pub use budget::BudgetSection;
-pub use document::parse_value;
+pub use document::{parse_value, read_file as read_text};
 use expr::Scope;
 pub use json_schema::json_schema;
 use model::{join, key};

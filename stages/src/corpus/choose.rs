@@ -93,9 +93,12 @@ impl Lowest {
     }
 }
 
-/// Documents met before. Costs 16 bytes each.
+/// Costs 16 bytes each.
+pub type Hashes = HashSet<Hash>;
+
+/// Documents met before.
 pub struct Seen {
-    hashes: Option<HashSet<Hash>>,
+    hashes: Option<Hashes>,
 }
 
 impl Seen {

@@ -1,9 +1,11 @@
 //! The fields of a JSON line that are wanted, and no more in memory: a line of many small values
-//! takes sixteen times its length as a tree. What is passed over is checked just as well.
+//! takes sixteen times its length as a tree. What is passed over is checked just as well. A field may
+//! be one of an object in the line: `doc.text`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::lenient;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// So many names are kept for the message that a field is missing.
@@ -17,7 +19,21 @@ pub enum Field {
     Number(f64),
     /// A list; `None` when an item is no token id.
     Tokens(Option<Vec<u32>>),
-    Other,
+    /// What it is instead.
+    Other(&'static str),
+}
+
+impl Field {
+    /// What it is, for people.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Field::Text(_) => "a text",
+            Field::Whole(_) => "a whole number",
+            Field::Number(_) => "a number",
+            Field::Tokens(_) => "a list",
+            Field::Other(what) => what,
+        }
+    }
 }
 
 /// An object's fields.
@@ -29,8 +45,16 @@ pub struct Line {
     pub is_object: bool,
 }
 
-/// Reads the fields of these names.
+/// Reads the fields of these names; of lines that Python's `json.dumps` writes too, in which NaN and
+/// the like are null.
 pub fn read(text: &str, wanted: &[&str]) -> serde_json::Result<Line> {
+    strict(text, wanted).or_else(|error| match lenient::repaired(text) {
+        Some(text) => strict(&text, wanted),
+        None => Err(error),
+    })
+}
+
+fn strict(text: &str, wanted: &[&str]) -> serde_json::Result<Line> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let line = Object(wanted).deserialize(&mut reader)?;
     reader.end()?;
@@ -40,16 +64,19 @@ pub fn read(text: &str, wanted: &[&str]) -> serde_json::Result<Line> {
 /// Implements a visitor's methods for everything but text, numbers and collections.
 macro_rules! others {
     ($value:expr) => {
+        others!($value, $value);
+    };
+    ($boolean:expr, $null:expr) => {
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str("any JSON value")
         }
 
         fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-            Ok($value)
+            Ok($boolean)
         }
 
         fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok($value)
+            Ok($null)
         }
     };
 }
@@ -106,7 +133,7 @@ impl<'de> Deserialize<'de> for Field {
 impl<'de> Visitor<'de> for Value {
     type Value = Field;
 
-    others!(Field::Other);
+    others!(Field::Other("true or false"), Field::Other("null or NaN"));
 
     fn visit_str<E>(self, text: &str) -> Result<Field, E> {
         Ok(Field::Text(text.to_string()))
@@ -140,7 +167,7 @@ impl<'de> Visitor<'de> for Value {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Field, A::Error> {
-        Passed.visit_map(fields).map(|_| Field::Other)
+        Passed.visit_map(fields).map(|_| Field::Other("an object"))
     }
 }
 
@@ -151,6 +178,12 @@ impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
         deserializer.deserialize_any(IdVisitor)
     }
+}
+
+/// A number as a token's or a cluster's id, if it is one.
+pub fn whole(number: f64) -> Option<u32> {
+    let fits = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    fits.then_some(number as u32)
 }
 
 struct IdVisitor;
@@ -172,8 +205,9 @@ impl<'de> Visitor<'de> for IdVisitor {
         Ok(Id(None))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Id, E> {
-        Ok(Id(None))
+    /// A whole number all the same, as where a column had gaps: `3.0`.
+    fn visit_f64<E>(self, number: f64) -> Result<Id, E> {
+        Ok(Id(whole(number)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Id, A::Error> {
@@ -228,6 +262,13 @@ impl<'de> Visitor<'de> for Object<'_> {
         while let Some(name) = fields.next_key::<String>()? {
             if self.0.contains(&name.as_str()) {
                 line.found.insert(name.clone(), fields.next_value()?);
+            } else if self.0.iter().any(|wanted| is_in(wanted, &name)) {
+                let found = &mut line.found;
+                fields.next_value_seed(Inner {
+                    wanted: self.0,
+                    prefix: &name,
+                    found,
+                })?;
             } else {
                 fields.next_value::<Passed>()?;
             }
@@ -236,6 +277,73 @@ impl<'de> Visitor<'de> for Object<'_> {
             }
         }
         Ok(line)
+    }
+}
+
+/// Whether `doc.text` is in `doc`.
+fn is_in(wanted: &str, name: &str) -> bool {
+    let rest = wanted.strip_prefix(name);
+    rest.is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The wanted fields of an object in a line.
+struct Inner<'a> {
+    wanted: &'a [&'a str],
+    prefix: &'a str,
+    found: &'a mut BTreeMap<String, Field>,
+}
+
+impl<'de> DeserializeSeed<'de> for Inner<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Inner<'_> {
+    type Value = ();
+
+    others!(());
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
+        Passed.visit_seq(items).map(|_| ())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while let Some(name) = fields.next_key::<String>()? {
+            let name = format!("{}.{name}", self.prefix);
+            if self.wanted.contains(&name.as_str()) {
+                let field = fields.next_value()?;
+                // A field of the line with that very name comes first.
+                self.found.entry(name).or_insert(field);
+            } else if self.wanted.iter().any(|wanted| is_in(wanted, &name)) {
+                fields.next_value_seed(Inner {
+                    wanted: self.wanted,
+                    prefix: &name,
+                    found: &mut *self.found,
+                })?;
+            } else {
+                fields.next_value::<Passed>()?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -257,11 +365,48 @@ mod tests {
             ("d", Field::Number(-2.0)),
             ("e", Field::Number(1.5)),
             ("f", Field::Whole(7)),
-            ("g", Field::Other),
+            ("g", Field::Other("an object")),
         ];
         let expected = expected.map(|(name, field)| (name.to_string(), field));
         assert_eq!(line.found, BTreeMap::from(expected));
         assert_eq!(line.names.len(), 8);
+    }
+
+    #[test]
+    fn a_field_may_be_in_an_object() {
+        let line = |text: &str| read(text, &["doc.text", "n.a.b", "x"]).unwrap().found;
+        let nested =
+            line(r#"{"doc": {"id": 1, "text": "a"}, "n": {"a": {"b": 3}, "c": 4}, "x": 1}"#);
+        assert_eq!(nested["doc.text"], Field::Text("a".into()));
+        assert_eq!(nested["n.a.b"], Field::Whole(3));
+        for text in [
+            r#"{"doc.text": "flat", "doc": {"text": "deep"}}"#,
+            r#"{"doc": {"text": "deep"}, "doc.text": "flat"}"#,
+        ] {
+            assert_eq!(line(text)["doc.text"], Field::Text("flat".into()), "{text}");
+        }
+        for text in [
+            r#"{"doc": "text", "n": [1]}"#,
+            r#"{"doc": {"text.x": 1}, "n": 1.5}"#,
+        ] {
+            assert!(line(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_that_python_writes_are_read() {
+        let line = r#"{"text": "half \ud83d of it", "ppl": NaN, "big": [1e999], "q": -Infinity, "id": 3.0}"#;
+        let line = read(line, &["text", "q", "ppl"]).unwrap();
+        assert_eq!(
+            line.found["text"],
+            Field::Text("half \u{fffd} of it".into())
+        );
+        assert_eq!(line.found["q"], line.found["ppl"]);
+        assert_eq!(line.found["q"].what(), "null or NaN");
+        assert!(read(r#"{"a": nan}"#, &[]).is_err());
+        let ids = read(r#"{"ids": [3.0, 4], "bad": [3.5]}"#, &["ids", "bad"]).unwrap();
+        assert_eq!(ids.found["ids"], Field::Tokens(Some(vec![3, 4])));
+        assert_eq!(ids.found["bad"], Field::Tokens(None));
     }
 
     /// A corpus must not change by how a line is read.
@@ -293,7 +438,7 @@ mod tests {
         for line in lines {
             for wanted in [&["text"][..], &["x"], &["x", "text"]] {
                 let tree = serde_json::from_str::<serde_json::Value>(line);
-                let ours = read(line, wanted);
+                let ours = strict(line, wanted);
                 assert_eq!(ours.is_ok(), tree.is_ok(), "{line}");
                 if let (Ok(ours), Ok(tree)) = (ours, tree) {
                     assert_eq!(ours.is_object, tree.is_object(), "{line}");

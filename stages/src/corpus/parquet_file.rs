@@ -1,21 +1,23 @@
 //! Parquet files, read batch by batch.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Float32Type, Float64Type, Int32Type, Int64Type, UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use anyhow::{Context, anyhow, ensure};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Type;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescPtr;
 use serde_json::Value;
 
-use super::records::{Bad, Each, Record};
+use super::columns::{self, Column, Use, Wanted};
+use super::json_line::whole;
+use super::records::{Bad, Each, Reason, Record};
 use super::{CorpusParams, parquet_footer};
 use crate::guard;
 
@@ -77,39 +79,105 @@ pub fn rows(
     }
 }
 
-pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
+/// What is known of a file without reading a row. Types are Parquet's own, whatever the writer's
+/// arrow had: a dictionary of texts is texts.
+fn metadata(path: &Path) -> anyhow::Result<(File, ArrowReaderMetadata)> {
     let file = open(path)?;
-    let broken = || broken(path);
-    let builder = guard::caught(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?));
-    let builder = builder.with_context(broken)?;
-    let names: Vec<String> = builder
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| f.name().clone())
-        .collect();
-    let wanted = wanted(params);
-    for column in &wanted {
-        ensure!(
-            names.contains(column),
-            "{} has no column `{column}`; there are: {}",
-            path.display(),
-            names.join(", ")
-        );
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let metadata = guard::caught(|| Ok(ArrowReaderMetadata::load(&file, options)?));
+    Ok((file, metadata.with_context(|| broken(path))?))
+}
+
+/// What is wrong with a file, and the parameter that it is about.
+pub struct Trouble {
+    pub param: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// What is wrong with a file by its first and last bytes, or by its footer.
+pub fn troubles(path: &Path, params: &CorpusParams, footer: bool) -> Vec<Trouble> {
+    let unreadable = |error: anyhow::Error| {
+        vec![Trouble {
+            param: "paths",
+            message: format!("{error:#}"),
+            help: None,
+        }]
+    };
+    if !footer {
+        return check(path).err().map(unreadable).unwrap_or_default();
     }
-    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().map(String::as_str));
-    let builder = builder.with_projection(mask).with_batch_size(256);
+    let metadata = match metadata(path) {
+        Ok((_, metadata)) => metadata,
+        Err(error) => return unreadable(error),
+    };
+    let wanted = columns::wanted(params).into_iter();
+    let troubles = wanted.filter_map(|wanted| {
+        let misfit = columns::locate(metadata.schema().fields(), &wanted).err()?;
+        Some(Trouble {
+            param: wanted.param,
+            message: format!("{} has {}", path.display(), misfit.message),
+            help: misfit.help,
+        })
+    });
+    troubles.collect()
+}
+
+/// The columns that may hold texts, with their bytes before packing, and the rows.
+pub fn texts(path: &Path) -> anyhow::Result<(BTreeMap<String, u64>, u64)> {
+    let (_, metadata) = metadata(path)?;
+    let fields = metadata.schema().fields();
+    let mut texts = BTreeMap::new();
+    for column in chunks(&metadata) {
+        let name = column.column_path().parts().join(".");
+        let wanted = Wanted {
+            param: "text_field",
+            name: &name,
+            used: Use::Text,
+        };
+        let bytes = column.column_type() == Type::BYTE_ARRAY;
+        if bytes && columns::locate(fields, &wanted).is_ok() {
+            *texts.entry(name).or_default() += column.uncompressed_size().max(0) as u64;
+        }
+    }
+    let rows = metadata.metadata().file_metadata().num_rows();
+    Ok((texts, rows.max(0) as u64))
+}
+
+fn chunks(metadata: &ArrowReaderMetadata) -> impl Iterator<Item = &ColumnChunkMetaData> {
+    let groups = metadata.metadata().row_groups();
+    groups.iter().flat_map(|group| group.columns())
+}
+
+pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
+    let (file, metadata) = metadata(path)?;
+    let broken = || broken(path);
+    let wanted = columns::wanted(params);
+    let shown = path.display();
+    let located = wanted.iter().map(|wanted| {
+        let path = columns::locate(metadata.schema().fields(), wanted);
+        path.map_err(|misfit| anyhow!("{} has {}", shown, misfit.message))
+    });
+    let located: Vec<Vec<String>> = located.collect::<anyhow::Result<_>>()?;
+    let leaves = leaves(&metadata, &located);
+    let rows = batch_rows(&metadata, &leaves);
+    let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+    let builder = builder.with_projection(mask).with_batch_size(rows);
     let mut reader = guard::caught(|| Ok(builder.build()?)).with_context(broken)?;
     let mut row = 0;
     loop {
         let batch = guard::caught(|| Ok(reader.next().transpose()?)).with_context(broken)?;
         let Some(batch) = batch else { return Ok(()) };
+        let columns = wanted.iter().zip(&located);
+        let columns = columns.map(|(wanted, path)| Column::of(&batch, path, wanted));
+        let columns = columns
+            .collect::<anyhow::Result<Vec<_>>>()
+            .with_context(broken)?;
         for i in 0..batch.num_rows() {
             row += 1;
             let place = format!(":{row}");
-            let record = record(&batch, i, params)
-                .with_context(|| format!("{} row {row}", path.display()))?;
-            each(match record {
+            each(match record(&columns, i, params) {
                 Ok(record) => Ok(Record { place, ..record }),
                 Err((reason, message)) => Err(Bad {
                     reason,
@@ -121,111 +189,52 @@ pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()
     }
 }
 
-fn wanted(params: &CorpusParams) -> Vec<String> {
-    let mut columns = params.score_fields.clone();
-    match params.tokens_field.is_empty() {
-        true => columns.push(params.text_field.clone()),
-        false => columns.push(params.tokens_field.clone()),
-    }
-    if !params.cluster_field.is_empty() {
-        columns.push(params.cluster_field.clone());
-    }
-    columns
+/// The leaves of the schema that are in these columns.
+fn leaves(metadata: &ArrowReaderMetadata, columns: &[Vec<String>]) -> Vec<usize> {
+    let leaves = metadata.parquet_schema().columns().iter().enumerate();
+    let is_in = |leaf: &ColumnDescPtr| {
+        let path = leaf.path().parts();
+        columns.iter().any(|column| path.starts_with(column))
+    };
+    leaves
+        .filter(|(_, leaf)| is_in(leaf))
+        .map(|(at, _)| at)
+        .collect()
 }
 
-type Outcome = Result<Record, (&'static str, String)>;
+/// Rows at a time: of long texts fewer, so that a batch is not of gigabytes.
+fn batch_rows(metadata: &ArrowReaderMetadata, leaves: &[usize]) -> usize {
+    const BYTES: u64 = 32 << 20;
+    const MOST: u64 = 1024;
+    let groups = metadata.metadata().row_groups().iter();
+    let each = groups.map(|group| {
+        let bytes = leaves
+            .iter()
+            .map(|&leaf| group.column(leaf).uncompressed_size().max(0) as u64);
+        bytes.sum::<u64>() / group.num_rows().max(1) as u64
+    });
+    let most = each.max().unwrap_or(0);
+    (BYTES / most.max(1)).clamp(1, MOST) as usize
+}
 
-fn record(batch: &RecordBatch, i: usize, params: &CorpusParams) -> anyhow::Result<Outcome> {
-    let column = |name: &str| batch.column_by_name(name).context("a column is gone");
+/// `columns` are in the order of [`columns::wanted`].
+fn record(columns: &[Column], row: usize, params: &CorpusParams) -> Result<Record, Reason> {
     let mut record = Record::default();
-    let main = if params.tokens_field.is_empty() {
-        &params.text_field
-    } else {
-        &params.tokens_field
-    };
-    if column(main)?.is_null(i) {
-        return Ok(Err(("empty", format!("`{main}` is null"))));
-    }
-    if params.tokens_field.is_empty() {
-        record.text = text(column(&params.text_field)?, i)?;
-        if record.text.trim().is_empty() {
-            return Ok(Err(("empty", "the text is empty".into())));
-        }
-    } else {
-        record.tokens = tokens(column(&params.tokens_field)?, i)?;
+    let (main, mut others) = (&columns[0], columns[1..].iter());
+    match params.tokens_field.is_empty() {
+        true => record.text = main.text(row)?.to_string(),
+        false => record.tokens = main.tokens(row)?,
     }
     if !params.cluster_field.is_empty() {
-        let cluster = number(column(&params.cluster_field)?, i)?;
-        match cluster.filter(|c| c.fract() == 0.0 && *c >= 0.0 && *c < f64::from(u32::MAX)) {
-            Some(cluster) => record.cluster = Some(cluster as u32),
-            None => {
-                return Ok(Err((
-                    "missing_field",
-                    "the cluster is no whole number".into(),
-                )));
-            }
-        }
+        let cluster = others.next().expect("it is wanted").number(row)?;
+        let no_id = || {
+            let message = format!("the cluster {cluster} is no whole number");
+            ("missing_field", message)
+        };
+        record.cluster = Some(whole(cluster).ok_or_else(no_id)?);
     }
-    for field in &params.score_fields {
-        match number(column(field)?, i)? {
-            Some(score) => _ = record.scores.insert(field.clone(), score),
-            None => return Ok(Err(("missing_field", format!("`{field}` is null")))),
-        }
+    for (field, column) in params.score_fields.iter().zip(others) {
+        record.scores.insert(field.clone(), column.number(row)?);
     }
-    Ok(Ok(record))
-}
-
-fn text(column: &ArrayRef, i: usize) -> anyhow::Result<String> {
-    Ok(match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().value(i).to_string(),
-        DataType::LargeUtf8 => column.as_string::<i64>().value(i).to_string(),
-        DataType::Utf8View => column.as_string_view().value(i).to_string(),
-        other => bail!("its text column is of type {other}, not of strings"),
-    })
-}
-
-fn number(column: &ArrayRef, i: usize) -> anyhow::Result<Option<f64>> {
-    if column.is_null(i) {
-        return Ok(None);
-    }
-    Ok(Some(match column.data_type() {
-        DataType::Float32 => f64::from(column.as_primitive::<Float32Type>().value(i)),
-        DataType::Float64 => column.as_primitive::<Float64Type>().value(i),
-        DataType::Int32 => f64::from(column.as_primitive::<Int32Type>().value(i)),
-        DataType::Int64 => column.as_primitive::<Int64Type>().value(i) as f64,
-        DataType::UInt32 => f64::from(column.as_primitive::<UInt32Type>().value(i)),
-        DataType::UInt64 => column.as_primitive::<UInt64Type>().value(i) as f64,
-        other => bail!("a column is of type {other}, not of numbers"),
-    }))
-}
-
-fn tokens(column: &ArrayRef, i: usize) -> anyhow::Result<Vec<u32>> {
-    let values = match column.data_type() {
-        DataType::List(_) => column.as_list::<i32>().value(i),
-        DataType::LargeList(_) => column.as_list::<i64>().value(i),
-        other => bail!("its token column is of type {other}, not of lists"),
-    };
-    let id = |value: i64| u32::try_from(value).context("a token id is negative or too large");
-    match values.data_type() {
-        DataType::UInt16 => Ok(values
-            .as_primitive::<UInt16Type>()
-            .values()
-            .iter()
-            .map(|&v| v.into())
-            .collect()),
-        DataType::UInt32 => Ok(values.as_primitive::<UInt32Type>().values().to_vec()),
-        DataType::Int32 => values
-            .as_primitive::<Int32Type>()
-            .values()
-            .iter()
-            .map(|&v| id(v.into()))
-            .collect(),
-        DataType::Int64 => values
-            .as_primitive::<Int64Type>()
-            .values()
-            .iter()
-            .map(|&v| id(v))
-            .collect(),
-        other => bail!("its token ids are of type {other}, not whole numbers"),
-    }
+    Ok(record)
 }

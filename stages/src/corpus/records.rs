@@ -1,18 +1,22 @@
 //! Records of a file, whatever its format.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use climb_engine::encoding;
 use climb_engine::stage::SourceFile;
+use serde_json::Value;
 
 use super::json_line::{self, Field, Line};
-use super::{CorpusParams, Format, parquet_file};
+use super::open::{foreign, open, open_text};
+use super::shape::{self, Shape};
+use super::values::{Values, Wrong};
+use super::{CorpusParams, lenient, parquet_file};
 
-/// Lines longer than this are not read into memory.
-const MAX_RECORD: u64 = 256 << 20;
+/// Longer records are not read into memory.
+pub const MAX_RECORD: u64 = 256 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
@@ -35,42 +39,15 @@ pub struct Bad {
 
 pub type Each<'e> = &'e mut dyn FnMut(Result<Record, Bad>) -> anyhow::Result<()>;
 
-/// How the file of this name is read.
-pub fn format_of(name: &str, params: &CorpusParams) -> Format {
-    if params.format != Format::Auto {
-        return params.format;
-    }
-    let name = name.to_lowercase();
-    let name = name
-        .strip_suffix(".gz")
-        .or(name.strip_suffix(".zst"))
-        .unwrap_or(&name);
-    if name.ends_with(".jsonl") || name.ends_with(".ndjson") {
-        Format::Jsonl
-    } else if name.ends_with(".parquet") {
-        Format::Parquet
-    } else {
-        Format::Text
-    }
-}
-
 /// Hands every record of a file to `each`, in order.
-pub fn read(file: &SourceFile, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
-    match format_of(&file.name, params) {
-        Format::Parquet => parquet_file::read(&file.path, params, each),
-        Format::Jsonl => read_jsonl(&file.path, params, each),
-        Format::Text | Format::Auto => each(read_text(&file.path)?),
+pub fn read(file: &SourceFile, params: &CorpusParams, each: Each) -> anyhow::Result<Shape> {
+    let shape = shape::of(&file.path, &file.name, params)?;
+    match shape {
+        Shape::Parquet => parquet_file::read(&file.path, params, each)?,
+        Shape::Lines | Shape::Values => read_json(&file.path, shape, params, each)?,
+        Shape::Text | Shape::List => each(read_text(&file.path)?)?,
     }
-}
-
-/// A file, decompressed by its ending.
-pub fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    Ok(match path.extension().and_then(|ending| ending.to_str()) {
-        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
-        Some("zst") => Box::new(zstd::stream::read::Decoder::new(file)?),
-        _ => Box::new(file),
-    })
+    Ok(shape)
 }
 
 fn read_text(path: &Path) -> anyhow::Result<Result<Record, Bad>> {
@@ -90,111 +67,213 @@ fn read_text(path: &Path) -> anyhow::Result<Result<Record, Bad>> {
             "the file is too long for one document",
         )));
     }
-    if bytes.contains(&0) {
-        return Ok(Err(bad("not_text", "it is not text")));
-    }
-    Ok(match String::from_utf8(bytes) {
-        Ok(text) if text.trim().is_empty() => Err(bad("empty", "it is empty")),
-        Ok(text) => Ok(Record {
+    let foreign = foreign(&bytes).map(|what| format!("it is {what}, which is not read here"));
+    let not_text = |why: &str| Err(bad("not_text", foreign.as_deref().unwrap_or(why)));
+    Ok(match encoding::decode(bytes) {
+        Some(text) if text.contains('\0') => not_text("it is not text"),
+        Some(text) if text.trim().is_empty() => Err(bad("empty", "it is empty")),
+        Some(text) => Ok(Record {
             text,
             ..Record::default()
         }),
-        Err(_) => Err(bad("not_text", "it is not UTF-8")),
+        None => not_text("it is not UTF-8"),
     })
 }
 
-fn read_jsonl(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
-    let mut reader = BufReader::with_capacity(1 << 18, open(path)?);
-    let (mut line, mut number) = (Vec::new(), 0);
-    loop {
-        line.clear();
-        let read = reader
-            .by_ref()
-            .take(MAX_RECORD)
-            .read_until(b'\n', &mut line);
-        let read = read.with_context(|| format!("{} cannot be read to its end", path.display()))?;
-        if read == 0 {
-            return Ok(());
+/// A line without the byte-order mark that it has where files were put together.
+fn unmarked(line: &[u8]) -> &[u8] {
+    line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
+}
+
+/// Hands each JSON of a file, with the number of its line or of the value, to `each`, as long as that
+/// returns true. `Err` is what there is instead.
+pub fn each_json(
+    path: &Path,
+    shape: Shape,
+    most: u64,
+    each: &mut dyn FnMut(usize, Result<&[u8], Reason>) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let cut = || format!("{} cannot be read to its end", path.display());
+    let text = open_text(path)?;
+    match shape {
+        Shape::Values => {
+            let mut values = Values::new(text, most);
+            for number in 1.. {
+                let value = match values.next() {
+                    None => return Ok(()),
+                    Some(Ok(value)) => Ok(value),
+                    Some(Err(Wrong::Io(error))) => return Err(error).with_context(cut),
+                    Some(Err(Wrong::List(why))) => return Err(anyhow!(why)).with_context(cut),
+                    Some(Err(Wrong::TooLong)) => Err(too_long()),
+                };
+                if !each(number, value.as_deref().map_err(Clone::clone))? {
+                    return Ok(());
+                }
+            }
+            Ok(())
         }
-        number += 1;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let place = format!(":{number}");
-        each(
-            parse_line(&line, params)
-                .map_err(|(reason, message)| Bad {
-                    reason,
-                    place: place.clone(),
-                    message,
-                })
-                .map(|record| Record { place, ..record }),
-        )?;
+        _ => each_line(text, most, &cut, each),
     }
 }
 
-type Reason = (&'static str, String);
+/// Hands each record of the file `name`, with its place, to `each` as JSON, as long as that returns true: of a
+/// file of JSON lines, a list of JSON objects or Parquet, packed or not, all of which has to be right.
+pub fn rows(
+    path: &Path,
+    name: &str,
+    most: u64,
+    each: &mut dyn FnMut(String, &Value) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let shape = shape::of_records(path)?;
+    if shape == Shape::Parquet {
+        let mut number = 0;
+        return parquet_file::rows(path, &mut |row| {
+            number += 1;
+            each(format!("{name} row {number}"), row)
+        });
+    }
+    each_json(path, shape, most, &mut |number, json| {
+        let place = match shape {
+            Shape::Values => format!("{name} item {number}"),
+            _ => format!("{name}:{number}"),
+        };
+        let json = json.map_err(|(_, why)| anyhow!("{place}: {why}"))?;
+        let text = std::str::from_utf8(json);
+        let text = text.with_context(|| format!("{place}: it is not UTF-8"))?;
+        let row =
+            lenient::parse(text).map_err(|error| anyhow!("{place}: it is not JSON: {error}"))?;
+        each(place, &row)
+    })
+}
 
-fn parse_line(line: &[u8], params: &CorpusParams) -> Result<Record, Reason> {
-    let text = std::str::from_utf8(line)
+fn too_long() -> Reason {
+    ("too_long", "it is too long".into())
+}
+
+fn each_line(
+    mut text: Box<dyn BufRead>,
+    most: u64,
+    cut: &dyn Fn() -> String,
+    each: &mut dyn FnMut(usize, Result<&[u8], Reason>) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let read = text.by_ref().take(most).read_until(b'\n', &mut line);
+        let read = read.with_context(cut)?;
+        if read == 0 {
+            break;
+        }
+        let whole = line.ends_with(b"\n") || (read as u64) < most;
+        let json = if whole {
+            Ok(unmarked(&line))
+        } else {
+            skip_line(&mut text).with_context(cut)?;
+            Err(too_long())
+        };
+        let blank = json
+            .as_ref()
+            .is_ok_and(|line| line.iter().all(u8::is_ascii_whitespace));
+        if !(blank || each(number, json)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads to the end of a line without keeping it.
+fn skip_line(text: &mut dyn BufRead) -> std::io::Result<()> {
+    loop {
+        let bytes = text.fill_buf()?;
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let length = end.map_or(bytes.len(), |end| end + 1);
+        text.consume(length);
+        if end.is_some() || length == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn read_json(path: &Path, shape: Shape, params: &CorpusParams, each: Each) -> anyhow::Result<()> {
+    let wanted = wanted(params);
+    each_json(path, shape, MAX_RECORD, &mut |number, json| {
+        let place = format!(":{number}");
+        let record = json.and_then(|json| parse(json, params, &wanted));
+        each(match record {
+            Ok(record) => Ok(Record { place, ..record }),
+            Err((reason, message)) => Err(Bad {
+                reason,
+                place,
+                message,
+            }),
+        })?;
+        Ok(true)
+    })
+}
+
+/// For the counts, and for people.
+pub type Reason = (&'static str, String);
+
+fn parse(json: &[u8], params: &CorpusParams, wanted: &[&str]) -> Result<Record, Reason> {
+    let text = std::str::from_utf8(json)
         .map_err(|_| ("invalid_utf8", "the line is not UTF-8".to_string()))?;
-    let line = json_line::read(text, &wanted(params))
+    let mut line = json_line::read(text, wanted)
         .map_err(|error| ("broken_json", format!("the line is not JSON: {error}")))?;
     let mut record = Record::default();
-    if params.tokens_field.is_empty() {
-        record.text = match line.found.get(&params.text_field) {
-            Some(Field::Text(text)) => text.clone(),
-            _ => return Err(missing_field(&line, &params.text_field, "text")),
-        };
-        if record.text.trim().is_empty() {
-            return Err(("empty", "the text is empty".into()));
+    let main = params.main_field();
+    match (line.found.remove(main), params.tokens_field.is_empty()) {
+        (Some(Field::Text(text)), true) => record.text = text,
+        (Some(Field::Tokens(Some(ids))), false) => record.tokens = ids,
+        (Some(Field::Tokens(None)), false) => {
+            return Err(("bad_tokens", "a token id is no whole number".to_string()));
         }
-    } else {
-        record.tokens = match line.found.get(&params.tokens_field) {
-            Some(Field::Tokens(Some(ids))) => ids.clone(),
-            Some(Field::Tokens(None)) => {
-                return Err(("bad_tokens", "a token id is no whole number".to_string()));
-            }
-            _ => return Err(missing_field(&line, &params.tokens_field, "token ids")),
-        };
+        (found, true) => return Err(misfit(&line, main, found.as_ref(), "text")),
+        (found, false) => return Err(misfit(&line, main, found.as_ref(), "token ids")),
     }
+    if params.tokens_field.is_empty() && record.text.trim().is_empty() {
+        return Err(("empty", "the text is empty".into()));
+    }
+    let field = |name: &str| line.found.get(name);
     if !params.cluster_field.is_empty() {
-        let cluster = match line.found.get(&params.cluster_field) {
+        let found = field(&params.cluster_field);
+        let cluster = match found {
             Some(Field::Whole(cluster)) => u32::try_from(*cluster).ok(),
+            Some(Field::Number(cluster)) => json_line::whole(*cluster),
             _ => None,
         };
         record.cluster =
-            Some(cluster.ok_or_else(|| missing_field(&line, &params.cluster_field, "a cluster"))?);
+            Some(cluster.ok_or_else(|| misfit(&line, &params.cluster_field, found, "a cluster"))?);
     }
-    for field in &params.score_fields {
-        let score = match line.found.get(field) {
+    for name in &params.score_fields {
+        let score = match field(name) {
             Some(Field::Whole(score)) => *score as f64,
             Some(Field::Number(score)) => *score,
-            _ => return Err(missing_field(&line, field, "a number")),
+            found => return Err(misfit(&line, name, found, "a number")),
         };
-        record.scores.insert(field.clone(), score);
+        record.scores.insert(name.clone(), score);
     }
     Ok(record)
 }
 
 /// The fields that a line must have.
 fn wanted(params: &CorpusParams) -> Vec<&str> {
-    let main = match params.tokens_field.is_empty() {
-        true => &params.text_field,
-        false => &params.tokens_field,
-    };
     let others = params.score_fields.iter().chain([&params.cluster_field]);
-    others.chain([main]).map(String::as_str).collect()
+    let others = others.map(String::as_str).filter(|name| !name.is_empty());
+    others.chain([params.main_field()]).collect()
 }
 
-fn missing_field(line: &Line, field: &str, what: &str) -> Reason {
-    let names: Vec<&str> = line.names.iter().map(String::as_str).collect();
-    let there = match line.is_object {
-        true => names.join(", "),
-        false => "no fields at all".into(),
+/// A field that is not there, or holds something else.
+fn misfit(line: &Line, field: &str, found: Option<&Field>, what: &str) -> Reason {
+    let message = match found {
+        Some(found) => format!("field `{field}` is {}, not {what}", found.what()),
+        None => {
+            let names: Vec<&str> = line.names.iter().map(String::as_str).collect();
+            let there = match line.is_object {
+                true => names.join(", "),
+                false => "no fields at all".into(),
+            };
+            format!("no field `{field}` with {what}; there are: {there}")
+        }
     };
-    (
-        "missing_field",
-        format!("no field `{field}` with {what}; there are: {there}"),
-    )
+    ("missing_field", message)
 }

@@ -1,26 +1,23 @@
 //! A quick look at files that may become a corpus: how they are read, and how much there is.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 
 use anyhow::{Context, bail};
 use climb_engine::stage::FoundFile;
-use parquet::basic::Type;
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
-use super::{CorpusParams, Format, parquet_file, parquet_footer, records};
-use crate::guard;
+use super::open::{self, Packing};
+use super::records::{self, MAX_RECORD};
+use super::shape::{self, Shape};
+use super::{CorpusParams, Format, lenient, parquet_file};
 
 /// Files of each format that are looked into.
 const FILES: usize = 3;
 /// Lines of each that are.
 const LINES: usize = 200;
 /// Bytes of a file that are read at most.
-const BYTES: u64 = 8 << 20;
-/// What gzip and zstd make of text, roughly.
+const BYTES: usize = 8 << 20;
+/// What packing makes of text, roughly.
 const COMPRESSION: f64 = 3.0;
 /// Characters that make a document of a long text.
 pub const CHUNK: usize = 2400;
@@ -44,38 +41,44 @@ pub struct Survey {
 struct Tally {
     files: usize,
     bytes: u64,
+    /// Bytes without packing, roughly: of all files, and of those looked into.
+    expanded: f64,
+    looked_into: f64,
     documents: f64,
     text_bytes: f64,
     fields: BTreeMap<String, u64>,
 }
 
-/// Looks at the names and sizes of all files, and into the first few.
+/// Looks at how all files are read, and into the first few.
 pub fn survey(files: &[FoundFile]) -> anyhow::Result<Survey> {
     let params = CorpusParams::default();
-    let mut by_format: BTreeMap<&str, (Format, Tally)> = BTreeMap::new();
+    let mut tallies = [Format::Text, Format::Jsonl, Format::Parquet].map(|f| (f, Tally::default()));
     for file in files {
-        let format = records::format_of(&file.name, &params);
-        let name = match format {
-            Format::Jsonl => "jsonl",
-            Format::Parquet => "parquet",
-            Format::Text | Format::Auto => "text",
-        };
-        let (_, tally) = by_format.entry(name).or_insert((format, Tally::default()));
+        let shape = shape::of(&file.path, &file.name, &params)?;
+        let (_, tally) = &mut tallies[match shape {
+            Shape::Text => 0,
+            Shape::Lines | Shape::Values | Shape::List => 1,
+            Shape::Parquet => 2,
+        }];
         tally.files += 1;
         tally.bytes += file.size;
-        if tally.files <= FILES {
-            match format {
-                Format::Jsonl => jsonl(file, tally)?,
-                Format::Parquet => parquet(&file.path, tally)?,
-                Format::Text | Format::Auto => {}
+        let expanded = expanded(file)?;
+        tally.expanded += expanded;
+        if shape == Shape::Text {
+            tally.documents += (expanded / CHUNK as f64).ceil();
+            tally.text_bytes += expanded;
+        } else if tally.files <= FILES {
+            tally.looked_into += expanded;
+            match shape {
+                Shape::Parquet => parquet(file, tally)?,
+                Shape::List => json(file, Shape::Values, expanded, tally)?,
+                _ => json(file, shape, expanded, tally)?,
             }
         }
     }
-    for (format, tally) in by_format.values_mut() {
-        tally.settle(*format, files);
-    }
-    let largest = by_format.values().max_by_key(|(_, tally)| tally.bytes);
-    let Some((format, tally)) = largest else {
+    tallies.iter_mut().for_each(|(_, tally)| tally.settle());
+    let there = tallies.iter().filter(|(_, tally)| tally.files > 0);
+    let Some((format, tally)) = there.max_by_key(|(_, tally)| tally.bytes) else {
         bail!("there are no files");
     };
     let text_field = tally.fields.iter().max_by_key(|(_, bytes)| **bytes);
@@ -83,7 +86,7 @@ pub fn survey(files: &[FoundFile]) -> anyhow::Result<Survey> {
     if *format != Format::Text && text_field.is_none() {
         bail!("no record of the files looked into has a field with text");
     }
-    let all = || by_format.values().map(|(_, tally)| tally);
+    let all = || tallies.iter().map(|(_, tally)| tally);
     Ok(Survey {
         files: files.len(),
         bytes: all().map(|tally| tally.bytes).sum(),
@@ -96,88 +99,68 @@ pub fn survey(files: &[FoundFile]) -> anyhow::Result<Survey> {
 
 impl Tally {
     /// From the files looked into to all of them, by their sizes.
-    fn settle(&mut self, format: Format, files: &[FoundFile]) {
-        let params = CorpusParams::default();
-        let sizes = files
-            .iter()
-            .filter(|file| records::format_of(&file.name, &params) == format);
-        let all: f64 = sizes.clone().map(expanded).sum();
-        if format == Format::Text {
-            let pieces = sizes.map(|file| (expanded(file) / CHUNK as f64).ceil());
-            self.documents = pieces.sum();
-            self.text_bytes = all;
-            return;
+    fn settle(&mut self) {
+        if self.looked_into > 0.0 {
+            let more = self.expanded / self.looked_into;
+            self.documents *= more;
+            self.text_bytes *= more;
         }
-        let seen: f64 = sizes.take(FILES).map(expanded).sum();
-        let more = if seen > 0.0 { all / seen } else { 1.0 };
-        self.documents *= more;
-        self.text_bytes *= more;
     }
 }
 
-/// A file's size without its compression, roughly.
-fn expanded(file: &FoundFile) -> f64 {
-    let packed = file.name.ends_with(".gz") || file.name.ends_with(".zst");
-    file.size as f64 * if packed { COMPRESSION } else { 1.0 }
+/// A file's size without its packing, roughly.
+fn expanded(file: &FoundFile) -> anyhow::Result<f64> {
+    let packed = Packing::of(&open::start(&file.path, 8)?) != Packing::Plain;
+    Ok(file.size as f64 * if packed { COMPRESSION } else { 1.0 })
 }
 
-fn jsonl(file: &FoundFile, tally: &mut Tally) -> anyhow::Result<()> {
-    let mut reader = BufReader::new(records::open(&file.path)?.take(BYTES));
-    let (mut line, mut read, mut lines) = (Vec::new(), 0, 0);
-    let mut text = 0;
-    while lines < LINES {
-        line.clear();
-        let cannot = || format!("cannot read {}", file.path.display());
-        let n = reader.read_until(b'\n', &mut line).with_context(cannot)?;
-        if n == 0 {
-            break;
-        }
-        (read, lines) = (read + n, lines + 1);
-        let Ok(Value::Object(fields)) = serde_json::from_slice(&line) else {
-            continue;
-        };
-        let texts = fields.into_iter().filter_map(|(name, value)| match value {
-            Value::String(text) => Some((name, text.len() as u64)),
-            _ => None,
-        });
-        let mut longest = 0;
+fn json(file: &FoundFile, shape: Shape, expanded: f64, tally: &mut Tally) -> anyhow::Result<()> {
+    let (mut read, mut records, mut text) = (0, 0, 0);
+    records::each_json(&file.path, shape, MAX_RECORD, &mut |_, json| {
+        let json = json.unwrap_or_default();
+        (read, records) = (read + json.len(), records + 1);
+        let json = std::str::from_utf8(json).unwrap_or_default();
+        let value = lenient::parse(json).unwrap_or_default();
+        let mut texts = Vec::new();
+        texts_in(&value, "", &mut texts);
+        text += texts
+            .iter()
+            .map(|(_, bytes)| bytes)
+            .max()
+            .copied()
+            .unwrap_or(0);
         for (name, bytes) in texts {
-            longest = longest.max(bytes);
             *tally.fields.entry(name).or_default() += bytes;
         }
-        text += longest;
-    }
-    if lines > 0 {
-        // As if the rest of the file were like its first lines.
-        let more = (expanded(file) / read as f64).max(1.0);
-        tally.documents += lines as f64 * more;
+        Ok(records < LINES && read < BYTES)
+    })?;
+    if records > 0 {
+        // As if the rest of the file were like its first records.
+        let more = (expanded / read.max(1) as f64).max(1.0);
+        tally.documents += records as f64 * more;
         tally.text_bytes += text as f64 * more;
     }
     Ok(())
 }
 
-fn parquet(path: &Path, tally: &mut Tally) -> anyhow::Result<()> {
-    let cannot = || format!("cannot read {}", path.display());
-    parquet_file::check(path)?;
-    let mut file = File::open(path).with_context(cannot)?;
-    parquet_footer::check(&mut file).with_context(cannot)?;
-    let reader = guard::caught(|| Ok(SerializedFileReader::new(file)?)).with_context(cannot)?;
-    let metadata = reader.metadata();
-    tally.documents += metadata.file_metadata().num_rows() as f64;
-    let mut longest: BTreeMap<String, u64> = BTreeMap::new();
-    for column in metadata
-        .row_groups()
-        .iter()
-        .flat_map(|group| group.columns())
-    {
-        let nested = column.column_path().parts().len() > 1;
-        if column.column_type() == Type::BYTE_ARRAY && !nested {
-            let bytes = column.uncompressed_size().max(0) as u64;
-            *longest.entry(column.column_path().string()).or_default() += bytes;
+/// The texts of an object, also of those in it, with their lengths.
+fn texts_in(value: &Value, prefix: &str, texts: &mut Vec<(String, u64)>) {
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let name = format!("{prefix}{name}");
+        match field {
+            Value::String(text) => texts.push((name, text.len() as u64)),
+            Value::Object(_) => texts_in(field, &format!("{name}."), texts),
+            _ => {}
         }
     }
-    tally.text_bytes += longest.values().max().copied().unwrap_or(0) as f64;
-    for (name, bytes) in longest {
+}
+
+fn parquet(file: &FoundFile, tally: &mut Tally) -> anyhow::Result<()> {
+    let cannot = || format!("cannot read {}", file.path.display());
+    let (texts, rows) = parquet_file::texts(&file.path).with_context(cannot)?;
+    tally.documents += rows as f64;
+    tally.text_bytes += texts.values().max().copied().unwrap_or(0) as f64;
+    for (name, bytes) in texts {
         *tally.fields.entry(name).or_default() += bytes;
     }
     Ok(())
@@ -185,6 +168,8 @@ fn parquet(path: &Path, tally: &mut Tally) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn files(dir: &Path, contents: &[(&str, String)]) -> Vec<FoundFile> {
@@ -222,6 +207,25 @@ mod tests {
         let contents = [("a.md", "x".repeat(CHUNK * 3)), ("b.md", "y".into())];
         let survey = survey(&files(dir.path(), &contents)).unwrap();
         assert_eq!((survey.format, survey.documents), (Format::Text, 4));
+    }
+
+    #[test]
+    fn records_are_found_by_content_and_in_objects() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = "{\"id\": NaN, \"doc\": {\"title\": \"x\", \"body\": \"some words\"}}\n";
+        let zipped = zstd::encode_all(line.repeat(10).as_bytes(), 1).unwrap();
+        std::fs::write(dir.path().join("a.json"), zipped).unwrap();
+        let list = [("b.json", format!("[{line}, {line}]"))];
+        let mut both = files(dir.path(), &list);
+        both.push(FoundFile {
+            name: "a.json".into(),
+            size: 100,
+            path: dir.path().join("a.json"),
+        });
+        let survey = survey(&both).unwrap();
+        assert_eq!((survey.format, survey.files), (Format::Jsonl, 2));
+        assert_eq!(survey.text_field.as_deref(), Some("doc.body"));
+        assert!(survey.documents >= 12);
     }
 
     #[test]

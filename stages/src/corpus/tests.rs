@@ -1,10 +1,16 @@
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use arrow_array::builder::{ListBuilder, UInt32Builder};
-use arrow_array::{Int64Array, RecordBatch, StringArray};
+use arrow_array::builder::{Float64Builder, Int64Builder, ListBuilder, UInt32Builder};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field};
 use climb_cache_digest::digest;
+
+use climb_engine::event::TaskReport;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 
 use super::*;
 use crate::formats::documents::Documents;
@@ -41,6 +47,24 @@ fn run(
     Corpus::run(params, &cx)?;
     let open = |port: &str| Documents::open(&cx.output(port));
     Ok((open("documents")?, open("heldout")?))
+}
+
+/// What a run warns of.
+fn warnings(root: &Path, names: &[&str], params: &CorpusParams) -> Vec<String> {
+    let out = tempfile::tempdir_in(root).unwrap().keep();
+    let mut cx = TaskContext::for_test(&out);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let kept = told.clone();
+    cx.report = Box::new(move |report| {
+        if let TaskReport::Warning { message } = report {
+            kept.lock().unwrap().push(message);
+        }
+    });
+    let files = names.iter().map(|name| source(root, name)).collect();
+    cx.sources.insert("files".into(), files);
+    Corpus::run(params, &cx).unwrap();
+    drop(cx);
+    Arc::into_inner(told).unwrap().into_inner().unwrap()
 }
 
 fn texts(documents: &Documents) -> Vec<&str> {
@@ -192,6 +216,385 @@ fn empty_and_cut_parquet_files_are_told_apart() {
             .to_string()
             .contains("only part of one")
     );
+}
+
+/// All that writers of Parquet make of texts and numbers.
+#[test]
+fn parquet_of_any_type_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let column = |from: ArrayRef, ty: &DataType| cast(&from, ty).unwrap();
+    let words = || Arc::new(StringArray::from(vec![Some("one"), None, Some("two")])) as ArrayRef;
+    let path = dir.path().join("a.parquet");
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+    for ty in [
+        dictionary,
+        DataType::Binary,
+        DataType::LargeBinary,
+        DataType::LargeUtf8,
+        DataType::Utf8View,
+    ] {
+        let batch = RecordBatch::try_from_iter([("text", column(words(), &ty))]).unwrap();
+        write_parquet(&path, &batch);
+        let (train, _) = run(dir.path(), &["a.parquet"], &all()).unwrap();
+        assert_eq!(texts(&train), ["one", "two"], "{ty}");
+        assert_eq!(train.report.counts["empty"], 1, "{ty}");
+    }
+    let numbers = || Arc::new(Int64Array::from(vec![1, 0, 1])) as ArrayRef;
+    let params = CorpusParams {
+        score_fields: vec!["n".into()],
+        cluster_field: "n".into(),
+        ..all()
+    };
+    for ty in [
+        DataType::Int8,
+        DataType::Int16,
+        DataType::UInt8,
+        DataType::UInt64,
+        DataType::Float16,
+        DataType::Float32,
+        DataType::Boolean,
+        DataType::Decimal128(10, 2),
+        DataType::Decimal256(50, 0),
+    ] {
+        let all_there = Arc::new(StringArray::from(vec!["one", "two", "three"])) as ArrayRef;
+        let columns = [("text", all_there), ("n", column(numbers(), &ty))];
+        write_parquet(&path, &RecordBatch::try_from_iter(columns).unwrap());
+        let (train, _) = run(dir.path(), &["a.parquet"], &params).unwrap();
+        let meta = train.meta().unwrap();
+        let got: Vec<_> = meta
+            .iter()
+            .map(|m| (m.cluster.unwrap(), m.scores["n"]))
+            .collect();
+        assert_eq!(got, [(1, 1.0), (0, 0.0), (1, 1.0)], "{ty}");
+    }
+}
+
+#[test]
+fn parquet_of_any_codec_and_depth_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let words = || Arc::new(StringArray::from(vec!["one", "two", "three"])) as ArrayRef;
+    for codec in [
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::BROTLI(Default::default()),
+        Compression::GZIP(Default::default()),
+        Compression::SNAPPY,
+        Compression::ZSTD(Default::default()),
+    ] {
+        let batch = RecordBatch::try_from_iter([("text", words())]).unwrap();
+        let properties = WriterProperties::builder().set_compression(codec).build();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let (train, _) = run(dir.path(), &["a.parquet"], &all()).unwrap();
+        assert_eq!(train.len(), 3, "{codec}");
+    }
+    let field = Arc::new(Field::new("text", DataType::Utf8, true));
+    let inside = StructArray::new(
+        vec![field].into(),
+        vec![words()],
+        Some(vec![true, false, true].into()),
+    );
+    let params = CorpusParams {
+        text_field: "doc.text".into(),
+        ..all()
+    };
+    let batch = RecordBatch::try_from_iter([("doc", Arc::new(inside) as ArrayRef)]).unwrap();
+    write_parquet(&path, &batch);
+    let (train, _) = run(dir.path(), &["a.parquet"], &params).unwrap();
+    assert_eq!(texts(&train), ["one", "three"]);
+    let batch = RecordBatch::try_from_iter([("doc.text", words())]).unwrap();
+    write_parquet(&path, &batch);
+    let (train, _) = run(dir.path(), &["a.parquet"], &params).unwrap();
+    assert_eq!(texts(&train), ["one", "two", "three"]);
+}
+
+#[test]
+fn a_list_of_ids_is_whole_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let params = CorpusParams {
+        tokens_field: "ids".into(),
+        ..all()
+    };
+    for ty in [
+        DataType::Int8,
+        DataType::UInt8,
+        DataType::Int64,
+        DataType::UInt64,
+        DataType::Float64,
+        DataType::Decimal128(12, 1),
+    ] {
+        let mut ids = ListBuilder::new(Int64Builder::new());
+        ids.append_value([Some(1), Some(2), Some(3)]);
+        ids.append_value([Some(4), None]);
+        ids.append_null();
+        ids.append_value([Some(5)]);
+        let list = DataType::List(Arc::new(Field::new("item", ty.clone(), true)));
+        let ids = cast(&(Arc::new(ids.finish()) as ArrayRef), &list).unwrap();
+        write_parquet(&path, &RecordBatch::try_from_iter([("ids", ids)]).unwrap());
+        let (train, _) = run(dir.path(), &["a.parquet"], &params).unwrap();
+        assert_eq!(train.len(), 2, "{ty}");
+        assert_eq!(train.tokens(0), Some(&[1, 2, 3][..]), "{ty}");
+        assert_eq!(train.tokens(1), Some(&[5][..]), "{ty}");
+        assert_eq!(train.report.counts["bad_tokens"], 1, "{ty}");
+        assert_eq!(train.report.counts["empty"], 1, "{ty}");
+    }
+    let mut ids = ListBuilder::new(Float64Builder::new());
+    for id in [-1.0, 1.5, 1e12, 7.0] {
+        ids.append_value([Some(id)]);
+    }
+    let ids = Arc::new(ids.finish()) as ArrayRef;
+    write_parquet(&path, &RecordBatch::try_from_iter([("ids", ids)]).unwrap());
+    let (train, _) = run(dir.path(), &["a.parquet"], &params).unwrap();
+    assert_eq!((train.len(), train.report.counts["bad_tokens"]), (1, 3));
+}
+
+#[test]
+fn what_does_not_fit_is_said_by_the_footer() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = Arc::new(StringArray::from(vec!["one"])) as ArrayRef;
+    let numbers = Arc::new(Int64Array::from(vec![1])) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("content", words), ("n", numbers)]).unwrap();
+    let found = |name: &str| {
+        let path = dir.path().join(name);
+        write_parquet(&path, &batch);
+        FoundFile {
+            name: name.into(),
+            size: 1,
+            path,
+        }
+    };
+    let sources = BTreeMap::from([("files".into(), vec![found("a.parquet"), found("b")])]);
+    let problems = |params: &CorpusParams| Corpus::check_sources(params, &sources);
+    let params = CorpusParams {
+        text_field: "contents".into(),
+        score_fields: vec!["n".into(), "content".into()],
+        ..all()
+    };
+    let told = problems(&params);
+    let fields: Vec<&str> = told.iter().map(|p| p.field.as_str()).collect();
+    assert_eq!(fields, ["text_field", "score_fields"], "{told:?}");
+    assert!(
+        told[0]
+            .message
+            .contains("no column `contents`; there are: content, n")
+    );
+    assert!(told[0].message.contains("and 1 more like it"));
+    assert_eq!(told[0].help.as_deref(), Some("did you mean `content`?"));
+    assert!(
+        told[1]
+            .message
+            .contains("`content` of type Utf8, not of numbers"),
+        "{told:?}"
+    );
+    let right = CorpusParams {
+        text_field: "content".into(),
+        score_fields: vec!["n".into()],
+        ..all()
+    };
+    assert_eq!(problems(&right), []);
+}
+
+#[test]
+fn files_are_read_by_their_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let write =
+        |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content).unwrap();
+    let lines = |word: &str| format!("{{\"text\":\"{word} 1\"}}\n{{\"text\":\"{word} 2\"}}\n");
+    let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
+    let utf16 = |text: &str| -> Vec<u8> {
+        let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+        [0xff, 0xfe].into_iter().chain(units).collect()
+    };
+    write("a.json", lines("a").as_bytes());
+    write("b.JSONL.GZ", &zstd(&lines("b")));
+    write(
+        "c.json",
+        format!("[{}]", lines("c").replace("}\n{", "},\n{")).as_bytes(),
+    );
+    write(
+        "d.jsonl",
+        format!("\u{feff}{0}\u{feff}{0}", lines("d")).as_bytes(),
+    );
+    write("e.jsonl", &utf16(&lines("e")));
+    write("f.md", &utf16("f é"));
+    write("g.md", "\u{feff}g".as_bytes());
+    write("h.json", b"{\"name\": [1]}");
+    write("i.json", b"{\n\"text\": \"i\"\n}");
+    let names = [
+        "a.json",
+        "b.JSONL.GZ",
+        "c.json",
+        "d.jsonl",
+        "e.jsonl",
+        "f.md",
+        "g.md",
+        "h.json",
+        "i.json",
+    ];
+    let (train, _) = run(dir.path(), &names, &all()).unwrap();
+    let expected = [
+        "a 1",
+        "a 2",
+        "b 1",
+        "b 2",
+        "c 1",
+        "c 2",
+        "d 1",
+        "d 2",
+        "e 1",
+        "e 2",
+        "f é",
+        "g",
+        "{\"name\": [1]}",
+        "i",
+    ];
+    assert_eq!(texts(&train), expected);
+    assert_eq!(train.report.counts["duplicate"], 2);
+    let files = serde_json::json!({"json": 6, "text": 3});
+    assert_eq!(train.report.extra["files"], files);
+    let sources: Vec<String> = train
+        .meta()
+        .unwrap()
+        .into_iter()
+        .map(|m| m.source)
+        .collect();
+    assert_eq!(sources[4..6], ["c.json:1", "c.json:2"]);
+}
+
+#[test]
+fn what_is_left_out_is_said_with_counts_and_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let write =
+        |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content).unwrap();
+    write("a.md", b"alpha");
+    write("b.png", b"\x89PNG\0");
+    write("c.zip", b"PK\x03\x04\0");
+    write("d.jsonl", b"");
+    write("e.txt", b"caf\xe9");
+    write("f.md", b"alpha");
+    write("g.json", b"[{\"name\": 1}]");
+    let names = [
+        "a.md", "b.png", "c.zip", "d.jsonl", "e.txt", "f.md", "g.json",
+    ];
+    let told = warnings(dir.path(), &names, &all());
+    for part in [
+        "2 files are no text and left out: b.png, e.txt",
+        "1 file of formats that are not read is left out: c.zip",
+        "1 file is empty and left out: d.jsonl",
+        "1 file with a list of JSON objects is taken as one text each",
+        "1 of 3 texts dropped as duplicates",
+    ] {
+        assert!(
+            told.iter().any(|w| w.contains(part)),
+            "no {part:?} in {told:#?}"
+        );
+    }
+    let (train, _) = run(dir.path(), &names, &all()).unwrap();
+    let left_out = &train.report.extra["left_out"];
+    assert_eq!(
+        left_out["not_text"],
+        serde_json::json!({"files": 2, "first": ["b.png", "e.txt"]})
+    );
+    assert_eq!(warnings(dir.path(), &["a.md", "g.json"], &all()).len(), 1);
+    assert!(warnings(dir.path(), &["a.md"], &all()).is_empty());
+}
+
+#[test]
+fn records_that_python_writes_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = r#"{"text": "a", "perplexity": NaN, "q": 1}
+{"text": "half \ud83d of it", "x": [Infinity, -Infinity, 1e999], "q": 0.5}
+{"text": "b", "q": NaN}
+{"text": "c", "q": 12345678901234567890123, "text": "d"}
+"#;
+    std::fs::write(dir.path().join("a.jsonl"), lines).unwrap();
+    let (train, _) = run(dir.path(), &["a.jsonl"], &all()).unwrap();
+    assert_eq!(texts(&train), ["a", "half \u{fffd} of it", "b", "d"]);
+    let params = CorpusParams {
+        score_fields: vec!["q".into()],
+        ..all()
+    };
+    let told = warnings(dir.path(), &["a.jsonl"], &params);
+    assert!(
+        told[0].contains("a.jsonl:3: field `q` is null or NaN, not a number"),
+        "{told:?}"
+    );
+    let (train, _) = run(dir.path(), &["a.jsonl"], &params).unwrap();
+    assert_eq!((train.len(), train.report.counts["missing_field"]), (3, 1));
+}
+
+/// Whatever the files are called.
+#[test]
+fn a_text_that_is_held_out_is_never_trained_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |i: usize| format!("{{\"text\":\"text number {i}\"}}\n");
+    let train: String = (0..20).map(line).collect();
+    let test: String = (15..25).map(line).collect();
+    let long = format!("{{\"text\":\"{}\"}}\n", "text number 3\\n".repeat(3));
+    for name in ["a.jsonl", "z.jsonl"] {
+        std::fs::write(dir.path().join("m.jsonl"), format!("{train}{train}{long}")).unwrap();
+        std::fs::write(dir.path().join(name), format!("{test}{test}")).unwrap();
+        let mut names = ["m.jsonl", name];
+        names.sort();
+        for dedup in [true, false] {
+            let heldout = Heldout {
+                matching: vec![name.into()],
+                fraction: 1.0,
+                max_documents: 4,
+                ..Heldout::default()
+            };
+            let params = CorpusParams {
+                heldout,
+                dedup,
+                ..all()
+            };
+            let (train, held) = run(dir.path(), &names, &params).unwrap();
+            let copies = if dedup { 1 } else { 2 };
+            assert_eq!(train.len(), 15 * copies + 1, "{name} {dedup}");
+            assert_eq!(train.report.counts["in_heldout"], 10, "{name} {dedup}");
+            let trained = texts(&train);
+            assert!((15..25).all(|i| !trained.contains(&&*format!("text number {i}"))));
+            assert!(texts(&held).iter().all(|text| !trained.contains(text)));
+            if dedup {
+                assert_eq!(held.len(), 4, "{name}");
+                let most = CorpusParams {
+                    max_documents: 7,
+                    ..params
+                };
+                let (train, _) = run(dir.path(), &names, &most).unwrap();
+                assert_eq!(train.len(), 7, "{name}");
+            }
+        }
+    }
+    // A piece of a text that is held out is in no other text's pieces.
+    let piece = |i: usize| format!("piece number {i} of many\n\n");
+    for (i, name) in ["a.md", "b.md", "c.md", "d.md", "e.md", "f.md"]
+        .iter()
+        .enumerate()
+    {
+        let text: String = [0, i + 1, 100].map(piece).concat();
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let heldout = Heldout {
+        fraction: 0.5,
+        ..Heldout::default()
+    };
+    let params = CorpusParams {
+        heldout,
+        chunk_chars: 27,
+        ..all()
+    };
+    let names = ["a.md", "b.md", "c.md", "d.md", "e.md", "f.md"];
+    let (train, held) = run(dir.path(), &names, &params).unwrap();
+    assert!(!held.is_empty() && !train.is_empty());
+    let trained = texts(&train);
+    assert!(texts(&held).contains(&&*piece(0)));
+    assert!(texts(&held).iter().all(|text| !trained.contains(text)));
 }
 
 /// 200 different small files.

@@ -1,7 +1,6 @@
 //! A linear classifier on embeddings, from labels that people (or an LLM) gave to some documents.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, bail, ensure};
 use climb_engine::context::TaskContext;
@@ -16,13 +15,13 @@ use serde_json::Value;
 
 use crate::formats::documents::Documents;
 use crate::formats::matrix::Matrix;
-use crate::stats;
+use crate::{corpus, stats};
 
 /// A classifier trained from labels.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Classifier {
-    /// A JSONL file of labelled documents; empty: no classifier. Each line has the text of a
+    /// A file of labelled documents, JSON lines or Parquet; empty: no classifier. Each record has the text of a
     /// document of this corpus, and its label, a number.
     pub labels: String,
     /// The field with the text.
@@ -100,6 +99,17 @@ pub fn scores(
         .collect())
 }
 
+/// Longer records are no labelled documents.
+const MAX_LABEL: u64 = 256 << 20;
+
+/// A field by its name, else by a path through objects: `doc.text`.
+fn field<'v>(row: &'v Value, name: &str) -> Option<&'v Value> {
+    row.get(name).or_else(|| {
+        let mut within = name.match_indices('.');
+        within.find_map(|(dot, _)| field(row.get(&name[..dot])?, &name[dot + 1..]))
+    })
+}
+
 /// Labels by the BLAKE3 of their text.
 fn read_labels(
     classifier: &Classifier,
@@ -107,27 +117,20 @@ fn read_labels(
 ) -> anyhow::Result<HashMap<[u8; 32], f64>> {
     let mut labels = HashMap::new();
     for file in files {
-        let reader = std::fs::File::open(&file.path)
-            .with_context(|| format!("cannot open {}", file.path.display()))?;
-        for (i, line) in BufReader::new(reader).lines().enumerate() {
-            let place = || format!("{}:{}", file.path.display(), i + 1);
-            let line = line.with_context(place)?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let value: Value = serde_json::from_str(&line).with_context(place)?;
-            let text = value[&classifier.text_field].as_str();
-            let label = value[&classifier.label_field].as_f64();
+        let name = file.path.display().to_string();
+        corpus::rows(&file.path, &name, MAX_LABEL, &mut |place, row| {
+            let text = field(row, &classifier.text_field).and_then(Value::as_str);
+            let label = field(row, &classifier.label_field).and_then(Value::as_f64);
             let (Some(text), Some(label)) = (text, label) else {
                 bail!(
-                    "{}: it needs a text in `{}` and a number in `{}`",
-                    place(),
+                    "{place}: it needs a text in `{}` and a number in `{}`",
                     classifier.text_field,
                     classifier.label_field
                 );
             };
             labels.insert(*blake3::hash(text.as_bytes()).as_bytes(), label);
-        }
+            Ok(true)
+        })?;
     }
     Ok(labels)
 }

@@ -3,9 +3,7 @@
 
 mod form;
 
-use std::io::{BufRead, BufReader, Read};
-
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
@@ -27,8 +25,8 @@ const MAX_LINE: u64 = 1 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuestionsParams {
-    /// JSONL files (plain, .gz or .zst) or Parquet files, relative to the workflow file; a line or a
-    /// row is a question.
+    /// Files of JSON lines, of a list of JSON objects or Parquet, packed or not, relative to the
+    /// workflow file; a line, an item or a row is a question.
     #[schemars(example = ["benchmarks/piqa-validation.jsonl"])]
     pub paths: Vec<String>,
     /// The benchmark's name, as in the metric `accuracy/NAME`.
@@ -149,41 +147,9 @@ pub fn read(
         asked += 1;
         Ok(asked != params.max_questions)
     };
-    if file.name.ends_with(".parquet") {
-        let mut number = 0;
-        return corpus::rows(&file.path, &mut |row| {
-            number += 1;
-            ask(row, format!("{} row {number}", file.name))
-        });
-    }
-    lines(file, &mut |number, line| {
-        let place = format!("{}:{number}", file.name);
-        let row: Value = serde_json::from_slice(line)
-            .map_err(|error| anyhow!("{place}: the line is not JSON: {error}"))?;
-        ask(&row, place)
+    corpus::rows(&file.path, &file.name, MAX_LINE, &mut |place, row| {
+        ask(row, place)
     })
-}
-
-/// Hands each line that is not empty, with its number, to `each`, as long as that returns true.
-fn lines(
-    file: &SourceFile,
-    each: &mut dyn FnMut(usize, &[u8]) -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
-    let mut reader = BufReader::new(corpus::open(&file.path)?);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let read = reader
-            .by_ref()
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut line)
-            .with_context(|| format!("{} cannot be read to its end", file.name))?;
-        let blank = line.iter().all(u8::is_ascii_whitespace);
-        if read == 0 || !(blank || each(number, &line)?) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// A continuation's tokens are what it adds to those of its context.
@@ -290,6 +256,33 @@ mod tests {
         for name in ["arc.parquet", "arc.jsonl"] {
             assert_eq!(questions(&path(name), 1).unwrap(), arc[..1]);
         }
+
+        // The same as a list, with a byte-order mark, packed, as Python writes it.
+        let list = format!("[{}]", lines.trim().replace("}\n\n{", "}, {"))
+            .replace("{\"q", "{\"x\": NaN, \"q");
+        std::fs::write(path("arc.json"), &list).unwrap();
+        std::fs::write(path("arc.txt"), format!("\u{feff}{lines}")).unwrap();
+        std::fs::write(
+            path("arc.gz"),
+            zstd::encode_all(list.as_bytes(), 1).unwrap(),
+        )
+        .unwrap();
+        for name in ["arc.json", "arc.txt", "arc.gz"] {
+            assert_eq!(questions(&path(name), 0).unwrap(), arc, "{name}");
+        }
+        std::fs::write(
+            path("bad.json"),
+            r#"[{"question": "Why?"}, {"question": }]"#,
+        )
+        .unwrap();
+        let error = format!("{:#}", questions(&path("bad.json"), 0).unwrap_err());
+        assert!(
+            error.starts_with("bad.json item 1: it is of no form"),
+            "{error}"
+        );
+        std::fs::write(path("cut.json"), "{\"question\": \n").unwrap();
+        let error = format!("{:#}", questions(&path("cut.json"), 0).unwrap_err());
+        assert!(error.contains("cut.json:1: it is not JSON"), "{error}");
 
         let mmlu = vec![
             ("question", texts(&["Why?"])),
