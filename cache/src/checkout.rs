@@ -1,116 +1,259 @@
-//! Putting artifacts where tasks can read them.
+//! Putting artifacts where tasks can read them, and finding out what was done to them there.
+//!
+//! `checkouts/HEX` is an artifact by its digest: a folder of hard links to the objects (copies, where
+//! the file system has no links) and of copies of small files. Folders are read-only while in use.
+//! One that is found wrong while a task has it stays, and another is made beside it (`HEX.2`).
 
-use std::collections::BTreeMap;
-use std::fs;
+mod lay;
+mod look;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rayon::prelude::*;
 
 use crate::error::{CacheError, Doing};
-use crate::objects::{hash_file, path_of, write_scratch};
+use crate::objects::{Stamp, hash_at_rest};
 use crate::store::{INLINE, Result};
+use crate::tree::remove_tree;
+use crate::turns::Turns;
 use crate::{Artifact, Cache, Digest, FileRef};
 
-impl Cache {
-    /// A path to read the artifact at. Every object is hashed when this process first reads it;
-    /// damage is set aside, and the records that name it are forgotten.
-    pub fn checkout(&self, artifact: &Artifact) -> Result<PathBuf> {
-        for (_, file) in artifact.files() {
-            if let Err(error) = self.check_bytes(&file) {
-                if matches!(error, CacheError::Damaged { .. }) {
-                    self.forget_users(&file)?;
-                }
-                return Err(error);
-            }
-        }
-        match artifact {
-            Artifact::File(file) if file.size > INLINE => {
-                Ok(path_of(&self.objects(), &file.digest))
-            }
-            Artifact::File(file) => {
-                let path = self.dir.join("checkouts").join(file.digest.hex());
-                if !self.is_intact(&path, file) {
-                    self.place(file, &path)?;
-                }
-                Ok(path)
-            }
-            Artifact::Folder(files) => self.checkout_folder(&artifact.digest(), files),
-        }
-    }
+/// An artifact that a task may read. It stays where it is as long as this lives.
+pub struct Checkout<'a> {
+    cache: &'a Cache,
+    artifact: &'a Artifact,
+    digest: Digest,
+    laid: Arc<Laid>,
+}
 
-    fn check_bytes(&self, file: &FileRef) -> Result<()> {
-        if file.size <= INLINE {
-            return self.check(file);
-        }
-        if self
-            .verified
-            .lock()
-            .expect("not poisoned")
-            .contains(&file.digest)
-        {
-            return self.check(file);
-        }
-        self.verify_object(file)
-    }
+/// A file of a checkout that is not as it was handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its path in the folder; empty for an artifact of one file.
+    pub name: String,
+    pub what: What,
+    /// The file that should be there.
+    pub file: Option<FileRef>,
+}
 
-    /// A small file's checkout is a copy, which somebody may have changed.
-    fn is_intact(&self, path: &Path, file: &FileRef) -> bool {
-        hash_file(path).is_ok_and(|digest| digest == file.digest)
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Written to, replaced or removed. It may have been put back since.
+    Changed,
+    /// It is none of the artifact's.
+    Added,
+}
 
-    fn checkout_folder(
-        &self,
-        digest: &Digest,
-        files: &BTreeMap<String, FileRef>,
-    ) -> Result<PathBuf> {
-        let target = self.dir.join("checkouts").join(digest.hex());
-        let intact = |(name, file): (&String, &FileRef)| {
-            let path = target.join(name);
-            match file.size <= INLINE {
-                true => self.is_intact(&path, file),
-                false => same_file(&path, &path_of(&self.objects(), &file.digest)),
-            }
-        };
-        if target.is_dir() && files.iter().all(intact) {
-            return Ok(target);
-        }
-        let tmp =
-            tempfile::tempdir_in(self.dir.join("tmp")).doing("make a folder in", &self.dir)?;
-        for (name, file) in files {
-            self.place(file, &tmp.path().join(name))?;
-        }
-        if target.exists() {
-            fs::remove_dir_all(&target).doing("clear", &target)?;
-        }
-        fs::create_dir_all(self.dir.join("checkouts")).doing("make", &target)?;
-        match fs::rename(tmp.path(), &target) {
-            // Another thread was first with the same content.
-            Err(_) if target.is_dir() => {}
-            other => other.doing("write", &target)?,
-        }
-        Ok(target)
-    }
+/// The checkouts that this process has made or looked at.
+#[derive(Default)]
+pub(crate) struct Checkouts {
+    /// For each artifact one thread at a time looks, makes and removes.
+    turns: Turns,
+    known: Mutex<HashMap<Digest, Vec<Arc<Laid>>>>,
+}
 
-    /// Puts a file at `path`: a hard link where that works, else a copy.
-    fn place(&self, file: &FileRef, path: &Path) -> Result<()> {
-        let folder = path.parent().expect("a file in a folder");
-        fs::create_dir_all(folder).doing("make", folder)?;
-        if file.size <= INLINE {
-            let bytes = self
-                .inline(file)?
-                .ok_or_else(|| self.damaged(file, self.dir.clone()))?;
-            return write_scratch(&self.dir.join("tmp"), path, &bytes);
-        }
-        let object = path_of(&self.objects(), &file.digest);
-        match fs::hard_link(&object, path) {
-            Ok(()) => self.stamp(&file.digest, &object),
-            Err(_) => fs::copy(&object, path).map(|_| ()).doing("copy to", path),
+/// A checkout, and the stamps with which its files were right.
+struct Laid {
+    root: PathBuf,
+    /// In the order of [`Files`].
+    stamps: Vec<Stamp>,
+    /// Some large file is a copy. What is known of it is kept, as it costs much to look again.
+    copied: bool,
+}
+
+/// The files of an artifact by their path below its checkout, in order.
+type Files<'a> = Vec<(Cow<'a, str>, FileRef)>;
+
+fn files_of(artifact: &Artifact) -> Files<'_> {
+    match artifact {
+        // In a folder too, and not where the objects are: whoever may write to a folder can put
+        // another file there. The name is one that does not meet another input's where both are copied.
+        Artifact::File(file) => vec![(Cow::Owned(file.digest.short()), *file)],
+        Artifact::Folder(files) => {
+            let files = files.iter();
+            files.map(|(name, f)| (name.into(), *f)).collect()
         }
     }
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
+impl Cache {
+    /// Lays an artifact out for a task. Every object is hashed when this process first reads it;
+    /// damage is set aside, and the records that name it are forgotten.
+    pub fn checkout<'a>(&'a self, artifact: &'a Artifact) -> Result<Checkout<'a>> {
+        let digest = artifact.digest();
+        let _turn = self.checkouts.turns.wait_for(&digest);
+        let laid = self.find_or_lay(&digest, &files_of(artifact));
+        if let Err(CacheError::Damaged { file, .. }) = &laid {
+            self.forget_users(&[*file])?;
+        }
+        Ok(Checkout {
+            cache: self,
+            artifact,
+            digest,
+            laid: self.checkouts.register(&digest, laid?),
+        })
+    }
+
+    fn find_or_lay(&self, digest: &Digest, files: &Files) -> Result<Arc<Laid>> {
+        for n in 1.. {
+            let root = self.checkout_path(digest, n);
+            let (known, in_use) = self.checkouts.at(digest, &root);
+            if let Some(laid) = self.intact(&root, files, known.as_deref())? {
+                look::protect(&root, files);
+                let same = known.filter(|known| known.stamps == laid.stamps);
+                return Ok(same.unwrap_or_else(|| Arc::new(laid)));
+            }
+            // Of whoever has it in use nothing is taken away, not even its absence.
+            if in_use {
+                continue;
+            }
+            match remove_tree(&root) {
+                // Another user's, in a cache that is shared.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => continue,
+                removed => removed.doing("clear", &root)?,
+            }
+            return Ok(Arc::new(self.lay(root, files)?));
+        }
+        unreachable!("some number is free")
+    }
+
+    fn checkout_path(&self, digest: &Digest, n: u32) -> PathBuf {
+        let name = match n {
+            1 => digest.hex(),
+            n => format!("{}.{n}", digest.hex()),
+        };
+        self.dir.join("checkouts").join(name)
+    }
+}
+
+impl Checkouts {
+    fn known(&self) -> MutexGuard<'_, HashMap<Digest, Vec<Arc<Laid>>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was last known of the checkout at `root`, and whether somebody has it in use.
+    fn at(&self, digest: &Digest, root: &Path) -> (Option<Arc<Laid>>, bool) {
+        let known = self.known();
+        let all = known.get(digest).into_iter().flatten();
+        let mut here = all.filter(|laid| laid.root == root);
+        let in_use = here.clone().any(|laid| Arc::strong_count(laid) > 1);
+        (here.next_back().cloned(), in_use)
+    }
+
+    fn register(&self, digest: &Digest, laid: Arc<Laid>) -> Arc<Laid> {
+        let mut known = self.known();
+        let all = known.entry(*digest).or_default();
+        if !all.iter().any(|other| Arc::ptr_eq(other, &laid)) {
+            // Of copies that nobody uses the latest is enough.
+            all.retain(|other| Arc::strong_count(other) > 1 || other.root != laid.root);
+            all.push(laid.clone());
+        }
+        laid
+    }
+
+    /// Forgets what a checkout that comes to its end was the last to use. Returns whether nobody else
+    /// has its folder.
+    fn release(&self, digest: &Digest, laid: &Arc<Laid>) -> bool {
+        let mut known = self.known();
+        let Some(all) = known.get_mut(digest) else {
+            return true;
+        };
+        // One of the map, one of the checkout that ends.
+        let last = Arc::strong_count(laid) <= 2;
+        all.retain(|other| !(last && Arc::ptr_eq(other, laid)) || laid.copied);
+        let in_use = |other: &Arc<Laid>| match Arc::ptr_eq(other, laid) {
+            true => !last,
+            false => Arc::strong_count(other) > 1,
+        };
+        let alone = !all.iter().any(|o| o.root == laid.root && in_use(o));
+        if all.is_empty() {
+            known.remove(digest);
+        }
+        alone
+    }
+}
+
+impl Checkout<'_> {
+    /// The artifact's file or folder.
+    pub fn path(&self) -> PathBuf {
+        match self.artifact {
+            Artifact::File(file) => self.laid.root.join(file.digest.short()),
+            Artifact::Folder(_) => self.laid.root.clone(),
+        }
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What was done to it since it was handed out. Objects that were changed through it are set
+    /// aside, and the records that name them forgotten.
+    pub fn changes(&self) -> Result<Vec<Change>> {
+        let files = files_of(self.artifact);
+        let changed: Vec<bool> = files
+            .par_iter()
+            .zip(&self.laid.stamps)
+            .map(|((name, file), before)| self.is_changed(name, file, *before))
+            .collect::<Result<_>>()?;
+        let whole = matches!(self.artifact, Artifact::File(_));
+        let mut changes: Vec<Change> = Vec::new();
+        for ((name, file), _) in files.iter().zip(changed).filter(|(_, changed)| *changed) {
+            changes.push(Change {
+                name: if whole { "".into() } else { name.to_string() },
+                what: What::Changed,
+                file: Some(*file),
+            });
+        }
+        let large = changes.iter().filter_map(|change| change.file);
+        let large: Vec<FileRef> = large.filter(|file| file.size > INLINE).collect();
+        match self.cache.right_stamps(&large) {
+            Ok(_) | Err(CacheError::Damaged { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        let strangers = look::strangers(&self.laid.root, &files);
+        changes.extend(strangers.into_iter().map(|name| Change {
+            name,
+            what: What::Added,
+            file: None,
+        }));
+        Ok(changes)
+    }
+
+    fn is_changed(&self, name: &str, file: &FileRef, before: Stamp) -> Result<bool> {
+        let path = self.laid.root.join(name);
+        let Some(now) = Stamp::of_file(&path) else {
+            return Ok(true);
+        };
+        if now == before {
+            return Ok(false);
+        }
+        if !now.is_unwritten_since(before) {
+            return Ok(true);
+        }
+        // Another checkout has a link to the same object, for example: the bytes decide.
+        if file.size > INLINE && self.cache.is_linked(file, &path) {
+            return match self.cache.right_stamps(&[*file]) {
+                Ok(stamps) => Ok(!stamps[0].is_unwritten_since(before)),
+                Err(CacheError::Damaged { .. }) => Ok(true),
+                Err(other) => Err(other),
+            };
+        }
+        let right = |(digest, stamp): (Digest, Stamp)| {
+            digest == file.digest && stamp.is_unwritten_since(before)
+        };
+        Ok(!hash_at_rest(&path).is_ok_and(right))
+    }
+}
+
+impl Drop for Checkout<'_> {
+    fn drop(&mut self) {
+        let checkouts = &self.cache.checkouts;
+        let _turn = checkouts.turns.wait_for(&self.digest);
+        if checkouts.release(&self.digest, &self.laid) {
+            look::unprotect(&self.laid.root, &files_of(self.artifact));
+        }
     }
 }

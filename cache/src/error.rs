@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Digest;
 use crate::lock::Holder;
+use crate::{Digest, FileRef};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -20,7 +20,11 @@ pub enum CacheError {
         source: io::Error,
     },
     #[error("{what} in the cache is damaged; it was set aside in {} and will be made again", aside.display())]
-    Damaged { what: String, aside: PathBuf },
+    Damaged {
+        what: String,
+        file: FileRef,
+        aside: PathBuf,
+    },
     #[error("{} cannot be kept: {why}", path.display())]
     Unfit { path: PathBuf, why: &'static str },
     #[error("{} changed while it was being read; run again once it is at rest", path.display())]
@@ -39,6 +43,23 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// Whether reading it said that a file is gone or has lost bytes, rather than that there is no
+    /// permission, or that too many files are open.
+    pub(crate) fn is_of_the_file(&self) -> bool {
+        match self {
+            CacheError::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::IsADirectory
+                ) || source.raw_os_error() == Some(libc::EIO)
+            }
+            CacheError::Changed { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the disk is at fault, rather than what was asked for.
     pub fn is_of_the_disk(&self) -> bool {
         match self {

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use crate::error::Doing;
 use crate::objects::{entries, path_of, sync_folder};
 use crate::store::Result;
+use crate::tree::remove_tree;
 use crate::usage::size_of;
 use crate::{Artifact, Cache, Digest, Record, seal};
 
@@ -441,7 +442,7 @@ fn remove_file(path: &Path) -> Result<()> {
 }
 
 fn remove_folder(path: &Path) -> Result<()> {
-    gone_is_fine(fs::remove_dir_all(path)).doing("remove", path)
+    remove_tree(path).doing("remove", path)
 }
 
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {

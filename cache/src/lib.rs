@@ -22,18 +22,23 @@ mod record;
 mod seal;
 mod stat;
 mod store;
+mod tree;
+mod turns;
 mod usage;
 mod verify;
 
 pub use archive::{Imported, Packed, RunFiles};
 
 pub use artifact::{Artifact, FileRef};
+pub use checkout::{Change, Checkout, What};
 pub use digest::Digest;
 pub use error::{CacheError, hint};
 pub use gc::{Garbage, Limits, Wanted};
 pub use history::{Loss, stage_of};
 pub use lock::Holder;
 pub use record::{Cost, Ingredients, Provenance, Record};
+pub use stat::Seen;
 pub use store::Cache;
+pub use tree::remove_tree;
 pub use usage::{Count, KindUsage, Usage};
 pub use verify::{Damage, Fate, Verified};

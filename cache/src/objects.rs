@@ -36,6 +36,20 @@ impl Stamp {
         }
     }
 
+    /// Whether the file was only given names since, or lost some: that changes its ctime alone. (So
+    /// does a change of its mode, and a write after which the other time was put back: where that
+    /// matters, the file is hashed too.)
+    pub fn is_unwritten_since(self, earlier: Stamp) -> bool {
+        let ctime_ns = earlier.ctime_ns;
+        Stamp { ctime_ns, ..self } == earlier
+    }
+
+    /// Of the file itself; none where there is no plain file.
+    pub fn of_file(path: &Path) -> Option<Stamp> {
+        let meta = path.symlink_metadata().ok()?;
+        meta.is_file().then(|| Stamp::of(&meta))
+    }
+
     pub fn to_bytes(self) -> [u8; Stamp::BYTES] {
         let mut bytes = [0; Stamp::BYTES];
         bytes[..8].copy_from_slice(&self.size.to_le_bytes());
@@ -56,7 +70,27 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<Digest> {
 /// Not memory-mapped: a disk that cannot read a block would kill the process rather than give an
 /// error, just when somebody wants to know what is damaged.
 pub(crate) fn hash_file_seen(path: &Path, seen: &(dyn Fn(u64) + Sync)) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
+    hash_reader(File::open(path)?, seen)
+}
+
+/// BLAKE3 of a file that nobody touches meanwhile, and the stamp that it had before and after.
+pub(crate) fn hash_at_rest(path: &Path) -> Result<(Digest, Stamp), CacheError> {
+    let file = File::open(path).doing("read", path)?;
+    let stamp = || {
+        let meta = file.metadata();
+        meta.map(|meta| Stamp::of(&meta)).doing("read", path)
+    };
+    let before = stamp()?;
+    let digest = hash_reader(&file, &|_| {}).doing("read", path)?;
+    if stamp()? != before {
+        return Err(CacheError::Changed {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok((digest, before))
+}
+
+fn hash_reader(mut file: impl Read, seen: &(dyn Fn(u64) + Sync)) -> io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
@@ -122,9 +156,11 @@ pub(crate) fn make_durable_folder(path: &Path) -> Result<(), CacheError> {
     if synced.contains(path) && path.is_dir() {
         return Ok(());
     }
-    let missing: Vec<&Path> = path.ancestors().take_while(|p| !p.is_dir()).collect();
+    // The folder itself, and those above it that have to be made.
+    let above = path.ancestors().skip(1).take_while(|p| !p.is_dir());
+    let unsure: Vec<&Path> = [path].into_iter().chain(above).collect();
     fs::create_dir_all(path).doing("make", path)?;
-    for folder in missing.into_iter().chain([path]) {
+    for folder in unsure {
         let parent = folder.parent().unwrap_or(folder);
         match sync_folder(parent) {
             // One that may be passed but not read, above the cache.
@@ -137,26 +173,43 @@ pub(crate) fn make_durable_folder(path: &Path) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Moves a file of this file system to its address; the caller has hashed it. One that is already
-/// there and right is kept.
-pub(crate) fn move_in(root: &Path, path: &Path, digest: &Digest) -> Result<(), CacheError> {
+/// Moves a file of this file system to its address; the caller has hashed it when it had the stamp
+/// `hashed`. One that is already there and right is kept. Returns the stamp of what is there then. No
+/// other thread may be at this digest.
+pub(crate) fn move_in(
+    root: &Path,
+    path: &Path,
+    digest: &Digest,
+    hashed: Stamp,
+) -> Result<Stamp, CacheError> {
     let target = path_of(root, digest);
     let folder = target.parent().expect("objects have folders");
     make_durable_folder(folder)?;
-    let size = fs::metadata(path).doing("read", path)?.len();
-    if fs::metadata(&target).is_ok_and(|there| there.len() == size)
-        && hash_file(&target).is_ok_and(|there| there == *digest)
+    if Stamp::of_file(&target).is_some_and(|there| there.size == hashed.size)
+        && let Ok((there, stamp)) = hash_at_rest(&target)
+        && there == *digest
     {
         fs::remove_file(path).doing("remove", path)?;
         // Whoever put it there may not have got to this.
-        return sync_folder(folder);
+        sync_folder(folder)?;
+        return Ok(stamp);
     }
     File::open(path)
         .and_then(|file| file.sync_all())
         .doing("sync", path)?;
     fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
     fs::rename(path, &target).doing("write", &target)?;
-    sync_folder(folder)
+    sync_folder(folder)?;
+    match Stamp::of_file(&target) {
+        Some(stamp) if stamp.is_unwritten_since(hashed) => Ok(stamp),
+        // Something that the task left behind still writes to it.
+        _ => {
+            fs::remove_file(&target).doing("remove", &target)?;
+            Err(CacheError::Changed {
+                path: path.to_path_buf(),
+            })
+        }
+    }
 }
 
 /// Writes bytes to `target` whole or not at all, and so that they are on the disk afterwards.
@@ -167,12 +220,6 @@ pub(crate) fn write_atomically(tmp: &Path, target: &Path, bytes: &[u8]) -> Resul
     file.as_file().sync_all().doing("sync", target)?;
     put_in_place(file, target)?;
     sync_folder(folder)
-}
-
-/// [`write_atomically`] for what is checked before it is used, and made again if need be: it is
-/// not synced.
-pub(crate) fn write_scratch(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-    put_in_place(write_beside(tmp, target, bytes)?, target)
 }
 
 fn write_beside(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<NamedTempFile, CacheError> {

@@ -1,5 +1,8 @@
-//! The stat cache: digests of source files by path, as long as nothing about them changed.
+//! Source files: the digests of those that did not change, by path, and whether anybody touched one
+//! since it was looked at.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -7,16 +10,91 @@ use rayon::prelude::*;
 
 use crate::error::Doing;
 use crate::index::{self, Index};
-use crate::objects::{Stamp, hash_file};
-use crate::{CacheError, Digest};
+use crate::objects::{Stamp, hash_at_rest};
+use crate::{Cache, CacheError, Digest};
 
 /// A file changed this recently may change again without its time showing it ("racily clean" in
 /// git's words), so its digest is not remembered.
 const RACY: Duration = Duration::from_secs(2);
 
-/// The digest and size of each file, hashing only those that changed.
-pub(crate) fn digests(index: &Index, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>, CacheError> {
-    let found: Vec<(Digest, Stamp, bool)> = paths
+/// A source file as it was when it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub digest: Digest,
+    look: Look,
+}
+
+impl Seen {
+    pub fn size(&self) -> u64 {
+        self.look.stamp.size
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    stamp: Stamp,
+    /// What changes a file's ctime and not its bytes: mode, owner, group, number of names.
+    attributes: (u32, u32, u32, u64),
+}
+
+impl Look {
+    fn at(path: &Path) -> Result<Look, CacheError> {
+        let meta = path.metadata().doing("read", path)?;
+        Ok(Look::of(&meta))
+    }
+
+    fn of(meta: &Metadata) -> Look {
+        Look {
+            stamp: Stamp::of(meta),
+            attributes: (meta.mode(), meta.uid(), meta.gid(), meta.nlink()),
+        }
+    }
+}
+
+impl Cache {
+    /// Source files as they are now; only changed ones are read.
+    pub fn see_sources(&self, paths: &[PathBuf]) -> Result<Vec<Seen>, CacheError> {
+        digests(&self.index, paths)
+    }
+
+    /// The digest and size of each source file; only changed ones are read.
+    pub fn source_digests(&self, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>, CacheError> {
+        let seen = self.see_sources(paths)?;
+        Ok(seen.iter().map(|seen| (seen.digest, seen.size())).collect())
+    }
+
+    /// The first of these source files that somebody touched since it was seen, though it may have
+    /// been put back. A change of mode or owner, and a name more or less (a backup of hard links), touch no bytes:
+    /// where such explains the new ctime, the file is hashed and may go on.
+    pub fn touched_source<'p>(
+        &self,
+        paths: &'p [PathBuf],
+        seen: &[Seen],
+    ) -> Result<Option<&'p PathBuf>, CacheError> {
+        let touched = paths.par_iter().zip(seen).map(|(path, seen)| {
+            let untouched = is_untouched(path, seen)?;
+            Ok((!untouched).then_some(path))
+        });
+        let touched: Vec<Option<&PathBuf>> = touched.collect::<Result<_, CacheError>>()?;
+        Ok(touched.into_iter().flatten().next())
+    }
+}
+
+fn is_untouched(path: &Path, seen: &Seen) -> Result<bool, CacheError> {
+    let now = Look::at(path)?;
+    if now == seen.look {
+        return Ok(true);
+    }
+    let explained = now.attributes != seen.look.attributes;
+    if !explained || !now.stamp.is_unwritten_since(seen.look.stamp) {
+        return Ok(false);
+    }
+    Ok(hash_at_rest(path)?.0 == seen.digest)
+}
+
+/// Each file, hashed where it changed.
+fn digests(index: &Index, paths: &[PathBuf]) -> Result<Vec<Seen>, CacheError> {
+    let found: Vec<(Seen, bool)> = paths
         .par_iter()
         .map(|path| digest(index, path))
         .collect::<Result<_, _>>()?;
@@ -26,10 +104,11 @@ pub(crate) fn digests(index: &Index, paths: &[PathBuf]) -> Result<Vec<(Digest, u
     let quiet_since = now.saturating_sub(RACY).as_nanos() as i128;
     let mut batch = sled::Batch::default();
     let mut any = false;
-    for (path, (digest, stamp, hashed)) in paths.iter().zip(&found) {
+    for (path, (seen, hashed)) in paths.iter().zip(&found) {
+        let stamp = seen.look.stamp;
         if *hashed && stamp.mtime_ns.max(stamp.ctime_ns) < quiet_since {
             let mut value = stamp.to_bytes().to_vec();
-            value.extend_from_slice(digest.as_bytes());
+            value.extend_from_slice(seen.digest.as_bytes());
             let path = path.as_os_str().as_encoded_bytes();
             batch.insert(path, index::checked(path, &value));
             any = true;
@@ -38,38 +117,31 @@ pub(crate) fn digests(index: &Index, paths: &[PathBuf]) -> Result<Vec<(Digest, u
     if any {
         index.sources.apply_batch(batch)?;
     }
-    Ok(found
-        .into_iter()
-        .map(|(digest, stamp, _)| (digest, stamp.size))
-        .collect())
+    Ok(found.into_iter().map(|(seen, _)| seen).collect())
 }
 
-/// (digest, stamp, whether it had to be hashed).
-fn digest(index: &Index, path: &Path) -> Result<(Digest, Stamp, bool), CacheError> {
-    let stamp = || {
-        std::fs::metadata(path)
-            .map(|meta| Stamp::of(&meta))
-            .doing("read", path)
-    };
-    let before = stamp()?;
+/// A file, and whether it had to be hashed.
+fn digest(index: &Index, path: &Path) -> Result<(Seen, bool), CacheError> {
+    let look = Look::at(path)?;
     let name = path.as_os_str().as_encoded_bytes();
     let entry = index.sources.get(name)?;
     if let Some(known) = entry
         .as_ref()
         .and_then(|entry| index::value_of(name, entry))
         && known.len() == Stamp::BYTES + 32
-        && known[..Stamp::BYTES] == before.to_bytes()
+        && known[..Stamp::BYTES] == look.stamp.to_bytes()
     {
         let bytes: [u8; 32] = known[Stamp::BYTES..]
             .try_into()
             .expect("the length was checked");
-        return Ok((Digest::from_bytes(bytes), before, false));
+        let digest = Digest::from_bytes(bytes);
+        return Ok((Seen { digest, look }, false));
     }
-    let digest = hash_file(path).doing("read", path)?;
-    if stamp()? != before {
+    let (digest, stamp) = hash_at_rest(path)?;
+    if stamp != look.stamp {
         return Err(CacheError::Changed {
             path: path.to_path_buf(),
         });
     }
-    Ok((digest, before, true))
+    Ok((Seen { digest, look }, true))
 }

@@ -1,8 +1,9 @@
 //! The cache itself: what goes in, what comes out, and noticing damage on the way.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, Permissions};
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -11,13 +12,18 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use crate::checkout::Checkouts;
 use crate::envelope::{Envelope, checksummed, read_envelope};
 use crate::error::{CacheError, Doing, no_room, unopened};
 use crate::index::{self, Index};
 use crate::lock::{Holder, Lock, holder};
-use crate::objects::{Stamp, hash_file, make_durable_folder, move_in, path_of, write_atomically};
+use crate::objects::{
+    Stamp, hash_at_rest, make_durable_folder, move_in, path_of, write_atomically,
+};
 use crate::seal::Seal;
-use crate::{Artifact, Digest, FileRef, Record, stat};
+use crate::tree::{remove_tree, unlock_folders};
+use crate::turns::Turns;
+use crate::{Artifact, Digest, FileRef, Record};
 
 /// Files up to this many bytes live in the index and in their record, not as objects.
 pub const INLINE: u64 = 4096;
@@ -30,6 +36,9 @@ pub struct Cache {
     notices: Mutex<Vec<String>>,
     /// Objects whose bytes this process has hashed and found right.
     pub(crate) verified: Mutex<HashSet<Digest>>,
+    /// At each object one thread at a time hashes, moves and links.
+    pub(crate) object_turns: Turns,
+    pub(crate) checkouts: Checkouts,
     seal: Seal,
     /// Last, so that it is freed after the index is closed.
     _lock: Lock,
@@ -47,9 +56,7 @@ impl Cache {
         let lock = Lock::take(&dir, command)?;
         for scratch in ["work", "tmp"] {
             let path = dir.join(scratch);
-            if path.exists() {
-                fs::remove_dir_all(&path).doing("clear", &path)?;
-            }
+            remove_tree(&path).doing("clear", &path)?;
             fs::create_dir_all(&path).doing("make", &path)?;
         }
         let fresh = !dir.join("records").exists();
@@ -64,6 +71,8 @@ impl Cache {
             index: ManuallyDrop::new(index),
             notices: Mutex::default(),
             verified: Mutex::default(),
+            object_turns: Turns::default(),
+            checkouts: Checkouts::default(),
             seal,
             _lock: lock,
         };
@@ -102,9 +111,7 @@ impl Cache {
     /// An empty folder for one attempt at a task, on the objects' file system.
     pub fn work_dir(&self, key: &Digest) -> Result<PathBuf> {
         let path = self.dir.join("work").join(key.hex());
-        if path.exists() {
-            fs::remove_dir_all(&path).doing("clear", &path)?;
-        }
+        remove_tree(&path).doing("clear", &path)?;
         fs::create_dir_all(&path).doing("make", &path)?;
         Ok(path)
     }
@@ -116,13 +123,17 @@ impl Cache {
         Ok(path)
     }
 
+    /// Removes the partial state of a task, which was made of what should not have been.
+    pub fn discard_state(&self, key: &Digest) -> Result<()> {
+        let path = self.dir.join("partial").join(key.hex());
+        remove_tree(&path).doing("clear", &path)
+    }
+
     /// Removes the work and state folders of a finished task.
     pub fn finish_task(&self, key: &Digest) -> Result<()> {
         for folder in ["work", "partial"] {
             let path = self.dir.join(folder).join(key.hex());
-            if path.exists() {
-                fs::remove_dir_all(&path).doing("clear", &path)?;
-            }
+            remove_tree(&path).doing("clear", &path)?;
         }
         Ok(())
     }
@@ -161,6 +172,7 @@ impl Cache {
                 "it is a symlink or special file, not a file or folder",
             ));
         }
+        unlock_folders(path).doing("move the files out of", path)?;
         let mut files = Vec::new();
         for entry in WalkDir::new(path) {
             let entry = entry.map_err(|e| CacheError::Io {
@@ -188,7 +200,11 @@ impl Cache {
     }
 
     fn store_file(&self, path: &Path) -> Result<FileRef> {
-        let size = path.metadata().doing("read", path)?.len();
+        let meta = path.metadata().doing("read", path)?;
+        if meta.permissions().mode() & 0o400 == 0 {
+            fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
+        }
+        let size = meta.len();
         if size <= INLINE {
             let bytes = fs::read(path).doing("read", path)?;
             let digest = Digest::of(&bytes);
@@ -196,22 +212,27 @@ impl Cache {
             fs::remove_file(path).doing("remove", path)?;
             return Ok(FileRef { digest, size });
         }
-        let digest = hash_file(path).doing("read", path)?;
-        let root = self.objects();
-        move_in(&root, path, &digest)?;
-        self.stamp(&digest, &path_of(&root, &digest))?;
+        let (digest, stamp) = hash_at_rest(path)?;
+        self.take_object(path, &digest, stamp)?;
+        let size = stamp.size;
         Ok(FileRef { digest, size })
+    }
+
+    /// Moves a file to its place among the objects; it was hashed when it had this stamp.
+    pub(crate) fn take_object(&self, path: &Path, digest: &Digest, hashed: Stamp) -> Result<()> {
+        let _turn = self.object_turns.wait_for(digest);
+        let stamp = move_in(&self.objects(), path, digest, hashed)?;
+        self.stamp(digest, stamp)
     }
 
     pub(crate) fn objects(&self) -> PathBuf {
         self.dir.join("objects")
     }
 
-    pub(crate) fn stamp(&self, digest: &Digest, path: &Path) -> Result<()> {
-        let stamp = Stamp::of(&path.metadata().doing("read", path)?);
-        self.index
-            .stamps
-            .insert(digest.as_bytes(), &stamp.to_bytes()[..])?;
+    /// Remembers that an object's bytes are right as long as it has this stamp.
+    pub(crate) fn stamp(&self, digest: &Digest, stamp: Stamp) -> Result<()> {
+        let stamps = &self.index.stamps;
+        stamps.insert(digest.as_bytes(), &stamp.to_bytes()[..])?;
         Ok(())
     }
 
@@ -341,28 +362,86 @@ impl Cache {
                 None => Err(self.damaged(file, self.dir.clone())),
             };
         }
-        let path = path_of(&self.objects(), &file.digest);
-        let Ok(meta) = path.metadata() else {
-            return Err(self.damaged(file, path));
-        };
-        let known = self.index.stamps.get(file.digest.as_bytes())?;
-        if meta.len() == file.size && known.is_some_and(|k| k[..] == Stamp::of(&meta).to_bytes()) {
+        if self.known_stamp(file)?.is_some() {
             return Ok(());
         }
-        self.verify_object(file)
+        let _turn = self.object_turns.wait_for(&file.digest);
+        match self.known_stamp(file)? {
+            Some(_) => Ok(()),
+            None => self.hash_object(file).map(|_| ()),
+        }
     }
 
     /// Hashes an object. A wrong one is moved to `damaged/`.
     pub(crate) fn verify_object(&self, file: &FileRef) -> Result<()> {
-        let path = path_of(&self.objects(), &file.digest);
-        if hash_file(&path).is_ok_and(|digest| digest == file.digest) {
-            self.verified
-                .lock()
-                .expect("not poisoned")
-                .insert(file.digest);
-            return self.stamp(&file.digest, &path);
+        let _turn = self.object_turns.wait_for(&file.digest);
+        self.hash_object(file).map(|_| ())
+    }
+
+    /// The stamps at which these objects have the right bytes; each is hashed when this process first
+    /// asks for it. Of those that are damaged all are set aside, and their makers forgotten, at once.
+    pub(crate) fn right_stamps(&self, files: &[FileRef]) -> Result<Vec<Stamp>> {
+        let stamps: Vec<Result<Stamp>> = files.par_iter().map(|f| self.right_stamp(f)).collect();
+        let damaged = stamps.iter().filter_map(|stamp| match stamp {
+            Err(CacheError::Damaged { file, .. }) => Some(*file),
+            _ => None,
+        });
+        self.forget_users(&damaged.collect::<Vec<_>>())?;
+        stamps.into_iter().collect()
+    }
+
+    fn right_stamp(&self, file: &FileRef) -> Result<Stamp> {
+        if let Some(stamp) = self.verified_stamp(file)? {
+            return Ok(stamp);
         }
-        Err(self.damaged(file, self.set_object_aside(&file.digest)?))
+        let _turn = self.object_turns.wait_for(&file.digest);
+        // Another thread may have hashed it meanwhile.
+        match self.verified_stamp(file)? {
+            Some(stamp) => Ok(stamp),
+            None => self.hash_object(file),
+        }
+    }
+
+    /// [`Cache::known_stamp`] of an object that this process has hashed.
+    pub(crate) fn verified_stamp(&self, file: &FileRef) -> Result<Option<Stamp>> {
+        let verified = self.verified.lock().expect("not poisoned");
+        if !verified.contains(&file.digest) {
+            return Ok(None);
+        }
+        drop(verified);
+        self.known_stamp(file)
+    }
+
+    /// The stamp of an object that has not changed since it was last seen to be right.
+    pub(crate) fn known_stamp(&self, file: &FileRef) -> Result<Option<Stamp>> {
+        let path = path_of(&self.objects(), &file.digest);
+        let Some(stamp) = Stamp::of_file(&path) else {
+            return Ok(None);
+        };
+        let known = self.index.stamps.get(file.digest.as_bytes())?;
+        let is_known = known.is_some_and(|known| known[..] == stamp.to_bytes());
+        Ok((stamp.size == file.size && is_known).then_some(stamp))
+    }
+
+    /// Hashes an object, in its turn. A wrong one is moved to `damaged/`.
+    pub(crate) fn hash_object(&self, file: &FileRef) -> Result<Stamp> {
+        let path = path_of(&self.objects(), &file.digest);
+        restore_mode(&path);
+        let mut found = hash_at_rest(&path);
+        if matches!(found, Err(CacheError::Changed { .. })) {
+            // A backup that gave it another name, perhaps.
+            found = hash_at_rest(&path);
+        }
+        match found {
+            Ok((digest, stamp)) if digest == file.digest => {
+                let mut verified = self.verified.lock().expect("not poisoned");
+                verified.insert(file.digest);
+                self.stamp(&file.digest, stamp)?;
+                Ok(stamp)
+            }
+            Err(error) if !error.is_of_the_file() => Err(error),
+            _ => Err(self.damaged(file, self.set_object_aside(&file.digest)?)),
+        }
     }
 
     /// Moves an object to `damaged/`; returns that folder.
@@ -378,16 +457,21 @@ impl Cache {
     pub(crate) fn damaged(&self, file: &FileRef, aside: PathBuf) -> CacheError {
         CacheError::Damaged {
             what: format!("object {}", file.digest.short()),
+            file: *file,
             aside,
         }
     }
 
-    /// Forgets every record that has this file among its outputs.
-    pub(crate) fn forget_users(&self, file: &FileRef) -> Result<()> {
+    /// Forgets every record that has one of these files among its outputs.
+    pub(crate) fn forget_users(&self, files: &[FileRef]) -> Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let lost: HashMap<Digest, &FileRef> = files.iter().map(|f| (f.digest, f)).collect();
         for record in self.records() {
             let record = record?;
             let mut files = record.outputs.values().flat_map(Artifact::files);
-            if files.any(|(_, f)| f.digest == file.digest) {
+            if let Some(file) = files.find_map(|(_, f)| lost.get(&f.digest)) {
                 self.note_loss(&record, file)?;
                 self.forget(&record.key)?;
             }
@@ -400,7 +484,12 @@ impl Cache {
         if let Some(bytes) = self.inline(file)? {
             return Ok(bytes);
         }
-        let path = self.checkout(&Artifact::File(*file))?;
+        if file.size <= INLINE {
+            self.forget_users(&[*file])?;
+            return Err(self.damaged(file, self.dir.clone()));
+        }
+        self.right_stamps(&[*file])?;
+        let path = path_of(&self.objects(), &file.digest);
         fs::read(&path).doing("read", &path)
     }
 
@@ -411,11 +500,6 @@ impl Cache {
             Ok((key, entry)) => index::record_in(&key, &entry).map(Ok),
             Err(error) => Some(Err(error.into())),
         })
-    }
-
-    /// The digest and size of each source file; only changed ones are read.
-    pub fn source_digests(&self, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>> {
-        stat::digests(&self.index, paths)
     }
 
     /// Keeps a small fact by name. Unlike records it is in the index alone.
@@ -442,6 +526,16 @@ impl Drop for Cache {
         if !std::thread::panicking() && index.close() {
             self.seal.put_on();
         }
+    }
+}
+
+/// A task may have made an object writable. What it wrote then is another matter.
+fn restore_mode(path: &Path) {
+    let mode = path
+        .symlink_metadata()
+        .map(|meta| meta.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o222 != 0) {
+        let _ = fs::set_permissions(path, Permissions::from_mode(0o444));
     }
 }
 

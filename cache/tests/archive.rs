@@ -48,8 +48,8 @@ fn what_is_exported_is_there_after_the_import() {
     assert_eq!(imported.run, Some(("one".into(), false)));
     for record in [&a, &b] {
         assert_eq!(other.lookup(&record.key).unwrap().as_ref(), Some(record));
-        let path = other.checkout(&record.outputs["clustering"]).unwrap();
-        assert!(path.join("sub/small.json").exists());
+        let checkout = other.checkout(&record.outputs["clustering"]).unwrap();
+        assert!(checkout.path().join("sub/small.json").exists());
     }
     assert!(to.path().join("runs/one/result.json").exists());
     assert!(to.path().join("runs/one/extends/1.yaml").exists());

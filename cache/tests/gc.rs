@@ -28,7 +28,8 @@ fn bytes(folder: &Path) -> u64 {
 
 fn is_whole(cache: &Cache, record: &Record) {
     assert_eq!(cache.lookup(&record.key).unwrap().as_ref(), Some(record));
-    let path = cache.checkout(&record.outputs["clustering"]).unwrap();
+    let checkout = cache.checkout(&record.outputs["clustering"]).unwrap();
+    let path = checkout.path();
     let k = record.ingredients.params["k"].as_u64().unwrap();
     assert_eq!(fs::read(path.join("large.f32")).unwrap(), large(k as u8));
     assert!(path.join("sub/small.json").exists());

@@ -19,10 +19,12 @@ fn what_goes_in_comes_out() {
     let record = commit(&cache, 1);
     assert_eq!(cache.lookup(&record.key).unwrap(), Some(record.clone()));
     assert_eq!(cache.lookup(&Digest::of(b"other")).unwrap(), None);
-    let path = cache.checkout(&record.outputs["clustering"]).unwrap();
+    let checkout = cache.checkout(&record.outputs["clustering"]).unwrap();
+    let path = checkout.path();
     assert_eq!(fs::read(path.join("large.f32")).unwrap(), large(1));
     assert_eq!(fs::read(path.join("sub/small.json")).unwrap(), b"{\"k\":1}");
-    assert_eq!(cache.checkout(&record.outputs["clustering"]).unwrap(), path);
+    let again = cache.checkout(&record.outputs["clustering"]).unwrap();
+    assert_eq!(again.path(), path);
     let mode = fs::metadata(object(dir.path(), &record.outputs["clustering"])).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o444);
 }
@@ -73,7 +75,7 @@ fn notices(damage: impl Fn(&Path)) {
         );
         assert_eq!(commit(&cache, 1), record);
         assert_eq!(cache.lookup(&record.key).unwrap(), Some(record.clone()));
-        let path = cache.checkout(artifact).unwrap();
+        let path = cache.checkout(artifact).unwrap().path();
         assert_eq!(fs::read(path.join("large.f32")).unwrap(), large(1));
     }
 }
@@ -102,6 +104,7 @@ fn a_write_through_the_hard_link_is_noticed() {
         let path = cache
             .checkout(&record.outputs["clustering"])
             .unwrap()
+            .path()
             .join("large.f32");
         // What a careless program running as root would do.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -131,7 +134,8 @@ fn the_index_can_be_lost() {
         assert!(!cache.notices().is_empty(), "nobody was told");
         for record in records {
             assert_eq!(cache.lookup(&record.key).unwrap(), Some(record.clone()));
-            let path = cache.checkout(&record.outputs["clustering"]).unwrap();
+            let checkout = cache.checkout(&record.outputs["clustering"]).unwrap();
+            let path = checkout.path();
             assert!(path.join("sub/small.json").exists());
         }
     }

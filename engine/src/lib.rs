@@ -15,6 +15,8 @@ pub mod event;
 pub mod execute;
 pub mod explain;
 pub mod graph;
+mod holders;
+mod inputs;
 pub mod journal;
 pub mod kept;
 pub mod load;

@@ -19,6 +19,7 @@ use crate::event::{Event, Origin, Outcome, StageOutlook, Stamped, Summary, TaskR
 use crate::execute::Control;
 use crate::explain::History;
 use crate::graph::Graph;
+use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::kept::Texts;
 use crate::resources::{Grant, Machine, Pool};
@@ -119,6 +120,7 @@ pub struct Run<'a> {
     setting: Setting<'a>,
     options: RunOptions,
     control: Control,
+    holders: Holders,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
 }
@@ -130,6 +132,7 @@ impl<'a> Run<'a> {
             setting,
             options,
             control: Control::default(),
+            holders: Holders::default(),
             sender,
             receiver,
         }
@@ -158,6 +161,7 @@ impl<'a> Run<'a> {
             setting: self.setting,
             options: &self.options,
             control: &self.control,
+            holders: &self.holders,
             queue: BTreeSet::new(),
             waiting_for: HashMap::new(),
             running: HashMap::new(),
@@ -168,6 +172,8 @@ impl<'a> Run<'a> {
             stop: None,
             restart: false,
             restarts: 0,
+            suspects: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             finished_stages: BTreeSet::new(),
             failed: 0,
             skipped: BTreeSet::new(),
@@ -247,6 +253,7 @@ struct Scheduler<'a, 's> {
     setting: Setting<'a>,
     options: &'a RunOptions,
     control: &'a Control,
+    holders: &'a Holders,
     tracker: Tracker<'a>,
     pool: Pool,
     out: Output<'s>,
@@ -265,6 +272,11 @@ struct Scheduler<'a, 's> {
     /// An input was damaged and set aside: begin again from the cache once nothing runs.
     restart: bool,
     restarts: u32,
+    /// Commands one of which has changed an input that they had together, by name. While one of them
+    /// runs, no other command does.
+    suspects: BTreeSet<String>,
+    /// Tasks that failed for good, by name: beginning again does not take them up.
+    given_up: BTreeSet<String>,
     finished_stages: BTreeSet<usize>,
     failed: usize,
     skipped: BTreeSet<String>,
@@ -351,6 +363,9 @@ impl<'a> Scheduler<'a, '_> {
             });
             return;
         }
+        if self.given_up.contains(&name) {
+            return self.tracker.settle(task, TaskState::Failed);
+        }
         let key = self.tracker.tasks[task].keyed.as_ref().expect("keyed").key;
         if let Some(others) = self.waiting_for.get_mut(&key) {
             others.push(task);
@@ -381,7 +396,7 @@ impl<'a> Scheduler<'a, '_> {
             }
             Err(error) => {
                 self.waiting_for.insert(key, Vec::new());
-                self.fail(task, error.to_string(), None);
+                self.fail(task, error.to_string(), Vec::new(), false);
             }
         }
     }
@@ -401,6 +416,9 @@ impl<'a> Scheduler<'a, '_> {
             return;
         }
         while let Some(&(node, item, task)) = self.queue.first() {
+            if !self.may_run_beside_the_others(task) {
+                return;
+            }
             let node_ref = &self.setting.graph.nodes[node];
             let wanted = self.options.machine.wanted(node_ref, self.setting.registry);
             let Some(grant) = self.pool.take(&wanted) else {
@@ -409,6 +427,23 @@ impl<'a> Scheduler<'a, '_> {
             self.queue.remove(&(node, item, task));
             self.start(scope, sender, task, grant);
         }
+    }
+
+    /// A command that is suspected of having changed an input runs beside no other command.
+    fn may_run_beside_the_others(&self, task: TaskId) -> bool {
+        if self.suspects.is_empty() || !self.is_command(task) {
+            return true;
+        }
+        let is_suspect = |task: TaskId| self.suspects.contains(&self.tracker.tasks[task].name);
+        let mut commands = self.running.keys().filter(|task| self.is_command(**task));
+        match is_suspect(task) {
+            true => commands.next().is_none(),
+            false => !commands.any(|running| is_suspect(*running)),
+        }
+    }
+
+    fn is_command(&self, task: TaskId) -> bool {
+        self.tracker.node(task).kind == "command"
     }
 
     fn start<'scope>(
@@ -447,9 +482,9 @@ impl<'a> Scheduler<'a, '_> {
         self.out.emit(event);
         self.running.insert(task, Running { key, grant });
         let (setting, control, sender) = (self.setting, self.control, sender.clone());
-        let exe = &self.options.exe;
+        let (exe, holders) = (&self.options.exe, self.holders);
         scope.spawn(move || {
-            let result = work::attempt(&setting, exe, control, &job, &|report| {
+            let result = work::attempt(&setting, exe, control, holders, &job, &|report| {
                 let _ = sender.send(Message::Report { task, report });
             });
             let _ = sender.send(Message::Ended { task, result });
@@ -486,8 +521,20 @@ impl<'a> Scheduler<'a, '_> {
                     Err(WorkFailure::DamagedInput(message)) => {
                         self.damaged_input(task, message);
                     }
+                    Err(WorkFailure::Disturbed(message)) => {
+                        if self.is_command(task) {
+                            let name = self.tracker.tasks[task].name.clone();
+                            self.suspects.insert(name);
+                        }
+                        self.damaged_input(task, message);
+                    }
+                    Err(WorkFailure::Meddled { error, tail }) => {
+                        // There are only so many that do so.
+                        self.restarts = 0;
+                        self.fail(task, error, tail, false);
+                    }
                     Err(WorkFailure::Failed { error, tail }) => {
-                        self.fail(task, error, Some(tail));
+                        self.fail(task, error, tail, true);
                     }
                 }
             }
@@ -522,18 +569,18 @@ impl<'a> Scheduler<'a, '_> {
         }
     }
 
-    /// One attempt failed; maybe there is another.
-    fn fail(&mut self, task: TaskId, error: String, tail: Option<Vec<String>>) {
+    /// One attempt failed; maybe there is another, if that could end otherwise.
+    fn fail(&mut self, task: TaskId, error: String, tail: Vec<String>, retry: bool) {
         let node = self.tracker.node(task);
         let attempt = self.attempts.get(&task).copied().unwrap_or(1);
-        let again = tail.is_some() && attempt <= node.retries && self.stop.is_none();
+        let again = retry && attempt <= node.retries && self.stop.is_none();
         let wait = node.backoff * 2u32.saturating_pow(attempt.saturating_sub(1));
         let name = self.tracker.tasks[task].name.clone();
         let event = Event::TaskFailed {
             stage: node.name.clone(),
             task: name.clone(),
             error,
-            tail: tail.unwrap_or_default(),
+            tail,
             log: self.out.journal.log_path(&name).display().to_string(),
             retry_seconds: again.then_some(wait.as_secs_f64()),
         };
@@ -546,6 +593,7 @@ impl<'a> Scheduler<'a, '_> {
         let others = self.waiting_for.remove(&key).unwrap_or_default();
         for id in std::iter::once(task).chain(others) {
             self.failed += 1;
+            self.given_up.insert(self.tracker.tasks[id].name.clone());
             self.tracker.settle(id, TaskState::Failed);
         }
         if !self.options.keep_going && self.stop.is_none() {
@@ -554,11 +602,12 @@ impl<'a> Scheduler<'a, '_> {
     }
 
     /// The cache has set a damaged object aside and forgotten the records that name it. What made
-    /// it must run again, so the walk begins anew; everything else is found in the cache.
+    /// it must run again, and so must who had it, so the walk begins anew; everything else is found in
+    /// the cache.
     fn damaged_input(&mut self, task: TaskId, message: String) {
         const MOST: u32 = 3;
         if self.restarts >= MOST {
-            self.fail(task, message, Some(Vec::new()));
+            self.fail(task, message, Vec::new(), false);
             return;
         }
         let stage = self.tracker.node(task).name.clone();

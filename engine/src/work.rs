@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use climb_cache::{Artifact, Cache, CacheError, Cost, Provenance, Record};
 
-use crate::context::InputArtifact;
 use crate::event::TaskReport;
 use crate::execute::{ChildOptions, Control, Failure, TaskSpec, run_child, run_here};
+use crate::holders::Holders;
+use crate::inputs::{Inputs, Watched};
 use crate::resources::Grant;
 use crate::schedule::Setting;
 use crate::sources::{file_refs, is_hidden};
@@ -38,6 +39,13 @@ pub(crate) enum WorkFailure {
     Cancelled,
     /// An input was damaged; the cache has set it aside.
     DamagedInput(String),
+    /// An input was changed while it ran, perhaps by another task: it runs again.
+    Disturbed(String),
+    /// It changed its own input, and would do so again.
+    Meddled {
+        error: String,
+        tail: Vec<String>,
+    },
     Failed {
         error: String,
         tail: Vec<String>,
@@ -45,7 +53,7 @@ pub(crate) enum WorkFailure {
 }
 
 impl WorkFailure {
-    fn plain(error: impl ToString) -> WorkFailure {
+    pub fn plain(error: impl ToString) -> WorkFailure {
         WorkFailure::Failed {
             error: error.to_string(),
             tail: Vec::new(),
@@ -57,13 +65,16 @@ pub(crate) fn attempt(
     setting: &Setting,
     exe: &Path,
     control: &Control,
+    holders: &Holders,
     job: &Job,
     report: &(dyn Fn(TaskReport) + Sync),
 ) -> Result<Attempt, WorkFailure> {
     let started = Instant::now();
     let cache = setting.cache;
-    let inputs = check_out(cache, &job.keyed)?;
+    let is_command = setting.graph.nodes[job.node].kind == "command";
+    let inputs = Inputs::check_out(cache, holders, job, is_command)?;
     let sources = setting.sources.get(&job.node).cloned().unwrap_or_default();
+    let watched = Watched::begin(cache, &sources)?;
     let work = cache.work_dir(&job.keyed.key).map_err(WorkFailure::plain)?;
     let out_dir = work.join("out");
     std::fs::create_dir(&out_dir).map_err(|error| {
@@ -75,7 +86,7 @@ pub(crate) fn attempt(
         task: job.name.clone(),
         kind: node.kind.clone(),
         params: node.params.clone(),
-        inputs,
+        inputs: inputs.hand_over(),
         sources,
         out_dir: out_dir.clone(),
         state_dir: cache
@@ -95,8 +106,9 @@ pub(crate) fn attempt(
         }
         report(task_report);
     };
-    execute(setting, exe, control, job, spec.clone(), &noted)?;
-    check_sources_unchanged(cache, &spec.sources)?;
+    let ended = execute(setting, exe, control, job, spec.clone(), &noted);
+    inputs.compare(ended, &noted)?;
+    watched.compare(&job.keyed.key)?;
     let outputs = store(setting, job, &out_dir)?;
     tell_of_hidden_items(setting, job, &outputs, report);
     let totals = totals.into_inner().expect("not poisoned");
@@ -110,29 +122,6 @@ pub(crate) fn attempt(
     // What is left there is of no use any more; the next run clears it if this fails.
     let _ = cache.finish_task(&job.keyed.key);
     Ok(Attempt { outputs, cost })
-}
-
-fn check_out(
-    cache: &Cache,
-    keyed: &KeyedTask,
-) -> Result<BTreeMap<String, Vec<InputArtifact>>, WorkFailure> {
-    let mut inputs = BTreeMap::new();
-    for (port, artifacts) in &keyed.inputs {
-        let mut list = Vec::new();
-        for (artifact, name) in artifacts {
-            let path = cache.checkout(artifact).map_err(|error| match error {
-                CacheError::Damaged { .. } => WorkFailure::DamagedInput(format!("{name}: {error}")),
-                other => WorkFailure::plain(other),
-            })?;
-            list.push(InputArtifact {
-                path,
-                digest: artifact.digest(),
-                name: name.clone(),
-            });
-        }
-        inputs.insert(port.clone(), list);
-    }
-    Ok(inputs)
 }
 
 fn execute(
@@ -218,27 +207,6 @@ fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// A source that changed while it was read gave nobody knows what: nothing is recorded for it.
-fn check_sources_unchanged(
-    cache: &Cache,
-    sources: &BTreeMap<String, Vec<SourceFile>>,
-) -> Result<(), WorkFailure> {
-    for files in sources.values() {
-        let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-        let now = cache.source_digests(&paths).map_err(WorkFailure::plain)?;
-        for (file, (digest, _)) in files.iter().zip(now) {
-            if file.digest != digest {
-                return Err(WorkFailure::plain(format!(
-                    "{} changed while it was being read; nothing was recorded. Run again once it \
-                     is at rest",
-                    file.path.display()
-                )));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// So that `explain` can name the files that changed since.

@@ -293,8 +293,8 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
 fn texts(cache: &Cache, result: &RunResult) -> BTreeMap<String, String> {
     let tasks = result.stages.iter().flat_map(|stage| &stage.tasks);
     let text = |task: &climb_engine::schedule::TaskResult| {
-        let path = cache.checkout(&task.outputs["text"]).expect("intact");
-        std::fs::read_to_string(path).expect("readable")
+        let checkout = cache.checkout(&task.outputs["text"]).expect("intact");
+        std::fs::read_to_string(checkout.path()).expect("readable")
     };
     tasks.map(|task| (task.name.clone(), text(task))).collect()
 }

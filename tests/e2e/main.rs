@@ -14,6 +14,7 @@ mod killing;
 mod materialize;
 mod runs;
 mod segments;
+mod shared_inputs;
 mod snapshot;
 mod strategies;
 mod sweeps;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::workspace::{Ran, Workspace};
 
-/// A workflow of two programs whose outputs are large and small, files and folders.
+/// A workflow of programs whose outputs are large and small, files and folders. Two of them read the
+/// same folder, at once where the run may do so.
 ///
 /// Its programs see the layer too; its name is the same everywhere, as it is in their keys.
 pub const WORKFLOW: &str = r#"
@@ -36,6 +37,15 @@ stages:
       params: {times: "${params.times}"}
       inputs: {made: {type: text}}
       outputs: {x: text, n: text}
+      pass_env: [LD_PRELOAD, CLIMB_FAULTS]
+  counted:
+    uses: command
+    needs: {made: made}
+    with:
+      run: cat "$CLIMB_INPUT_MADE"/* | wc -c | cat > "$CLIMB_OUTPUT_X"
+      params: {times: "${params.times}"}
+      inputs: {made: {type: text}}
+      outputs: {x: text}
       pass_env: [LD_PRELOAD, CLIMB_FAULTS]
 "#;
 

@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod workspace;
 
+mod checkouts;
 mod corruption;
 mod crashes;
 mod kills;

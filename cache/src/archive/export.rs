@@ -98,7 +98,7 @@ impl Cache {
             digest: *digest,
             size,
         };
-        self.forget_users(&file)?;
+        self.forget_users(&[file])?;
         self.verify_object(&file)
     }
 }

@@ -10,7 +10,7 @@ use tar::{Archive, EntryType};
 use super::{FORMAT, Manifest, Place};
 use crate::envelope::{Envelope, open_envelope, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::objects::{move_in, path_of, write_atomically};
+use crate::objects::{Stamp, write_atomically};
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef};
 
@@ -70,10 +70,9 @@ impl Cache {
     /// Objects first, then the records that name them, then the run.
     fn take_in(&self, staged: Staged) -> Result<Imported> {
         let mut imported = Imported::default();
-        let root = self.objects();
         for (digest, (size, path)) in &staged.objects {
-            move_in(&root, path, digest)?;
-            self.stamp(digest, &path_of(&root, digest))?;
+            let stamp = Stamp::of(&path.metadata().doing("read", path)?);
+            self.take_object(path, digest, stamp)?;
             imported.objects += 1;
             imported.bytes += size;
         }

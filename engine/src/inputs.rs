@@ -1,0 +1,274 @@
+//! A task's inputs: laid out before it, and compared after it. Neither a task whose input was changed
+//! while it ran is recorded, nor the one that changed it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use climb_cache::{Cache, CacheError, Change, Checkout, Digest, Seen, What};
+
+use crate::context::InputArtifact;
+use crate::event::TaskReport;
+use crate::holders::{Hold, Holders};
+use crate::stage::SourceFile;
+use crate::work::{Job, WorkFailure};
+
+/// What an attempt was given.
+pub(crate) struct Inputs<'a> {
+    cache: &'a Cache,
+    job: &'a Job,
+    hold: Hold<'a>,
+    given: Vec<Given<'a>>,
+}
+
+struct Given<'a> {
+    port: &'a str,
+    /// What made it.
+    from: &'a str,
+    checkout: Checkout<'a>,
+}
+
+/// An input that is not as it was given.
+struct Changed<'g> {
+    port: &'g str,
+    artifact: Digest,
+    changes: Vec<Change>,
+}
+
+impl<'a> Inputs<'a> {
+    pub fn check_out(
+        cache: &'a Cache,
+        holders: &'a Holders,
+        job: &'a Job,
+        is_command: bool,
+    ) -> Result<Inputs<'a>, WorkFailure> {
+        let artifacts = job.keyed.inputs.values().flatten().map(|(a, _)| a);
+        let hold = holders.enter(&job.name, is_command, artifacts);
+        let mut given = Vec::new();
+        for (port, artifacts) in &job.keyed.inputs {
+            for (artifact, from) in artifacts {
+                let checkout = cache.checkout(artifact);
+                let checkout = checkout.map_err(|error| damaged(&hold, port, from, error))?;
+                given.push(Given {
+                    port,
+                    from,
+                    checkout,
+                });
+            }
+        }
+        Ok(Inputs {
+            cache,
+            job,
+            hold,
+            given,
+        })
+    }
+
+    /// Where the task finds them, by port. It may begin now.
+    pub fn hand_over(&self) -> BTreeMap<String, Vec<InputArtifact>> {
+        self.hold.begin();
+        let ports = self.job.keyed.inputs.keys();
+        let mut inputs: BTreeMap<String, Vec<InputArtifact>> =
+            ports.map(|port| (port.clone(), Vec::new())).collect();
+        for given in &self.given {
+            let list = inputs.get_mut(given.port).expect("every port has a list");
+            list.push(InputArtifact {
+                path: given.checkout.path(),
+                digest: given.checkout.digest(),
+                name: given.from.to_string(),
+            });
+        }
+        inputs
+    }
+
+    /// Compares them after the task, which ended so. What it ended with counts only if they are as they were.
+    pub fn compare(
+        self,
+        ended: Result<(), WorkFailure>,
+        report: &(dyn Fn(TaskReport) + Sync),
+    ) -> Result<(), WorkFailure> {
+        let changed = self.changed().map_err(WorkFailure::plain)?;
+        if changed.is_empty() {
+            return ended;
+        }
+        let mut things = Vec::new();
+        for input in &changed {
+            things.push(input.artifact);
+            things.extend(input.changes.iter().filter_map(|c| Some(c.file?.digest)));
+        }
+        let commands = self.hold.commands_with(&things);
+        let by_itself = commands.iter().eq([&self.job.name]);
+        let only_added = changed.iter().all(Changed::is_only_more);
+        if by_itself && only_added {
+            // Nobody else saw it, and nobody will.
+            report(TaskReport::Warning {
+                message: left_there(&changed),
+            });
+            return ended;
+        }
+        let state = self.cache.discard_state(&self.job.keyed.key);
+        state.map_err(WorkFailure::plain)?;
+        match ended {
+            Err(WorkFailure::Cancelled) => ended,
+            Err(WorkFailure::Failed { error, tail }) if by_itself => Err(WorkFailure::Meddled {
+                error: format!("{error}; and {}", it_changed(&changed)),
+                tail,
+            }),
+            _ if by_itself => Err(WorkFailure::Meddled {
+                error: it_changed(&changed),
+                tail: Vec::new(),
+            }),
+            _ => Err(WorkFailure::Disturbed(disturbed(
+                &changed,
+                &commands,
+                &self.job.name,
+            ))),
+        }
+    }
+
+    fn changed(&self) -> Result<Vec<Changed<'_>>, CacheError> {
+        let mut changed = Vec::new();
+        for given in &self.given {
+            let changes = given.checkout.changes()?;
+            if !changes.is_empty() {
+                changed.push(Changed {
+                    port: given.port,
+                    artifact: given.checkout.digest(),
+                    changes,
+                });
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// Why an input could not be given. Who has the same object now may have something to do with it.
+fn damaged(hold: &Hold, port: &str, from: &str, error: CacheError) -> WorkFailure {
+    let CacheError::Damaged { file, .. } = &error else {
+        return WorkFailure::plain(error);
+    };
+    let commands = hold.commands_with(&[file.digest]);
+    WorkFailure::DamagedInput(match commands.is_empty() {
+        true => format!("{from}: {error}"),
+        false => format!(
+            "its input `{port}` (of {from}) was changed in the cache while {} had it; it is made again",
+            list(&commands)
+        ),
+    })
+}
+
+impl Changed<'_> {
+    fn is_only_more(&self) -> bool {
+        self.changes.iter().all(|change| change.what == What::Added)
+    }
+
+    /// "`x` (`part/1` and 2 more)".
+    fn describe(&self) -> String {
+        let port = self.port;
+        // What was changed says more than what was added.
+        let mut changes: Vec<&Change> = self.changes.iter().collect();
+        changes.sort_by_key(|change| change.what == What::Added);
+        match &changes[..] {
+            [one] if one.name.is_empty() => format!("`{port}`"),
+            [one] => format!("`{port}` (`{}`)", one.name),
+            [first, more @ ..] => format!("`{port}` (`{}` and {} more)", first.name, more.len()),
+            [] => format!("`{port}`"),
+        }
+    }
+}
+
+fn describe(changed: &[Changed]) -> String {
+    let all: Vec<String> = changed.iter().map(Changed::describe).collect();
+    match all.len() {
+        1 => format!("input {}", all[0]),
+        _ => format!("inputs {}", all.join(", ")),
+    }
+}
+
+fn it_changed(changed: &[Changed]) -> String {
+    format!(
+        "it changed its {}, which other tasks read too: copy it first and change the copy. \
+         Nothing of it was recorded",
+        describe(changed)
+    )
+}
+
+fn left_there(changed: &[Changed]) -> String {
+    format!(
+        "it left something in its {}. No other task will see it: write to an output, or to \
+         $CLIMB_STATE, instead",
+        describe(changed)
+    )
+}
+
+fn disturbed(changed: &[Changed], commands: &BTreeSet<String>, itself: &str) -> String {
+    let what = describe(changed);
+    match (commands.len(), commands.contains(itself)) {
+        (0, _) => format!(
+            "its {what} was changed in the cache while it ran, by none of the run's tasks: \
+             nothing of it was recorded, it runs again"
+        ),
+        (_, false) => format!(
+            "its {what} was changed while it ran: {} had it too and is to copy it first. \
+             Nothing of this task was recorded, it runs again",
+            list(commands)
+        ),
+        _ => format!(
+            "its {what} was changed while it ran, by one of {}. Nothing of them is recorded; they \
+             run again, one at a time, which tells who it was",
+            list(commands)
+        ),
+    }
+}
+
+fn list(tasks: &BTreeSet<String>) -> String {
+    let names: Vec<String> = tasks.iter().map(|task| format!("`{task}`")).collect();
+    names.join(", ")
+}
+
+/// The sources of a task as they are before it begins, by group.
+pub(crate) struct Watched<'a> {
+    cache: &'a Cache,
+    groups: Vec<(Vec<PathBuf>, Vec<Seen>)>,
+}
+
+impl<'a> Watched<'a> {
+    /// They must be what the task's key says.
+    pub fn begin(
+        cache: &'a Cache,
+        sources: &BTreeMap<String, Vec<SourceFile>>,
+    ) -> Result<Watched<'a>, WorkFailure> {
+        let mut groups = Vec::new();
+        for files in sources.values() {
+            let paths: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
+            let seen = cache.see_sources(&paths).map_err(WorkFailure::plain)?;
+            let is_other = |(file, seen): &(&SourceFile, &Seen)| file.digest != seen.digest;
+            if let Some((file, _)) = files.iter().zip(&seen).find(is_other) {
+                return Err(WorkFailure::plain(format!(
+                    "{} changed since this run looked at it; nothing was recorded. Run again once \
+                     it is at rest",
+                    file.path.display()
+                )));
+            }
+            groups.push((paths, seen));
+        }
+        Ok(Watched { cache, groups })
+    }
+
+    /// A source that changed while it was read gave nobody knows what, though it may have been put
+    /// back: nothing is recorded for it, and its partial state goes.
+    pub fn compare(&self, key: &Digest) -> Result<(), WorkFailure> {
+        for (paths, seen) in &self.groups {
+            let touched = self.cache.touched_source(paths, seen);
+            if let Some(path) = touched.map_err(WorkFailure::plain)? {
+                let state = self.cache.discard_state(key);
+                state.map_err(WorkFailure::plain)?;
+                return Err(WorkFailure::plain(format!(
+                    "{} changed while it was being read; nothing was recorded. Run again once it \
+                     is at rest",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
