@@ -385,7 +385,12 @@ fn pooling_config(
     given: Pooling,
 ) -> anyhow::Result<(Vec<Mode>, bool)> {
     let name = module.file("config.json");
-    let config: Map<String, Value> = folder.json(&name)?.unwrap_or_default();
+    let config: Option<Map<String, Value>> = folder.json(&name)?;
+    ensure!(
+        config.is_some() || given.mode().is_some() || folder.path("modules.json").is_none(),
+        "the model folder has no {name}, which modules.json asks for"
+    );
+    let config = config.unwrap_or_default();
     let pool_prompt = config
         .get("include_prompt")
         .is_none_or(|value| *value != false);

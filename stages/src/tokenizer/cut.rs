@@ -63,7 +63,9 @@ impl Cuts {
                 .values()
                 .flat_map(|token| token.content.chars())
                 .collect(),
-            pieces: (is_bert || byte_level) && !tokens.values().any(|token| token.rstrip),
+            pieces: ends.is_some()
+                && (is_bert || byte_level && keeps_edges(&normalizer))
+                && !tokens.values().any(|token| token.rstrip),
             condense: is_bert
                 && word_limit.is_some_and(|most| most < LONG_WORD / 2)
                 && tokens.values().all(|token| {
@@ -199,6 +201,14 @@ fn steps(normalizer: &Value) -> Vec<&Value> {
         None if normalizer.is_null() => Vec::new(),
         None => vec![normalizer],
     }
+}
+
+/// Whether a normalizer leaves white space at a text's edges as it is elsewhere.
+fn keeps_edges(normalizer: &Value) -> bool {
+    const KEEPING: [&str; 6] = ["Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"];
+    steps(normalizer)
+        .iter()
+        .all(|step| KEEPING.iter().any(|kind| step["type"] == *kind))
 }
 
 /// Whether a normalizer treats what is before a cut alike, whatever is after it.

@@ -49,6 +49,10 @@ fn modules(kinds: &[&str]) -> (&'static str, Value) {
     )
 }
 
+fn mean() -> Value {
+    json!({"embedding_dimension": 32, "pooling_mode": "mean"})
+}
+
 const PLAIN: [&str; 2] = ["Transformer", "Pooling"];
 
 fn pooling(mode: Value) -> Vec<(&'static str, Value)> {
@@ -142,13 +146,17 @@ fn modules_prompts_lowering_and_lengths_are_obeyed() {
             "dense",
             vec![
                 modules(&["Transformer", "Pooling", "Dense", "Normalize"]),
+                ("1_Pooling/config.json", mean()),
                 ("2_Dense/config.json", dense),
                 ("2_Dense/model.safetensors", json!("dense.safetensors")),
             ],
         ),
         (
             "mean",
-            vec![modules(&["Transformer", "Pooling", "Dropout", "Normalize"])],
+            vec![
+                modules(&["Transformer", "Pooling", "Dropout", "Normalize"]),
+                ("1_Pooling/config.json", mean()),
+            ],
         ),
         (
             "prompt",
@@ -240,6 +248,9 @@ fn weights_are_found_in_any_layout() {
     let modules = json!([{"path": "0_Transformer", "type": of("Transformer")},
         {"path": "1_Pooling", "type": of("Pooling")}]);
     std::fs::write(dir.path().join("modules.json"), modules.to_string()).unwrap();
+    std::fs::create_dir(dir.path().join("1_Pooling")).unwrap();
+    let config = dir.path().join("1_Pooling/config.json");
+    std::fs::write(config, mean().to_string()).unwrap();
     let off = difference(&vectors(dir.path(), &params), &expected("mean"));
     assert!(off < 1e-6, "{off}");
 }
@@ -283,12 +294,14 @@ fn what_is_not_understood_is_refused_before_a_run() {
     let dense = |config: Value| {
         vec![
             modules(&["Transformer", "Pooling", "Dense"]),
+            ("1_Pooling/config.json", mean()),
             ("2_Dense/config.json", config),
             ("2_Dense/model.safetensors", json!("dense.safetensors")),
         ]
     };
     assert_eq!(wrong(folder(&pooling(json!("cls"))).path()), "");
     for (others, said) in [
+        (vec![modules(&PLAIN)], "no 1_Pooling/config.json"),
         (
             pooling(json!("attention")),
             "wants the pooling \"attention\"",

@@ -144,6 +144,15 @@ fn what_is_not_known_is_not_cut() {
     let mut tokenizer = byte_level();
     tokenizer.with_pre_tokenizer(None::<ByteLevel>);
     assert!(Cuts::of(&tokenizer).ends.is_none());
+    let mut tokenizer = byte_level();
+    tokenizer.with_normalizer(Some(tokenizers::normalizers::Strip::new(true, true)));
+    let cuts = Cuts::of(&tokenizer);
+    assert!(
+        cuts.ends.is_some() && !cuts.pieces,
+        "a piece would lose its first blank"
+    );
+    let mut tokenizer = byte_level();
+    tokenizer.with_pre_tokenizer(None::<ByteLevel>);
     let text = "a b ".repeat(3000);
     assert_eq!(Cuts::of(&tokenizer).prefix(&text, 10), text);
 }
