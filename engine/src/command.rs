@@ -206,7 +206,7 @@ impl StageKind for CommandStage {
         None
     }
 
-    fn sources(&self, params: &Value) -> Vec<SourceSpec> {
+    fn sources(&self, params: &Value, _base: &Path) -> Vec<SourceSpec> {
         let patterns = parse(params).scripts;
         let spec = SourceSpec {
             group: "scripts",

@@ -33,7 +33,7 @@ pub fn look(
 ) -> (Found, Vec<Diagnostic>) {
     let mut groups = Found::new();
     let mut problems = Vec::new();
-    for spec in kind.sources(params) {
+    for spec in kind.sources(params, base) {
         match find(&spec, base) {
             Ok(files) => _ = groups.insert(spec.group.to_string(), files),
             Err(mut problem) => {

@@ -4,7 +4,7 @@
 //! Schema, the defaults, the canonical form in the task key and the documentation all come.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -263,6 +263,18 @@ pub trait Stage: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// [`Stage::sources`] of a stage that must look where a parameter leads: `base` is the workflow
+    /// file's folder.
+    fn sources_at(params: &Self::Params, _base: &Path) -> Vec<SourceSpec> {
+        Self::sources(params)
+    }
+
+    /// The version in a task's key: an earlier one for sources of which the earlier code made the
+    /// same bytes, so that those tasks are found again. It depends on the sources' content alone.
+    fn version(_params: &Self::Params, _sources: &BTreeMap<String, Vec<SourceFile>>) -> u32 {
+        Self::VERSION
+    }
+
     /// The part of the work that is done by tasks of its own, so that it can be shared.
     fn chain(_params: &Self::Params) -> Option<Chain> {
         None
@@ -329,7 +341,12 @@ pub trait StageKind: Send + Sync {
     fn cost(&self, _params: &Value, _upstream: Upstream) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }
-    fn sources(&self, params: &Value) -> Vec<SourceSpec>;
+    /// The version in the key of a task with these sources.
+    fn version_of(&self, _params: &Value, _sources: &BTreeMap<String, Vec<SourceFile>>) -> u32 {
+        self.version()
+    }
+    /// `base`: the workflow file's folder.
+    fn sources(&self, params: &Value, base: &Path) -> Vec<SourceSpec>;
     fn chain(&self, _params: &Value) -> Option<Chain> {
         None
     }
@@ -441,8 +458,12 @@ impl<S: Stage> StageKind for Erased<S> {
         S::cost(&parse(params), upstream)
     }
 
-    fn sources(&self, params: &Value) -> Vec<SourceSpec> {
-        S::sources(&parse(params))
+    fn version_of(&self, params: &Value, sources: &BTreeMap<String, Vec<SourceFile>>) -> u32 {
+        S::version(&parse(params), sources)
+    }
+
+    fn sources(&self, params: &Value, base: &Path) -> Vec<SourceSpec> {
+        S::sources_at(&parse(params), base)
     }
 
     fn chain(&self, params: &Value) -> Option<Chain> {

@@ -346,13 +346,14 @@ impl<'a> Tracker<'a> {
             .iter()
             .map(|(port, list)| (port.clone(), digests(list)))
             .collect();
-        for (group, files) in self.sources.get(&id).into_iter().flatten() {
+        let sources = self.sources.get(&id);
+        for (group, files) in sources.into_iter().flatten() {
             inputs.insert(format!("source:{group}"), vec![group_digest(files)]);
         }
         let params = kind.keyed(&node.params);
         Ingredients {
             kind: node.kind.clone(),
-            version: kind.version(),
+            version: kind.version_of(&node.params, sources.unwrap_or(&BTreeMap::new())),
             params,
             inputs,
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Mixture;
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, write_json};
 use crate::mixture::Baseline;
 
 /// Parameters of `baselines`.
@@ -85,12 +85,13 @@ impl Stage for Baselines {
     }
 
     fn run(params: &BaselinesParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clusters: Clusters = read_json(cx.input("clusters")?)?;
-        let chosen: Mixture = read_json(cx.input("mixture")?)?;
+        let clusters: Clusters = read::json(cx, "clusters")?;
+        let chosen: Mixture = read::json(cx, "mixture")?;
         let count = clusters.clusters.len();
         ensure!(
             chosen.weights.len() == count,
-            "the chosen mixture has {} weights for {count} clusters",
+            "the chosen mixture `{}` has {} weights for {count} clusters",
+            read::one(cx, "mixture")?.name,
             chosen.weights.len()
         );
         let mut mixtures = vec![("chosen".to_string(), chosen.weights)];

@@ -1,10 +1,12 @@
 //! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
 
+use anyhow::{bail, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
 
+use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Scored;
-use crate::formats::read_json;
+use crate::formats::read;
 use crate::predictor::{FitParams, Predictor};
 
 impl Params for FitParams {}
@@ -12,12 +14,51 @@ impl Params for FitParams {}
 /// The stage kind `fit`.
 pub struct Fit;
 
-/// All artifacts of a `scored` port.
+/// All artifacts of a `scored` port: runs of one clustering, better in one direction.
 pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> {
-    cx.list(port)
+    let artifacts = cx.list(port);
+    let runs: Vec<Scored> = artifacts
         .iter()
-        .map(|artifact| read_json(&artifact.path))
-        .collect()
+        .map(read::json_of)
+        .collect::<anyhow::Result<_>>()?;
+    let like = |run: &Scored| (run.mixture.weights.len(), run.direction);
+    let wanted = runs.first().map(like);
+    if let Some(i) = runs.iter().position(|run| Some(like(run)) != wanted) {
+        let (first, other) = (&runs[0], &runs[i]);
+        ensure!(
+            other.mixture.weights.len() == first.mixture.weights.len(),
+            "the run `{}` has {} weights and `{}` has {}: they are of different clusterings",
+            artifacts[i].name,
+            other.mixture.weights.len(),
+            artifacts[0].name,
+            first.mixture.weights.len()
+        );
+        bail!(
+            "the runs `{}` and `{}` have scores that are better in opposite directions",
+            artifacts[0].name,
+            artifacts[i].name
+        );
+    }
+    Ok(runs)
+}
+
+/// [`read_scored`], of mixtures of these clusters.
+pub fn read_scored_of(
+    cx: &TaskContext,
+    port: &str,
+    clusters: &Clusters,
+) -> anyhow::Result<Vec<Scored>> {
+    let runs = read_scored(cx, port)?;
+    let count = clusters.clusters.len();
+    if let Some(run) = runs.first() {
+        ensure!(
+            run.mixture.weights.len() == count,
+            "the run `{}` has {} weights for {count} clusters: it is of another clustering",
+            cx.list(port)[0].name,
+            run.mixture.weights.len()
+        );
+    }
+    Ok(runs)
 }
 
 impl Stage for Fit {

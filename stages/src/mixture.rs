@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Mixture;
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, write_json};
 
 /// A mixture that needs no search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +101,7 @@ impl Stage for Given {
     }
 
     fn run(params: &MixtureParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clusters: Clusters = read_json(cx.input("clusters")?)?;
+        let clusters: Clusters = read::json(cx, "clusters")?;
         let mixture = match &params.weights {
             Weights::Named(baseline) => baseline.mixture(&clusters)?,
             Weights::List(weights) => {
@@ -121,6 +121,7 @@ impl Stage for Given {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::read_json;
     use crate::sample::tests::clusters;
 
     fn run(yaml: serde_json::Value) -> anyhow::Result<Vec<f64>> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::clustering::{Clustering, DROPPED};
 use crate::formats::packed::PackedWriter;
+use crate::formats::read;
 use crate::formats::tokens::Tokens;
 
 /// Parameters of `pack`.
@@ -84,8 +85,8 @@ impl Stage for Pack {
     }
 
     fn run(params: &PackParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let tokens = Tokens::open(cx.input("tokens")?)?;
-        let clustering = Clustering::open(cx.input("clustering")?)?;
+        let tokens = read::open(read::one(cx, "tokens")?, Tokens::open)?;
+        let clustering = read::clustering(read::one(cx, "clustering")?)?;
         ensure!(
             tokens.meta.documents == clustering.meta.documents,
             "the tokens are of {} documents, the clustering of {}: they come from different corpora",
@@ -117,7 +118,7 @@ fn pack_clusters(
         if cluster == DROPPED {
             continue;
         }
-        let (part, ids) = (cluster as usize, tokens.document(i));
+        let (part, ids) = (cluster as usize, tokens.known(i)?);
         let room = held_out[part] + ids.len() as u64 <= params.validation_tokens;
         // A cluster's first document stays for training, whatever its hash.
         if room && kept[part] > 0 && in_fraction(ids, params) {
@@ -162,7 +163,7 @@ fn pack_targets(params: &PackParams, cx: &TaskContext, tokens: &Tokens) -> anyho
     let targets: Vec<Tokens> = cx
         .list("targets")
         .iter()
-        .map(|a| Tokens::open(&a.path))
+        .map(|artifact| read::open(artifact, Tokens::open))
         .collect::<anyhow::Result<_>>()?;
     let names: Vec<String> = targets
         .iter()
@@ -194,7 +195,7 @@ fn pack_targets(params: &PackParams, cx: &TaskContext, tokens: &Tokens) -> anyho
             if params.target_tokens > 0 && taken >= params.target_tokens {
                 break;
             }
-            let ids = target.document(i);
+            let ids = target.known(i)?;
             taken += ids.len() as u64;
             // A document's share of the set's bytes, by its tokens.
             let bytes = target.meta.bytes as f64 * ids.len() as f64 / total;

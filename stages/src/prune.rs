@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::formats::clustering::{self, Clustering, ClusteringMeta, DROPPED};
-use crate::formats::matrix::Matrix;
+use crate::formats::read;
 
 /// Parameters of `prune`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -59,7 +59,7 @@ impl Stage for Prune {
     }
 
     fn run(params: &PruneParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clustering = Clustering::open(cx.input("clustering")?)?;
+        let clustering = read::clustering(read::one(cx, "clustering")?)?;
         let means = match params.threshold > 0.0 {
             true => Some(mean_scores(params, cx, &clustering)?),
             false => None,
@@ -101,10 +101,11 @@ fn mean_scores(
     cx: &TaskContext,
     clustering: &Clustering,
 ) -> anyhow::Result<Vec<f64>> {
-    let path = cx
-        .optional("scores")
+    let scores = cx
+        .list("scores")
+        .first()
         .context("a `threshold` needs `scores` to be wired")?;
-    let scores = Matrix::open(path)?;
+    let scores = read::scores(scores)?;
     ensure!(
         scores.meta.rows == clustering.meta.documents,
         "{} scored documents for {} clustered ones: they come from different corpora",

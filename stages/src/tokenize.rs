@@ -15,7 +15,7 @@ use crate::formats::documents::Documents;
 use crate::formats::flat::FlatWriter;
 use crate::formats::tokens::TokensMeta;
 use crate::formats::write_json;
-use crate::tokenizer;
+use crate::tokenizer::{self, cut::Cuts};
 
 /// Parameters of `tokenize`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -96,14 +96,18 @@ impl Stage for Tokenize {
         let documents = Documents::open(cx.input("documents")?)?;
         let came_as_tokens = !documents.is_empty() && documents.tokens(0).is_some();
         let tokenizer = match cx.optional("tokenizer") {
-            Some(path) => Some(tokenizer::load(path, &params.end_of_text)?),
+            Some(path) => {
+                let tokenizer = tokenizer::load(path, &params.end_of_text)?;
+                let cuts = Cuts::of(&tokenizer);
+                Some((tokenizer, cuts))
+            }
             None => None,
         };
         ensure!(
             tokenizer.is_some() || came_as_tokens || documents.is_empty(),
             "the documents are text: wire `tokenizer`"
         );
-        let (vocab_size, end_of_text) = vocabulary(params, tokenizer.as_ref())?;
+        let (vocab_size, end_of_text) = vocabulary(params, tokenizer.as_ref().map(|(t, _)| t))?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(cx.threads.max(1))
             .build()?;
@@ -156,7 +160,7 @@ fn vocabulary(
         Some(tokenizer) => {
             let end = tokenizer.token_to_id(&params.end_of_text);
             let end = end.with_context(|| format!("no token `{}`", params.end_of_text))?;
-            let size = tokenizer.get_vocab_size(true).max(end as usize + 1);
+            let size = tokenizer::vocabulary(tokenizer);
             Ok((size.max(params.vocab_size), end))
         }
         None => {
@@ -173,12 +177,12 @@ fn vocabulary(
 fn encode(
     documents: &Documents,
     i: usize,
-    tokenizer: Option<&Tokenizer>,
+    tokenizer: Option<&(Tokenizer, Cuts)>,
 ) -> anyhow::Result<Vec<u32>> {
     if let Some(ids) = documents.tokens(i) {
         return Ok(ids.to_vec());
     }
-    let tokenizer = tokenizer.context("the documents are text: wire `tokenizer`")?;
-    tokenizer::ids(tokenizer, documents.text(i), false)
+    let (tokenizer, cuts) = tokenizer.context("the documents are text: wire `tokenizer`")?;
+    cuts.ids(tokenizer, documents.text(i))
         .with_context(|| format!("document {i} cannot be tokenized"))
 }

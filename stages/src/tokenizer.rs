@@ -1,11 +1,14 @@
 //! `tokenizer`: a given tokenizer.json, or a byte-level BPE trained on the corpus.
 
+pub mod cut;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage,
+    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec,
+    Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,7 +69,7 @@ pub struct TokenizerStage;
 
 impl Stage for TokenizerStage {
     const KIND: &'static str = "tokenizer";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "A given tokenizer.json, or a byte-level BPE trained on the corpus.";
     type Params = TokenizerParams;
 
@@ -121,6 +124,15 @@ impl Stage for TokenizerStage {
             .collect()
     }
 
+    /// Version 2 made the same of tokenizers whose ids have no gaps.
+    fn version(_params: &TokenizerParams, sources: &BTreeMap<String, Vec<SourceFile>>) -> u32 {
+        let file = sources.get("tokenizer").and_then(|files| files.first());
+        match file.map(|file| open(&file.path)) {
+            Some(Ok(tokenizer)) if has_gaps(&tokenizer) => Self::VERSION,
+            _ => 2,
+        }
+    }
+
     fn run(params: &TokenizerParams, cx: &TaskContext) -> anyhow::Result<()> {
         let tokenizer = match cx.source("tokenizer").first() {
             Some(file) => load(&file.path, &params.end_of_text)?,
@@ -131,7 +143,10 @@ impl Stage for TokenizerStage {
                 train(&Documents::open(folder)?, params)?
             }
         };
-        let text = tokenizer.to_string(false).map_err(|e| anyhow!("{e}"))?;
+        // In other bytes where ids have gaps: what `tokenize` once made of such a tokenizer counted
+        // its entries, and is not to be found under this one's digest.
+        let spaced = has_gaps(&tokenizer);
+        let text = tokenizer.to_string(spaced).map_err(|e| anyhow!("{e}"))?;
         std::fs::write(cx.output("tokenizer"), text)?;
         Ok(())
     }
@@ -149,6 +164,16 @@ pub fn open(path: &std::path::Path) -> anyhow::Result<Tokenizer> {
         Ok(tokenizer)
     };
     guard::caught(read).with_context(none)
+}
+
+/// Entries of the vocabulary: the highest id and one. Ids may have gaps, so that is not their number.
+pub fn vocabulary(tokenizer: &Tokenizer) -> usize {
+    let highest = tokenizer.get_vocab(true).into_values().max();
+    highest.map_or(0, |id| id as usize + 1)
+}
+
+fn has_gaps(tokenizer: &Tokenizer) -> bool {
+    vocabulary(tokenizer) != tokenizer.get_vocab_size(true)
 }
 
 /// A text's token ids.
@@ -204,4 +229,57 @@ fn train(documents: &Documents, params: &TokenizerParams) -> anyhow::Result<Toke
     // Back through its own file: the form that everybody else will load.
     let text = tokenizer.to_string(false).map_err(|e| anyhow!("{e}"))?;
     Tokenizer::from_bytes(text).map_err(|e| anyhow!("{e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tokenizer.json of words with ids.
+    fn words(ids: &[(&str, u32)]) -> tempfile::TempPath {
+        let vocabulary: serde_json::Map<String, serde_json::Value> = ids
+            .iter()
+            .map(|(word, id)| (word.to_string(), (*id).into()))
+            .collect();
+        let json = serde_json::json!({"version": "1.0", "truncation": null, "padding": null,
+            "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "post_processor": null, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "e"}});
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), json.to_string()).unwrap();
+        file.into_temp_path()
+    }
+
+    fn made(path: &std::path::Path) -> (Tokenizer, u32, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let params = TokenizerParams {
+            end_of_text: "e".into(),
+            ..Default::default()
+        };
+        let digest = blake3::hash(b"it").to_hex().to_string();
+        let file = serde_json::json!({"name": "t", "path": path, "size": 0, "digest": digest});
+        let files = vec![serde_json::from_value(file).unwrap()];
+        let mut cx = TaskContext::for_test(dir.path());
+        cx.sources.insert("tokenizer".into(), files);
+        TokenizerStage::run(&params, &cx).unwrap();
+        let out = cx.output("tokenizer");
+        (
+            open(&out).unwrap(),
+            TokenizerStage::version(&params, &cx.sources),
+            std::fs::read_to_string(out).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_vocabulary_with_gaps_reaches_to_its_highest_id() {
+        let (whole, version, text) = made(&words(&[("e", 0), ("a", 1), ("b", 2)]));
+        assert_eq!(
+            (vocabulary(&whole), version, text.lines().count()),
+            (3, 2, 1)
+        );
+        let (gap, version, text) = made(&words(&[("e", 0), ("a", 1), ("b", 900)]));
+        assert_eq!((vocabulary(&gap), version), (901, 3));
+        assert!(text.lines().count() > 1);
+        assert_eq!(ids(&gap, "a b", false).unwrap(), [1, 900]);
+    }
 }

@@ -12,6 +12,7 @@ mod explain;
 mod inputs;
 mod killing;
 mod materialize;
+mod numbers;
 mod runs;
 mod segments;
 mod shared_inputs;

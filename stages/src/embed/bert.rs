@@ -1,14 +1,15 @@
 //! BERT (Devlin et al. 2019) from a Hugging Face folder.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
+use super::weights::Named;
+
 /// What is needed of config.json.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Config {
     pub model_type: String,
     pub hidden_size: i64,
@@ -21,6 +22,10 @@ pub struct Config {
     pub max_position_embeddings: i64,
     #[serde(default)]
     pub pad_token_id: i64,
+    #[serde(default)]
+    pub position_embedding_type: Option<String>,
+    #[serde(default)]
+    pub is_decoder: Option<bool>,
 }
 
 fn default_eps() -> f64 {
@@ -32,14 +37,15 @@ fn default_act() -> String {
 }
 
 /// Encoders that share BERT's layers.
-const SUPPORTED: [&str; 3] = ["bert", "roberta", "xlm-roberta"];
+const SUPPORTED: [&str; 4] = ["bert", "roberta", "xlm-roberta", "camembert"];
 
 impl Config {
     pub fn read(path: &Path) -> anyhow::Result<Config> {
         let config: Config = crate::formats::read_json(path)?;
         ensure!(
             SUPPORTED.contains(&config.model_type.as_str()),
-            "{} is of type `{}`; supported are {}",
+            "{} is of type `{}`; supported are {} (for others, a `command` stage can make the \
+             embeddings)",
             path.display(),
             config.model_type,
             SUPPORTED.join(", ")
@@ -49,6 +55,13 @@ impl Config {
             "{} wants the activation `{}`; only `gelu` is supported",
             path.display(),
             config.hidden_act
+        );
+        let positions = config.position_embedding_type.as_deref();
+        ensure!(
+            positions.is_none_or(|kind| kind == "absolute") && config.is_decoder != Some(true),
+            "{} is of a variant that is not supported: its positions are to be absolute, and it is \
+             to be no decoder",
+            path.display()
         );
         if let Some(why) = config.nonsense() {
             bail!("{} makes no sense: {why}", path.display());
@@ -73,6 +86,30 @@ impl Config {
             ));
         }
         (positions <= self.first_position()).then(|| "it has no position for a token".into())
+    }
+
+    /// Compares the shapes of the weights with this.
+    pub fn check_shapes(&self, shapes: &Named<Vec<i64>>) -> anyhow::Result<()> {
+        let width = self.hidden_size;
+        let check = |name: &str, shape: &[i64]| shapes.get(name, shape).map(|_| ());
+        let square = [width, width];
+        check("embeddings.word_embeddings.weight", &[-1, width])?;
+        check("embeddings.token_type_embeddings.weight", &[-1, width])?;
+        let positions = [self.max_position_embeddings, width];
+        check("embeddings.position_embeddings.weight", &positions)?;
+        check("embeddings.LayerNorm.weight", &[width])?;
+        for i in 0..self.num_hidden_layers {
+            let at = |name: &str| format!("encoder.layer.{i}.{name}");
+            for name in ["self.query", "self.key", "self.value", "output.dense"] {
+                check(&at(&format!("attention.{name}.weight")), &square)?;
+                check(&at(&format!("attention.{name}.bias")), &[width])?;
+            }
+            check(&at("attention.output.LayerNorm.weight"), &[width])?;
+            check(&at("intermediate.dense.weight"), &[-1, width])?;
+            check(&at("output.dense.weight"), &[width, -1])?;
+            check(&at("output.LayerNorm.weight"), &[width])?;
+        }
+        Ok(())
     }
 
     /// The position of a sequence's first token: RoBERTa keeps the first ones for padding.
@@ -136,31 +173,12 @@ pub struct Bert {
 impl Bert {
     pub fn load(
         config: Config,
-        weights: &Path,
+        weights: &Named<Tensor>,
         device: Device,
         kind: Kind,
     ) -> anyhow::Result<Bert> {
-        let tensors = Tensor::read_safetensors(weights)
-            .with_context(|| format!("cannot read {}", weights.display()))?;
-        let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
-        // -1: any number.
         let get = |name: &str, shape: &[i64]| -> anyhow::Result<Tensor> {
-            let found = ["", "bert.", "roberta."]
-                .iter()
-                .find_map(|prefix| tensors.get(&format!("{prefix}{name}")));
-            let tensor = found.with_context(|| format!("{} has no `{name}`", weights.display()))?;
-            let size = tensor.size();
-            let fits = size.len() == shape.len()
-                && size
-                    .iter()
-                    .zip(shape)
-                    .all(|(n, wanted)| *wanted == -1 || n == wanted);
-            ensure!(
-                fits,
-                "{}: `{name}` is of shape {size:?}, and by config.json it is {shape:?}",
-                weights.display()
-            );
-            Ok(tensor.to_device(device).to_kind(kind))
+            Ok(weights.get(name, shape)?.to_device(device).to_kind(kind))
         };
         let linear = |name: &str, shape: [i64; 2]| -> anyhow::Result<Linear> {
             Ok(Linear {
@@ -203,16 +221,12 @@ impl Bert {
         ensure!(
             config.pad_token_id < vocabulary,
             "{} has vectors for {vocabulary} tokens, and config.json pads with {}",
-            weights.display(),
+            weights.files(),
             config.pad_token_id
         );
         let positions = [config.max_position_embeddings, width];
         let types = get("embeddings.token_type_embeddings.weight", &[-1, width])?;
-        ensure!(
-            types.size()[0] > 0,
-            "{} has no token type",
-            weights.display()
-        );
+        ensure!(types.size()[0] > 0, "{} has no token type", weights.files());
         Ok(Bert {
             words,
             positions: get("embeddings.position_embeddings.weight", &positions)?,

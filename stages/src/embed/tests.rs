@@ -1,11 +1,14 @@
+mod folders;
+
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use tch::{Device, Kind, Tensor};
 
 use super::EmbedParams;
-use super::find::model_folder;
-use super::run::Encoder;
+use super::encoder::Encoder;
+use super::folder::Folder;
+use super::minilm;
 
 fn testdata(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -27,9 +30,8 @@ fn reference() -> (Vec<String>, Vec<Vec<f32>>) {
 }
 
 fn encoder(params: &EmbedParams) -> Encoder {
-    let folder = model_folder(&params.model);
-    let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
-    Encoder::load(params, &file, Device::Cpu)
+    let folder = minilm();
+    Encoder::load(params, &Folder::on_disk(&folder), Device::Cpu)
         .unwrap_or_else(|e| panic!("{e:#}; `make deps` brings the encoder"))
 }
 
@@ -115,13 +117,14 @@ fn a_folder_that_is_no_encoder_is_said() {
 
 #[test]
 fn fewer_tokens_than_special_ones_are_refused() {
-    let folder = model_folder("minilm");
-    let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    let folder = minilm();
     let params = EmbedParams {
         max_tokens: 1,
         ..Default::default()
     };
-    let error = Encoder::load(&params, &file, Device::Cpu).err().unwrap();
+    let error = Encoder::load(&params, &Folder::on_disk(&folder), Device::Cpu)
+        .err()
+        .unwrap();
     assert!(
         error.to_string().contains("cannot cut texts to 1 tokens"),
         "{error:#}"

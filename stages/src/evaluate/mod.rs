@@ -5,7 +5,7 @@ mod choices;
 
 use std::collections::BTreeMap;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
@@ -18,7 +18,7 @@ use crate::device::device;
 use crate::formats::mixture::{Direction, Mixture, Scored};
 use crate::formats::packed::Packed;
 use crate::formats::questions::Questions;
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, write_json};
 use crate::train::load_model;
 use crate::train::model::Decoder;
 
@@ -140,21 +140,29 @@ impl Stage for Evaluate {
         let device = device(&cx.device)?;
         let folder = cx.input("model")?;
         let model = load_model(folder, device)?;
-        let mixture: Mixture = read_json(&folder.join("mixture.json"))?;
+        let mixture: Mixture = read::json_file(&folder.join("mixture.json"))
+            .with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
         let targets = cx.optional("targets").map(Packed::open).transpose()?;
         let mut metrics = BTreeMap::new();
         if let Some(targets) = &targets {
             measure(&model, targets, params, cx, true, &mut metrics)?;
         }
         for artifact in cx.list("questions") {
-            let questions: Questions = read_json(&artifact.path)?;
+            let questions: Questions = read::json_of(artifact)?;
             choices::measure(&model, &questions, params.batch, cx, &mut metrics)?;
         }
         if let Some(path) = cx.optional("validation") {
             let validation = Packed::open(path)?;
             measure(&model, &validation, params, cx, false, &mut metrics)?;
         }
+        if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
+            bail!("`{name}` is {value}, not a number: this proxy has diverged");
+        }
         let score = score(params, targets.as_ref(), &metrics)?;
+        ensure!(
+            score.is_finite(),
+            "the score is {score}: its weights are too large"
+        );
         let scored = Scored {
             mixture,
             score,
@@ -163,6 +171,11 @@ impl Stage for Evaluate {
         };
         write_json(&cx.output("scored"), &scored)
     }
+}
+
+/// The model's name, for messages.
+fn name(cx: &TaskContext) -> &str {
+    cx.list("model").first().map_or("", |model| &model.name)
 }
 
 /// Adds the metrics of every part. An empty target is an error; an empty cluster is left out.

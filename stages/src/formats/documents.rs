@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -173,7 +173,7 @@ impl Documents {
             let file = File::open(&shard.meta)
                 .with_context(|| format!("cannot open {}", shard.meta.display()))?;
             for line in BufReader::new(file).lines() {
-                all.push(serde_json::from_str(&line?)?);
+                all.push(meta_of(line?.as_bytes())?);
             }
         }
         ensure!(
@@ -197,8 +197,21 @@ impl MetaLines {
         let shard = self.shards.partition_point(|(first, ..)| *first <= i) - 1;
         let (first, text, starts) = &self.shards[shard];
         let line = starts[i - first] as usize..starts[i - first + 1] as usize;
-        Ok(serde_json::from_slice(&text[line])?)
+        meta_of(&text[line])
     }
+}
+
+/// A line of metadata. A score that is none was once written as null.
+fn meta_of(line: &[u8]) -> anyhow::Result<DocumentMeta> {
+    serde_json::from_slice(line).map_err(|error| {
+        let fields: Value = serde_json::from_slice(line).unwrap_or_default();
+        let source = fields["source"].as_str().unwrap_or("a document");
+        let scores = fields["scores"].as_object().into_iter().flatten();
+        match scores.into_iter().find(|(_, score)| score.is_null()) {
+            Some((name, _)) => anyhow!("{source}: its score `{name}` is not a number"),
+            None => anyhow!("the metadata of {source} is malformed: {error}"),
+        }
+    })
 }
 
 struct OpenShard {
@@ -263,6 +276,12 @@ impl DocumentsWriter {
         tokens: Option<&[u32]>,
         meta: &DocumentMeta,
     ) -> anyhow::Result<()> {
+        if let Some((name, score)) = meta.scores.iter().find(|(_, score)| !score.is_finite()) {
+            bail!(
+                "{}: its score `{name}` is {score}, not a number",
+                meta.source
+            );
+        }
         let shard_bytes = self.shard_bytes;
         let shard = self.open_shard()?;
         shard.text.push(text.as_bytes())?;

@@ -31,6 +31,10 @@ impl Mixture {
             sum > 0.0,
             "the mixture's weights sum to 0: at least one must be positive"
         );
+        ensure!(
+            sum.is_finite(),
+            "the mixture's weights are too large to be summed"
+        );
         let weights = weights
             .iter()
             .map(|w| (w / sum * 1e9).round() / 1e9)

@@ -28,6 +28,7 @@ pub mod matrix;
 pub mod mixture;
 pub mod packed;
 pub mod questions;
+pub mod read;
 pub mod tokens;
 
 use std::path::Path;

@@ -46,6 +46,19 @@ impl Tokens {
         &self.ids[self.offsets[i] as usize..self.offsets[i + 1] as usize]
     }
 
+    /// [`Tokens::document`], checked to be of the vocabulary: a model is asked for no other.
+    pub fn known(&self, i: usize) -> anyhow::Result<&[u32]> {
+        let (ids, known) = (self.document(i), self.meta.vocab_size);
+        let unknown = ids.iter().find(|id| **id as usize >= known);
+        ensure!(
+            unknown.is_none(),
+            "document {i} of `{}` has the token id {}, and the vocabulary has {known} entries",
+            self.meta.name,
+            unknown.copied().unwrap_or_default()
+        );
+        Ok(ids)
+    }
+
     /// Tokens in document `i`, the end-of-text token not counted.
     pub fn count(&self, i: usize) -> u64 {
         self.offsets[i + 1] - self.offsets[i]

@@ -16,11 +16,10 @@ use climb_engine::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clustering::Clustering;
 use crate::formats::documents::Documents;
 use crate::formats::mixture::Mixture;
 use crate::formats::tokens::Tokens;
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, write_json};
 
 pub use manifest::{ClusterShare, Manifest, ShardFile};
 
@@ -126,9 +125,9 @@ impl Stage for Materialize {
     }
 
     fn run(params: &MaterializeParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let mixture: Mixture = read_json(cx.input("mixture")?)?;
+        let mixture: Mixture = read::json(cx, "mixture")?;
         let documents = Documents::open(cx.input("documents")?)?;
-        let clustering = Clustering::open(cx.input("clustering")?)?;
+        let clustering = read::clustering(read::one(cx, "clustering")?)?;
         let tokens = Tokens::open(cx.input("tokens")?)?;
         let counts = (
             documents.len(),

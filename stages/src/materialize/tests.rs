@@ -10,6 +10,7 @@ use super::*;
 use crate::formats::clustering::{self, ClusteringMeta, DROPPED};
 use crate::formats::documents::{DocumentMeta, DocumentsWriter, Report};
 use crate::formats::flat;
+use crate::formats::read_json;
 use crate::formats::tokens::TokensMeta;
 
 /// 300 documents of 1 to 20 tokens, in turn of cluster 0, 1, 2 and of none.

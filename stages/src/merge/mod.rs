@@ -18,7 +18,7 @@ use crate::formats::clustering::{
 use crate::formats::documents::Documents;
 use crate::formats::matrix::Matrix;
 use crate::formats::tokens::Tokens;
-use crate::formats::write_json;
+use crate::formats::{read, write_json};
 pub use linkage::Linkage;
 
 /// Parameters of `merge`.
@@ -150,11 +150,11 @@ struct Input {
 impl Input {
     fn open(cx: &TaskContext) -> anyhow::Result<Input> {
         let input = Input {
-            clustering: Clustering::open(cx.input("clustering")?)?,
+            clustering: read::clustering(read::one(cx, "clustering")?)?,
             documents: Documents::open(cx.input("documents")?)?,
-            embeddings: Matrix::open(cx.input("embeddings")?)?,
+            embeddings: read::embeddings(read::one(cx, "embeddings")?)?,
             tokens: cx.optional("tokens").map(Tokens::open).transpose()?,
-            scores: cx.optional("scores").map(Matrix::open).transpose()?,
+            scores: cx.list("scores").first().map(read::scores).transpose()?,
         };
         let count = input.clustering.meta.documents;
         let others = [

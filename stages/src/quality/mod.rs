@@ -19,7 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::formats::documents::Documents;
-use crate::formats::matrix::{self, Matrix, MatrixMeta};
+use crate::formats::matrix::{self, MatrixMeta};
+use crate::formats::read;
 pub use classifier::Classifier;
 pub use heuristics::Heuristic;
 
@@ -50,7 +51,7 @@ impl Params for QualityParams {
     fn problems(&self) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         for (name, (low, high)) in &self.fields {
-            if low == high || !low.is_finite() || !high.is_finite() {
+            if low == high || !(high - low).is_finite() {
                 let message = format!("the range of `{name}` is empty: [{low}, {high}]");
                 problems.push(ParamProblem::new(&format!("fields.{name}"), message));
             }
@@ -123,10 +124,10 @@ impl Stage for Quality {
         heuristic_columns(params, cx, &documents, &mut columns)?;
         field_columns(params, &documents, &mut columns)?;
         if params.classifier.is_wanted() {
-            let embeddings = cx.optional("embeddings").context(
+            let embeddings = cx.list("embeddings").first().context(
                 "the classifier works on embeddings: wire `embeddings` to the embedding stage",
             )?;
-            let matrix = Matrix::open(embeddings)?;
+            let matrix = read::embeddings(embeddings)?;
             ensure!(
                 matrix.meta.rows == documents.len(),
                 "{} embeddings for {} documents: they come from different corpora",

@@ -1,12 +1,17 @@
 //! `questions`: multiple-choice benchmarks as targets (CLIMB section 4.1: PIQA, ARC, HellaSwag,
 //! WinoGrande, MMLU), as token ids.
 
+mod answer;
 mod form;
+mod harness;
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
+    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec,
+    Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,7 +77,7 @@ pub struct AskQuestions;
 
 impl Stage for AskQuestions {
     const KIND: &'static str = "questions";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Multiple-choice questions as a target: PIQA, ARC, HellaSwag, WinoGrande, MMLU or your own \
          (CLIMB section 4.1).";
     type Params = QuestionsParams;
@@ -110,6 +115,25 @@ impl Stage for AskQuestions {
         }]
     }
 
+    fn check_sources(
+        _params: &QuestionsParams,
+        sources: &BTreeMap<String, Vec<FoundFile>>,
+    ) -> Vec<ParamProblem> {
+        let files = sources.get("files").into_iter().flatten();
+        let table = |file: &&FoundFile| {
+            let name = file.name.to_lowercase();
+            [".csv", ".tsv"].iter().any(|ending| name.ends_with(ending))
+        };
+        let problem = |file: &FoundFile| {
+            let message = format!("{} is a table of text, not JSONL or Parquet", file.name);
+            ParamProblem::new("paths", message).help(
+                "write a line of JSON for each row: {\"question\": \"…\", \"choices\": [\"…\", \"…\"], \
+                 \"answer\": \"B\"}",
+            )
+        };
+        files.filter(table).map(problem).collect()
+    }
+
     fn run(params: &QuestionsParams, cx: &TaskContext) -> anyhow::Result<()> {
         let tokenizer = tokenizer::load(cx.input("tokenizer")?, &params.end_of_text)?;
         let end_of_text = tokenizer.token_to_id(&params.end_of_text);
@@ -124,7 +148,7 @@ impl Stage for AskQuestions {
         ensure!(!items.is_empty(), "the files have no question in them");
         let questions = Questions {
             name: params.name.clone(),
-            vocab_size: tokenizer.get_vocab_size(true),
+            vocab_size: tokenizer::vocabulary(&tokenizer),
             end_of_text: end_of_text.context("checked when the tokenizer was loaded")?,
             items,
         };
@@ -152,18 +176,31 @@ pub fn read(
     })
 }
 
-/// A continuation's tokens are what it adds to those of its context.
+/// Token for token what the harness asks: blanks at the end of a context are the continuation's, and
+/// a continuation's tokens are what it adds to those of its context.
 fn item(question: &Question, tokenizer: &Tokenizer) -> anyhow::Result<Item> {
     let encode =
         |text: &str| tokenizer::ids(tokenizer, text, false).context("it cannot be tokenized");
     let choice = |(context, continuation): &(String, String)| -> anyhow::Result<Choice> {
-        let before = encode(context)?;
+        let before = encode(harness::strip_end(context))?;
         let whole = encode(&format!("{context}{continuation}"))?;
-        let shared = before.len().min(whole.len() - 1);
+        ensure!(
+            !whole.is_empty(),
+            "the tokenizer has no tokens for `{continuation}`"
+        );
+        let (context, rest) = if before.len() < whole.len() {
+            let rest = whole[before.len()..].to_vec();
+            (before, rest)
+        } else {
+            // There is always something to predict.
+            let (context, last) = whole.split_at(whole.len() - 1);
+            (context.to_vec(), last.to_vec())
+        };
         Ok(Choice {
-            context: whole[..shared].to_vec(),
-            continuation: whole[shared..].to_vec(),
-            bytes: continuation.trim_start().len(),
+            context,
+            continuation: rest,
+            // Without the blank that sets it off.
+            bytes: continuation.len() - 1,
         })
     };
     Ok(Item {
@@ -297,6 +334,48 @@ mod tests {
         assert!(
             error.starts_with("test.parquet row 1: it is of no form known here"),
             "{error}"
+        );
+    }
+
+    /// One token a byte.
+    fn bytes() -> Tokenizer {
+        use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+        let mut letters: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+        letters.sort_unstable();
+        let vocabulary = letters
+            .iter()
+            .map(char::to_string)
+            .zip((0u32..).map(Value::from));
+        let vocabulary: serde_json::Map<String, Value> = vocabulary.collect();
+        let model = serde_json::json!({"type": "BPE", "vocab": vocabulary, "merges": []});
+        let json = serde_json::json!({"version": "1.0", "added_tokens": [], "model": model});
+        let mut tokenizer: Tokenizer = json.to_string().parse().unwrap();
+        tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+        tokenizer
+    }
+
+    #[test]
+    fn blanks_before_a_continuation_are_its_own() {
+        let tokenizer = bytes();
+        let ask = |context: &str, continuation: &str| {
+            let question = Question {
+                options: vec![(context.into(), continuation.into())],
+                answer: 0,
+            };
+            item(&question, &tokenizer).unwrap().choices.remove(0)
+        };
+        let text = |ids: &[u32]| -> String {
+            let token = |id: &u32| tokenizer.id_to_token(*id).unwrap().replace('\u{120}', "_");
+            ids.iter().map(token).collect()
+        };
+        let choice = ask("2 + 2 =  ", " 4 ");
+        assert_eq!(text(&choice.context), "2_+_2_=");
+        assert_eq!(text(&choice.continuation), "___4_");
+        assert_eq!(choice.bytes, 2, "the choice's own");
+        let choice = ask("", " 4");
+        assert_eq!(
+            (choice.context.len(), text(&choice.continuation)),
+            (0, "_4".into())
         );
     }
 }

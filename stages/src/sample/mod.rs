@@ -13,9 +13,9 @@ use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::fit::read_scored;
+use crate::fit::read_scored_of;
 use crate::formats::clustering::Clusters;
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, write_json};
 use crate::predictor::Predictor;
 pub use acquire::Acquisition;
 pub use pool::Pool;
@@ -141,9 +141,9 @@ impl Stage for Sample {
     }
 
     fn run(params: &SampleParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clusters: Clusters = read_json(cx.input("clusters")?)?;
+        let clusters: Clusters = read::json(cx, "clusters")?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
-        let scored = read_scored(cx, "scored")?;
+        let scored = read_scored_of(cx, "scored", &clusters)?;
         let predictor = cx.optional("predictor").map(Predictor::load).transpose()?;
         let (mixtures, predictions) = propose(&prior, params, predictor.as_ref(), &scored)?;
         let folder = cx.output_folder("mixtures")?;

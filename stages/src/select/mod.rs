@@ -9,10 +9,10 @@ use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::fit::read_scored;
+use crate::fit::read_scored_of;
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::{Mixture, Scored, Selection};
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, read_json, write_json};
 use crate::predictor::Predictor;
 use crate::sample::acquire::worth;
 use crate::sample::pool::{From, best_runs};
@@ -103,8 +103,8 @@ impl Stage for Select {
 
     fn run(params: &SelectParams, cx: &TaskContext) -> anyhow::Result<()> {
         let predictor = Predictor::load(cx.input("predictor")?)?;
-        let clusters: Clusters = read_json(cx.input("clusters")?)?;
-        let scored = read_scored(cx, "scored")?;
+        let clusters: Clusters = read::json(cx, "clusters")?;
+        let scored = read_scored_of(cx, "scored", &clusters)?;
         let direction = predictor.report.direction;
         let observed = best_runs(&scored, direction).into_iter().next().cloned();
         let observed = observed.context("there is no scored run to choose from: wire `scored`")?;

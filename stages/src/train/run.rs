@@ -14,7 +14,7 @@ use super::{Precision, TrainParams};
 use crate::device::device;
 use crate::formats::mixture::Mixture;
 use crate::formats::packed::Packed;
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, read_json, write_json};
 
 /// How much work a kill may cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ enum End {
 }
 
 fn train(params: &TrainParams, cx: &TaskContext, end: End) -> anyhow::Result<()> {
-    let mixture: Mixture = read_json(cx.input("mixture")?)?;
+    let mixture: Mixture = read::json(cx, "mixture")?;
     let packed = Packed::open(cx.input("tokens")?)?;
     let seed = mixture.seed.unwrap_or(params.seed);
     let batches = Batches::new(&packed, &mixture, params.batch, params.context, seed)?;
