@@ -26,6 +26,8 @@ struct Holder {
 struct Life {
     /// Before that it could not change anything.
     began: bool,
+    /// It ended, with its inputs as they were: a change that came to light later came later.
+    cleared: bool,
     ended: Option<Instant>,
 }
 
@@ -89,7 +91,12 @@ impl Hold<'_> {
         self.holder.life().began = true;
     }
 
-    /// The commands that had one of these while this attempt had its inputs, itself among them.
+    /// Its inputs are as they were when it got them, and the task is over.
+    pub fn clear(&self) {
+        self.holder.life().cleared = true;
+    }
+
+    /// The commands that may have changed one of these while this attempt had its inputs, itself among them.
     pub fn commands_with(&self, digests: &[Digest]) -> BTreeSet<String> {
         let since = self.holder.since;
         let marks: Vec<Mark> = digests.iter().map(mark).collect();
@@ -97,7 +104,7 @@ impl Hold<'_> {
             let life = holder.life();
             let meanwhile = life.began && life.ended.is_none_or(|ended| ended >= since);
             let has = |mark| holder.inputs.binary_search(mark).is_ok();
-            holder.is_command && meanwhile && marks.iter().any(has)
+            holder.is_command && meanwhile && !life.cleared && marks.iter().any(has)
         };
         let all = self.holders.all();
         all.iter()
@@ -140,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_commands_that_had_it_in_the_same_time_are_named() {
+    fn only_commands_that_may_have_changed_it_in_the_same_time_are_named() {
         let holders = Holders::default();
         let (x, y) = (file("x"), file("y"));
         let enter = |task, is_command, input| {
@@ -150,6 +157,9 @@ mod tests {
         };
         let long = enter("long", true, &x);
         drop(enter("short", true, &x));
+        let good = enter("good", true, &x);
+        good.clear();
+        drop(good);
         let stage = enter("stage", false, &x);
         let other = enter("other", true, &y);
         let waiting = holders.enter("waiting", true, [&x].into_iter());

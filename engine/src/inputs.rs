@@ -88,6 +88,7 @@ impl<'a> Inputs<'a> {
     ) -> Result<(), WorkFailure> {
         let changed = self.changed().map_err(WorkFailure::plain)?;
         if changed.is_empty() {
+            self.hold.clear();
             return ended;
         }
         let mut things = Vec::new();
