@@ -72,7 +72,7 @@ fn try_run(args: &Args) -> Result<(), Diagnostic> {
         .corpus
         .iter()
         .map(|g| anchored(g, &args.file))
-        .collect();
+        .collect::<Result<_, _>>()?;
     let files = find("--corpus", "paths", &corpus, &args.file)?;
     let survey = survey::survey(&files)
         .map_err(|error| Diagnostic::error(format!("--corpus: {error:#}")))?;
@@ -84,14 +84,23 @@ fn try_run(args: &Args) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// A pattern as seen from the workflow's folder.
-fn anchored(pattern: &str, file: &Path) -> String {
+/// A pattern as seen from the workflow's folder. That of this folder is no glob.
+fn anchored(pattern: &str, file: &Path) -> Result<String, Diagnostic> {
     let here = file.parent().is_none_or(|parent| parent == Path::new(""));
     if here || Path::new(pattern).is_absolute() {
-        return pattern.to_string();
+        return Ok(pattern.to_string());
     }
     let full = std::path::absolute(pattern).unwrap_or_else(|_| pattern.into());
-    full.display().to_string()
+    let folder = std::env::current_dir().unwrap_or_default();
+    let (Some(full_text), Some(folder)) = (full.to_str(), folder.to_str()) else {
+        let message = format!("the path of {} is not UTF-8", folder.display());
+        let help = "give a workflow in this folder, so that the corpus is named without it";
+        return Err(Diagnostic::error(message).help(help));
+    };
+    Ok(match full.exists() {
+        true => full_text.to_string(),
+        false => format!("{}/{pattern}", sources::escape_glob(folder)),
+    })
 }
 
 /// The files that the workflow's `corpus` stage would read.

@@ -16,6 +16,7 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::stage::{FoundFile, Registry, SourceFile, StageKind};
 pub use find::find;
 pub use names::{is_hidden, name_of};
+pub use pattern::escape_glob;
 
 /// Source files by group, for each node that has any.
 pub type NodeSources = BTreeMap<NodeId, BTreeMap<String, Vec<SourceFile>>>;

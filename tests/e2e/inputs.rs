@@ -133,6 +133,15 @@ fn a_project_folder_may_have_any_name() {
         let workspace = Workspace::empty();
         workspace.write(&format!("{name}/data/a.jsonl"), LINES);
         corpus(&workspace, "paths: [\"data/*.jsonl\"]");
+        let mut init = workspace.command(&["init", "new/w.yaml", "--corpus", "data/*.jsonl"]);
+        init.current_dir(workspace.path(name));
+        std::fs::create_dir(workspace.path(&format!("{name}/new"))).expect("made");
+        let init = Ran::from(init.output().expect("climb starts"));
+        assert!(
+            init.ok() && init.stdout.contains("1 file, JSONL"),
+            "{name}: {}",
+            init.stderr
+        );
         let file = format!("{name}/w.yaml");
         std::fs::rename(workspace.path("w.yaml"), workspace.path(&file)).expect("moved");
         let ran = workspace.climb(&["run", &file]);

@@ -8,7 +8,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::caches;
 use super::names::{is_hidden, name_of};
-use super::pattern::{Pattern, What, Wrong, glob};
+use super::pattern::{Pattern, What, Wrong, escape_glob, glob};
 use super::trouble::{self, Trouble};
 use crate::diagnostic::Diagnostic;
 use crate::stage::{FoundFile, SourceSpec};
@@ -221,7 +221,7 @@ fn no_match(pattern: &Pattern, param: &str) -> Diagnostic {
     let help = if caches::is_cache(root) {
         format!("{} is a cache: files in it come and go", root.display())
     } else if let Some(part) = pattern.as_written() {
-        let literal = globset::escape(&part);
+        let literal = escape_glob(&part);
         format!("`{part}` is there, but as a glob it means something else: write `{literal}`")
     } else if root.exists() {
         format!("{} exists, but nothing in it matches", root.display())

@@ -94,6 +94,11 @@ impl Below {
     }
 }
 
+/// A text as a glob that matches it alone.
+pub fn escape_glob(text: &str) -> String {
+    globset::escape(&text.replace('\\', "\\\\"))
+}
+
 /// Splits a glob in the folder above its first part with a glob character, and the rest.
 fn below(text: &str, base: &Path, param: &str) -> Result<(PathBuf, What), Wrong> {
     let parts: Vec<Component> = Path::new(text).components().collect();

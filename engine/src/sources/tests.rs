@@ -82,6 +82,10 @@ fn a_base_may_have_any_characters() {
         // A file or folder of that very name is meant before a glob is.
         assert_eq!(names(&spec(&["c{1}/d[2].md"], &[]), &base), ["d[2].md"]);
         assert_eq!(names(&spec(&["c{1}"], &[]), &base), ["d[2].md"]);
+        if let Some(text) = base.to_str() {
+            let whole = format!("{}/data/*.jsonl", escape_glob(text));
+            assert_eq!(names(&spec(&[&whole], &[]), Path::new("/")), ["a.jsonl"]);
+        }
         let error = find(&spec(&["c{1}/*.md"], &[]), &base).unwrap_err();
         assert!(
             error.help.unwrap().contains("c[{]1[}]"),

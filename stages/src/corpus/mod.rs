@@ -219,12 +219,29 @@ impl Stage for Corpus {
         sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         let files = sources.get("files").map_or(&[][..], Vec::as_slice);
-        check_parquet(files, params)
+        let mut problems = check_parquet(files, params);
+        problems.extend(check_target(files, params));
+        problems
     }
 
     fn run(params: &CorpusParams, cx: &TaskContext) -> anyhow::Result<()> {
         Reading::new(params, cx)?.run()
     }
+}
+
+/// Globs of what is held out that match no file.
+fn check_target(files: &[FoundFile], params: &CorpusParams) -> Vec<ParamProblem> {
+    if params.heldout.fraction == 0.0 || files.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    let globs = params.heldout.matching.iter();
+    let told = globs.filter(|glob| !any_match(glob, &names)).map(|glob| {
+        let some = names[..names.len().min(3)].join(", ");
+        ParamProblem::new("heldout.match", format!("`{glob}` matches no file"))
+            .help(format!("it is matched with names such as {some}"))
+    });
+    told.collect()
 }
 
 /// Footers that are looked at before anything runs, of many files those evenly between.

@@ -9,6 +9,7 @@ use arrow_schema::{DataType, Field};
 use climb_cache_digest::digest;
 
 use climb_engine::event::TaskReport;
+use climb_engine::stage::SourceFile;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
@@ -397,6 +398,37 @@ fn what_does_not_fit_is_said_by_the_footer() {
         ..all()
     };
     assert_eq!(problems(&right), []);
+}
+
+#[test]
+fn a_target_that_matches_nothing_is_said_before_a_run() {
+    let file = |name: &str| FoundFile {
+        name: name.into(),
+        size: 1,
+        path: "Cargo.toml".into(),
+    };
+    let sources = BTreeMap::from([("files".into(), vec![file("wiki/a.md"), file("wiki/b.md")])]);
+    let problems = |matching: &[&str], fraction| {
+        let heldout = Heldout {
+            matching: matching.iter().map(|glob| glob.to_string()).collect(),
+            fraction,
+            ..Heldout::default()
+        };
+        Corpus::check_sources(&CorpusParams { heldout, ..all() }, &sources)
+    };
+    let told = problems(&["**/a.md", "wikis/*"], 0.1);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].field, "heldout.match");
+    assert!(
+        told[0].message.contains("`wikis/*` matches no file"),
+        "{told:?}"
+    );
+    assert!(
+        told[0].help.as_ref().unwrap().contains("wiki/a.md"),
+        "{told:?}"
+    );
+    assert_eq!(problems(&["wikis/*"], 0.0), []);
+    assert_eq!(problems(&["**"], 0.1), []);
 }
 
 #[test]
