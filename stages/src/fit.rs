@@ -1,11 +1,13 @@
 //! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
 
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::wired::Wired;
 
 use crate::formats::mixture::Scored;
 use crate::formats::read_json;
 use crate::predictor::{FitParams, Predictor};
+use crate::wiring;
 
 impl Params for FitParams {}
 
@@ -41,6 +43,10 @@ impl Stage for Fit {
             "predictor",
             "The predictor, and report.json with its cross-validation.",
         )]
+    }
+
+    fn check_wiring(_params: &FitParams, stage: &Wired) -> Vec<ParamProblem> {
+        wiring::direction_problems(stage, "scored")
     }
 
     fn run(params: &FitParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
+use climb_engine::wired::Wired;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::formats::documents::Documents;
 use crate::formats::flat::FlatWriter;
 use crate::formats::tokens::TokensMeta;
 use crate::formats::write_json;
-use crate::tokenizer;
+use crate::{tokenizer, wiring};
 
 /// Parameters of `tokenize`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -92,6 +93,24 @@ impl Stage for Tokenize {
         }
     }
 
+    fn check_wiring(params: &TokenizeParams, stage: &Wired) -> Vec<ParamProblem> {
+        if !stage.feeding("tokenizer").is_empty() {
+            return Vec::new();
+        }
+        match wiring::come_as_tokens(stage, "documents") {
+            Some(false) => {
+                let message = "the documents are text: wire `tokenizer`";
+                vec![ParamProblem::new("", message)]
+            }
+            Some(true) if params.vocab_size == 0 => {
+                let message = "the documents come as token ids: set `vocab_size` and \
+                               `end_of_text_id`, or wire `tokenizer`";
+                vec![ParamProblem::new("vocab_size", message)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn run(params: &TokenizeParams, cx: &TaskContext) -> anyhow::Result<()> {
         let documents = Documents::open(cx.input("documents")?)?;
         let came_as_tokens = !documents.is_empty() && documents.tokens(0).is_some();
@@ -143,6 +162,7 @@ impl Stage for Tokenize {
             end_of_text,
             bytes: documents.report.bytes,
         };
+        cx.total("documents", meta.documents as f64);
         cx.total("tokens", meta.tokens as f64);
         write_json(&folder.join("meta.json"), &meta)
     }
