@@ -4,7 +4,7 @@
 use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
 use climb_engine::wired::Wired;
 use rayon::prelude::*;
@@ -72,6 +72,15 @@ impl Stage for Tokenize {
                 "Not needed for documents that came as token ids.",
             ),
         ]
+    }
+
+    /// Only who brings token ids does without a tokenizer.
+    fn inputs_beside(wired: &[String]) -> Vec<InputPort> {
+        let mut ports = Tokenize::inputs();
+        if wired.is_empty() {
+            ports[1].arity = Arity::One;
+        }
+        ports
     }
 
     fn outputs() -> Vec<OutputPort> {
