@@ -2,10 +2,11 @@
 
 mod scale;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
+use climb_engine::diagnostic::Diagnostic;
 use climb_stages::bench::published::{self, Published, Target};
 use climb_stages::bench::quality::{self, Predicted, Quality};
 use climb_stages::bench::regret::{self, Regret};
@@ -13,7 +14,7 @@ use climb_stages::bench::simulator::{Family, Simulator};
 use climb_stages::predictor::Kind;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::common::FAILED;
+use crate::common::{self, FAILED};
 use crate::diagnostics;
 
 /// Measure the search on published proxy runs
@@ -32,7 +33,7 @@ enum What {
 /// How well predictors rank held-out runs, and how good a mixture each strategy finds
 ///
 /// Reads a folder of published runs: train_mixture*.csv, train_*loss*.csv and the same for test,
-/// as RegMix has them. Without one it says so and leaves. No cluster and no GPU are needed: the
+/// as RegMix has them; without one it leaves with code 2. No cluster and no GPU are needed: the
 /// strategies search a simulator fitted on the runs. docs/search.md explains the tables.
 ///
 /// Examples:
@@ -108,7 +109,8 @@ impl Figures {
 
 pub fn run(args: Args) -> u8 {
     let result = match &args.what {
-        What::Search(args) => try_search(args),
+        What::Search(args) if !published::is_there(&args.data) => return no_data(&args.data),
+        What::Search(args) => search(args),
         What::Scale(args) => scale::run(args),
     };
     match result {
@@ -120,15 +122,11 @@ pub fn run(args: Args) -> u8 {
     }
 }
 
-fn try_search(args: &SearchArgs) -> anyhow::Result<()> {
-    if !published::is_there(&args.data) {
-        println!(
-            "skipped: there are no published runs in {} (train_mixture*.csv and so on)",
-            args.data.display()
-        );
-        return Ok(());
-    }
-    search(args)
+fn no_data(data: &Path) -> u8 {
+    let problem = Diagnostic::error(format!("there are no published runs in {}", data.display()));
+    let help = "name a folder with train_mixture*.csv, train_*loss*.csv and the same for test, as \
+                RegMix publishes them, with --data";
+    common::bad_input(&[problem.help(help)])
 }
 
 fn search(args: &SearchArgs) -> anyhow::Result<()> {

@@ -73,6 +73,7 @@ pub struct Planned {
     pub registry: Registry,
     pub graph: Graph,
     pub cache: Cache,
+    pub sources: NodeSources,
     pub plan: Plan,
 }
 
@@ -87,6 +88,7 @@ pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, u8> {
         registry,
         graph,
         cache,
+        sources,
         plan,
     })
 }

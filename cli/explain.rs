@@ -47,8 +47,10 @@ fn try_run(args: Args) -> Result<(), u8> {
     } = common::plan(&args.workflow, &args.cache)?;
     let wanted = args.stage.as_deref();
     check_stage(&graph, wanted)?;
-    plan.nodes.retain(|planned| {
-        let node = graph.nodes.iter().find(|node| node.name == planned.name);
+    // A plan has the graph's nodes, in their order.
+    let mut nodes = graph.nodes.iter();
+    plan.nodes.retain(|_| {
+        let node = nodes.next();
         node.is_some_and(|node| wanted.is_none_or(|wanted| is_of(node, wanted)))
     });
     if args.json {

@@ -16,7 +16,8 @@ use crate::{status, text};
 
 /// Copy an output of a finished task out of the cache, checked on the way
 ///
-/// An output is named as in a workflow; one task of many by its number, as `climb log` shows it.
+/// An output is named as in a workflow: `search.fit` is the last iteration's. One task of many is
+/// named by its number, as `climb log` shows it.
 ///
 /// Examples:
 ///   climb get select.mixture mixture.json
@@ -45,11 +46,12 @@ pub fn run(args: Args) -> u8 {
     let Some(id) = status::find_run(cache, args.run.as_deref()) else {
         return BAD_INPUT;
     };
-    let tasks = match finished(cache, &id) {
-        Ok(tasks) => tasks,
+    let (tasks, repeats) = match finished(cache, &id) {
+        Ok(finished) => finished,
         Err(error) => return common::failed(format!("the journal of run {id}: {error}")),
     };
-    let (record, name) = match find(cache, &tasks, &args.output) {
+    let wanted = last_iteration(&args.output, &repeats);
+    let (record, name) = match find(cache, &tasks, &wanted) {
         Ok(found) => found,
         Err((message, help)) => {
             let message = format!("{message} in run {id}");
@@ -75,18 +77,48 @@ pub fn run(args: Args) -> u8 {
     }
 }
 
-/// The key of every task that the run has, or found cached.
-fn finished(cache: &Path, run: &str) -> std::io::Result<BTreeMap<String, Digest>> {
-    let events = journal::milestones(cache, run)?;
-    Ok(events
-        .into_iter()
-        .filter_map(|stamped| match stamped.event {
-            Event::TaskCached { task, key, .. } | Event::TaskFinished { task, key, .. } => {
-                Some((task, key))
+/// Keys by task.
+type Tasks = BTreeMap<String, Digest>;
+/// The last iteration of each `repeat`.
+type Repeats = BTreeMap<String, usize>;
+
+/// The key of every task that the run has, or found cached; and the run's repeats.
+fn finished(cache: &Path, run: &str) -> std::io::Result<(Tasks, Repeats)> {
+    let (mut tasks, mut repeats) = (Tasks::new(), Repeats::new());
+    for stamped in journal::milestones(cache, run)? {
+        match stamped.event {
+            Event::RunStarted { stages, .. } => {
+                let iterations = stages.iter().filter_map(|stage| iteration(&stage.name));
+                for (repeat, number) in iterations {
+                    let last = repeats.entry(repeat.to_string()).or_default();
+                    *last = number.max(*last);
+                }
             }
-            _ => None,
-        })
-        .collect())
+            Event::TaskCached { task, key, .. } | Event::TaskFinished { task, key, .. } => {
+                tasks.insert(task, key);
+            }
+            _ => {}
+        }
+    }
+    Ok((tasks, repeats))
+}
+
+/// `search[2].train` -> (`search`, 2).
+fn iteration(stage: &str) -> Option<(&str, usize)> {
+    let (repeat, rest) = stage.split_once('[')?;
+    let (number, _) = rest.split_once("].")?;
+    Some((repeat, number.parse().ok()?))
+}
+
+/// `search.fit` is the last iteration's, as in a workflow.
+fn last_iteration(wanted: &str, repeats: &Repeats) -> String {
+    let Some((repeat, rest)) = wanted.split_once('.') else {
+        return wanted.into();
+    };
+    match repeats.get(repeat) {
+        Some(last) => format!("{repeat}[{last}].{rest}"),
+        None => wanted.into(),
+    }
 }
 
 /// The record and the output that `wanted` names. The error is (message, help).

@@ -33,6 +33,7 @@ mod text;
 mod view;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use climb_engine::diagnostic::Diagnostic;
 use tracing_subscriber::EnvFilter;
 
 /// Search a pretraining data mixture: a cached workflow engine for CLIMB (arXiv 2504.13161).
@@ -80,6 +81,25 @@ enum Command {
     Task(task::Args),
 }
 
+impl Command {
+    /// Whether it looks at no files.
+    fn is_about_climb_itself(&self) -> bool {
+        matches!(
+            self,
+            Command::Stages(_) | Command::Completions(_) | Command::Task(_)
+        )
+    }
+}
+
+/// Says so where the working folder is gone: nothing could be found from there.
+fn working_folder() {
+    if let Err(error) = std::env::current_dir() {
+        let problem = Diagnostic::error(format!("the working folder is gone ({error})"));
+        diagnostics::print(&[problem.help("`cd` to a folder that is there")]);
+        printing::leave(common::BAD_INPUT);
+    }
+}
+
 /// The command line, for its completions and its man pages.
 fn command() -> clap::Command {
     Cli::command()
@@ -99,6 +119,9 @@ fn main() {
         let _ = error.print();
         printing::leave(error.exit_code() as u8)
     });
+    if !cli.command.is_about_climb_itself() {
+        working_folder();
+    }
     let code = match cli.command {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),

@@ -1,7 +1,7 @@
 //! `climb plan`.
 
 use climb_engine::budget::Budget;
-use climb_engine::cost::{self, Basis, Costs, StageCost};
+use climb_engine::cost::{self, Basis, Estimator, Sizes, StageCost};
 use climb_engine::plan::{Plan, PlannedNode, Unknown};
 use climb_engine::resources::Machine;
 
@@ -45,12 +45,15 @@ fn try_run(args: Args) -> Result<(), u8> {
         registry,
         graph,
         cache,
-        plan,
+        sources,
+        mut plan,
     } = common::plan(&args.workflow, &args.cache)?;
+    let machine = MachineArgs::default().machine();
+    let sizes = Sizes::of_plan(&plan, &sources);
+    let estimator = Estimator::new(&graph, &registry, &cache, &machine, &sizes);
+    plan.price(&estimator);
     if args.cost {
-        let costs = Costs::load(&cache);
-        let machine = MachineArgs::default().machine();
-        let stages = cost::by_stage(&plan, &graph, &registry, &costs, &machine);
+        let stages = cost::by_stage(&plan, &graph, &registry, &estimator, &machine);
         show_costs(&stages, &graph.budgets, &machine, args.json);
         return Ok(());
     }
@@ -114,9 +117,15 @@ fn describe(node: &PlannedNode, size: Option<usize>) -> String {
         }
         (Unknown::List, None) => parts.push("not known yet".into()),
     }
-    if let Some(seconds) = node.expected_seconds.filter(|_| !node.run.is_empty()) {
-        let all = seconds * node.run.len() as f64;
-        parts.push(format!("about {}", text::seconds(all)));
+    if !node.run.is_empty() {
+        let all = node
+            .expected_seconds
+            .map(|each| each * node.run.len() as f64);
+        parts.push(match (all, node.expected_from) {
+            (Some(all), _) => text::about(all, node.expected_within.unwrap_or(1.0)),
+            (None, Some(_)) => "time not known".into(),
+            (None, None) => return parts.join(", "),
+        });
     }
     parts.join(", ")
 }
@@ -168,8 +177,10 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
             format!("{}{more}", stage.tasks),
             amount(total(stage, "tokens")),
             amount(total(stage, "flops")),
-            stage.seconds.map_or_else(|| "?".into(), text::seconds),
-            known_from(stage.basis).into(),
+            stage
+                .seconds
+                .map_or_else(|| "?".into(), |s| text::range(s, stage.within)),
+            known_from(stage),
         ]);
     }
     let flops: f64 = stages.iter().map(|stage| total(stage, "flops")).sum();
@@ -178,8 +189,12 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
     let trained: f64 = trained.map(|stage| total(stage, "tokens")).sum();
     let tasks: usize = stages.iter().map(|stage| stage.tasks).sum();
     println!("{table}");
+    let bound = match stages.iter().any(|stage| stage.size_unknown) {
+        true => "at least",
+        false => "at most",
+    };
     println!(
-        "at most {tasks} tasks, {} tokens of training, {} FLOPs",
+        "{bound} {tasks} tasks, {} tokens of training, {} FLOPs",
         text::short(trained),
         text::short(flops)
     );
@@ -193,26 +208,31 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
 fn expected_time(stages: &[StageCost], machine: &Machine) -> String {
     let known = stages.iter().filter_map(|stage| stage.machine_seconds);
     let known: Option<f64> = known.reduce(|a, b| a + b);
+    let within = cost::within(stages);
     let without = stages.iter().filter(|stage| stage.seconds.is_none());
     let without: Vec<&str> = without.map(|stage| stage.stage.as_str()).collect();
     match (known, without.is_empty()) {
         (None, _) => "nothing like it was recorded yet, so there is no estimate of the time".into(),
-        (Some(s), true) => format!("about {} with {} cpus", text::seconds(s), machine.cpus),
+        (Some(s), true) => format!("{} with {} cpus", text::about(s, within), machine.cpus),
         (Some(s), false) => format!(
-            "about {} with {} cpus; no time is known yet for {}",
-            text::seconds(s),
+            "{} with {} cpus; no time is known yet for {}",
+            text::about(s, within),
             machine.cpus,
             without.join(", ")
         ),
     }
 }
 
-fn known_from(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Like => "tasks like these",
-        Basis::Speed => "its parameters, and the speed of such tasks",
-        Basis::Stage => "its tasks with other parameters",
-        Basis::Own => "its parameters",
-        Basis::Nothing => "nothing yet",
+fn known_from(stage: &StageCost) -> String {
+    match stage.basis {
+        Basis::Like => "tasks like these".into(),
+        Basis::Speed => "its parameters, and the speed of such tasks".into(),
+        Basis::Far if stage.scaled > 1.0 => {
+            format!("tasks {} times smaller", text::short(stage.scaled))
+        }
+        Basis::Far => format!("tasks {} times larger", text::short(1.0 / stage.scaled)),
+        Basis::Stage => "its tasks with other parameters".into(),
+        Basis::Own => "its parameters".into(),
+        Basis::Nothing => "nothing yet".into(),
     }
 }

@@ -2,6 +2,8 @@
 //! code.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use climb_engine::diagnostic::Diagnostic;
@@ -11,8 +13,10 @@ use climb_engine::kept::Texts;
 use climb_engine::resources::Machine;
 use climb_engine::schedule::{Interrupter, Run, RunOptions, RunResult, Setting};
 use climb_engine::stage::Registry;
+use jiff::Timestamp;
 
 use crate::common::{self, FAILED, INTERRUPTED, Source};
+use crate::progress::Progress;
 use crate::view::RunView;
 use crate::{diagnostics, progress};
 
@@ -121,6 +125,27 @@ pub fn check_resources(graph: &Graph, registry: &Registry, machine: &Machine) ->
     Err(common::BAD_INPUT)
 }
 
+/// How often what is shown is brought up to date while nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the terminal shows.
+struct Shown {
+    view: RunView,
+    progress: Box<dyn Progress + Send>,
+}
+
+impl Shown {
+    fn show(&mut self, event: &Stamped) {
+        self.view.apply(event);
+        self.progress.show(event, &self.view);
+    }
+
+    fn tick(&mut self) {
+        self.view.seen = Some(Timestamp::now());
+        self.progress.tick(&self.view);
+    }
+}
+
 /// Runs to the end and shows events as they come; `also` sees each of them too.
 pub fn execute(
     setting: Setting,
@@ -131,14 +156,26 @@ pub fn execute(
     let jobs = options.machine.cpus;
     let run = Run::new(setting, options);
     listen_for_signals(run.interrupter());
-    let mut view = RunView::default();
-    let mut progress = progress::choose(json, jobs);
-    let result = run.execute(&mut |event| {
-        view.apply(event);
-        progress.show(event, &view);
-        also(event);
+    let shown = Mutex::new(Shown {
+        view: RunView::default(),
+        progress: progress::choose(json, jobs),
     });
-    drop(progress);
+    let result = std::thread::scope(|scope| {
+        let (_end, ended) = channel::<()>();
+        let shown = &shown;
+        let tick = move || {
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(TICK) {
+                shown.lock().expect("not poisoned").tick();
+            }
+        };
+        // Without one what is shown is a little older.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, tick);
+        run.execute(&mut |event| {
+            shown.lock().expect("not poisoned").show(event);
+            also(event);
+        })
+    });
+    drop(shown);
     let result = result.map_err(|error| {
         let folder = setting.cache.dir().join("runs");
         diagnostics::error(&format!(

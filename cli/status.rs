@@ -3,10 +3,11 @@
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Outcome;
 use climb_engine::{journal, runs};
+use jiff::Timestamp;
 
 use crate::common::{BAD_INPUT, CacheArgs};
-use crate::progress::{mark, stage_end};
-use crate::view::{RunView, StageView};
+use crate::progress::{mark, silence, stage_end};
+use crate::view::{RunView, StageView, seconds_between};
 use crate::{diagnostics, text};
 
 /// Show where the latest run (or the named one) is
@@ -25,7 +26,11 @@ pub fn run(args: Args) -> u8 {
     };
     match journal::read(&args.cache.cache, &run) {
         Ok(events) => {
-            print(&RunView::of(&events), &args.cache.cache);
+            let mut view = RunView::of(&events);
+            if view.end.is_none() && is_running(&view, &args.cache.cache) {
+                view.seen = Some(Timestamp::now());
+            }
+            print(&view, &args.cache.cache);
             0
         }
         Err(error) => {
@@ -72,14 +77,15 @@ fn print(view: &RunView, cache: &std::path::Path) {
             "{} {:<22} {}",
             stage_mark(stage),
             stage.name,
-            stage_line(stage)
+            stage_line(stage, view)
         );
     }
     let (ended, total) = view.total();
     println!(
-        "{}, {ended}/{total} tasks{}",
+        "{}, {ended}/{total} tasks{}{}",
         state(view, cache),
-        since(view)
+        since(view),
+        left(view)
     );
     for (task, error) in &view.failures {
         println!("error: {task}: {error}");
@@ -94,7 +100,7 @@ fn stage_mark(stage: &StageView) -> &'static str {
     }
 }
 
-fn stage_line(stage: &StageView) -> String {
+fn stage_line(stage: &StageView, view: &RunView) -> String {
     if stage.over {
         return stage_end(stage);
     }
@@ -108,8 +114,11 @@ fn stage_line(stage: &StageView) -> String {
         };
         line.push_str(&format!(", {task} running{percent}"));
     }
-    if let Some((rate, unit)) = stage.rate() {
+    if let Some((rate, unit)) = stage.rate(view.now()) {
         line.push_str(&format!(", {} {unit}/s", text::short(rate)));
+    }
+    if let Some(silence) = silence(stage, view) {
+        line.push_str(&format!(", {silence}"));
     }
     line
 }
@@ -130,13 +139,19 @@ fn is_running(view: &RunView, cache: &std::path::Path) -> bool {
 }
 
 fn since(view: &RunView) -> String {
-    match (view.started, view.latest) {
-        (Some(start), Some(latest)) => {
-            format!(
-                ", {}",
-                text::seconds(latest.duration_since(start).as_secs_f64())
-            )
+    match view.started {
+        Some(start) => format!(", {}", text::seconds(seconds_between(start, view.now()))),
+        None => String::new(),
+    }
+}
+
+/// Of a run that goes on.
+fn left(view: &RunView) -> String {
+    match view.seen {
+        Some(_) => {
+            let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+            format!(", {}", view.outlook().eta(cpus).describe())
         }
-        _ => String::new(),
+        None => String::new(),
     }
 }

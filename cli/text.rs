@@ -9,10 +9,38 @@ pub fn seconds(s: f64) -> String {
         return format!("{s:.1} s");
     }
     let whole = s.round() as u64;
+    const DAY: u64 = 86_400;
+    const YEAR: u64 = 365 * DAY;
     match whole {
         0..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ if whole < 2 * DAY => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ if whole < 2 * YEAR => format!("{} days", (s / DAY as f64).round()),
+        _ => format!("{} years", short(s / YEAR as f64)),
     }
+}
+
+/// An estimate that may be off by this factor: `about 41.2 s`, `2 min 10 s to 3 h 07 min`.
+pub fn about(seconds: f64, within: f64) -> String {
+    match is_wide(within) {
+        true => range(seconds, within),
+        false => format!("about {}", self::seconds(seconds)),
+    }
+}
+
+/// [`about`] without the word.
+pub fn range(seconds: f64, within: f64) -> String {
+    match is_wide(within) {
+        true => format!(
+            "{} to {}",
+            self::seconds(seconds / within),
+            self::seconds(seconds * within)
+        ),
+        false => self::seconds(seconds),
+    }
+}
+
+fn is_wide(within: f64) -> bool {
+    within > 1.7
 }
 
 /// `512`, `41.2k`, `3.1M`, `2.0G`, `1.5P`.
@@ -100,6 +128,10 @@ mod tests {
         assert_eq!(seconds(59.94), "59.9 s");
         assert_eq!(seconds(59.96), "1 min 00 s");
         assert_eq!(seconds(3725.0), "1 h 02 min");
+        assert_eq!(seconds(3.0 * 86_400.0), "3 days");
+        assert_eq!(seconds(3.5 * 365.0 * 86_400.0), "4 years");
+        assert_eq!(about(60.0, 1.2), "about 1 min 00 s");
+        assert_eq!(about(60.0, 4.0), "15.0 s to 4 min 00 s");
         assert_eq!(short(41_200.0), "41.2k");
         assert_eq!(count(1, "task"), "1 task");
         assert_eq!(count(0, "task"), "0 tasks");

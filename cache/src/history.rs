@@ -76,6 +76,28 @@ impl Cache {
         }))
     }
 
+    /// The stages that records of a kind are of, by name; `most` of them.
+    pub fn stages_of(&self, kind: &str, most: usize) -> Result<Vec<String>, CacheError> {
+        let start = [kind.as_bytes(), b"\0"].concat();
+        let mut stages = Vec::new();
+        let mut from = start.clone();
+        while stages.len() < most {
+            let Some(entry) = self.index.stages.range(from..).next() else {
+                break;
+            };
+            let (entry, _) = entry?;
+            let Some(rest) = entry.strip_prefix(&start[..]) else {
+                break;
+            };
+            let end = rest.iter().position(|byte| *byte == 0);
+            let stage = &rest[..end.unwrap_or(rest.len())];
+            stages.push(String::from_utf8_lossy(stage).into_owned());
+            // Past all the keys of this one.
+            from = [&start[..], stage, &[1]].concat();
+        }
+        Ok(stages)
+    }
+
     pub(crate) fn index_stage(&self, record: &Record) -> Result<(), CacheError> {
         let stage = stage_of(&record.provenance.task);
         let mut entry = prefix(&record.ingredients.kind, &stage);

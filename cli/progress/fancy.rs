@@ -1,30 +1,36 @@
-//! The live display: a line a running stage with a bar, and a total with an ETA.
+//! The live display: a line a running stage with a bar, and a total with an ETA. It is drawn anew on
+//! a tick, so that nothing on it is old, and between ticks a few times a second at most.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use climb_engine::event::{Event, Stamped};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{Progress, plain};
+use super::{Progress, plain, silence};
 use crate::text;
-use crate::view::{RunView, StageView};
+use crate::view::{Outlook, RunView, StageView, seconds_between};
 
 /// Bars move in thousandths, so that a task's own progress shows.
 const STEPS: f64 = 1000.0;
+/// Events come faster than anybody can look.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+/// The width of a stage's name.
+const NAME: usize = 22;
 
 pub struct Fancy {
     jobs: usize,
     bars: MultiProgress,
     stages: BTreeMap<String, ProgressBar>,
     total: ProgressBar,
+    drawn: Option<Instant>,
 }
 
 impl Fancy {
     pub fn new(jobs: usize) -> Fancy {
         let bars = MultiProgress::new();
         let total = bars.add(ProgressBar::new(1));
-        total.set_style(style("  {prefix:<22} {bar:24.green} {msg}"));
+        total.set_style(style("  {prefix:<22}", "green"));
         total.set_prefix("total");
         total.enable_steady_tick(Duration::from_millis(200));
         Fancy {
@@ -32,71 +38,96 @@ impl Fancy {
             bars,
             stages: BTreeMap::new(),
             total,
+            drawn: None,
         }
     }
 
-    fn draw_stage(&mut self, stage: &StageView) {
-        if stage.running.is_empty() {
-            if stage.over
-                && let Some(bar) = self.stages.remove(&stage.name)
-            {
+    fn draw(&mut self, view: &RunView) {
+        self.drawn = Some(Instant::now());
+        let outlook = view.outlook();
+        for stage in view.running() {
+            self.draw_stage(stage, view, &outlook);
+        }
+        let runs = |name: &String| view.stage(name).is_some_and(|s| !s.running.is_empty());
+        self.stages.retain(|name, bar| {
+            let runs = runs(name);
+            if !runs {
                 bar.finish_and_clear();
             }
-            return;
-        }
+            runs
+        });
+        self.draw_total(view, &outlook);
+    }
+
+    fn draw_stage(&mut self, stage: &StageView, view: &RunView, outlook: &Outlook) {
         let bar = self.stages.entry(stage.name.clone()).or_insert_with(|| {
             let bar = self.bars.insert_before(&self.total, ProgressBar::new(1));
-            bar.set_style(style("{spinner:.cyan} {prefix:<22} {bar:24.cyan} {msg}"));
-            bar.set_prefix(stage.name.clone());
+            bar.set_style(style("{spinner:.cyan} {prefix:<22}", "cyan"));
+            bar.set_prefix(text::clip(&stage.name, NAME));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
         let tasks = stage.tasks.unwrap_or(1);
         bar.set_length((tasks as f64 * STEPS) as u64);
         bar.set_position((stage.progress() * STEPS) as u64);
-        bar.set_message(stage_message(stage, tasks));
+        bar.set_message(stage_message(
+            stage,
+            view,
+            outlook.of_stage(stage, self.jobs),
+        ));
     }
 
-    fn draw_total(&self, view: &RunView) {
+    fn draw_total(&self, view: &RunView, outlook: &Outlook) {
         let (ended, total) = view.total();
         let done: f64 = view.stages.iter().map(StageView::progress).sum();
         self.total.set_length((total as f64 * STEPS) as u64);
         self.total.set_position((done * STEPS) as u64);
-        let elapsed = match (view.started, view.latest) {
-            (Some(start), Some(now)) => now.duration_since(start).as_secs_f64(),
-            _ => 0.0,
-        };
-        let eta = match view.eta(self.jobs) {
-            Some(left) => format!("about {} left", text::seconds(left)),
-            None => "first time: no estimate yet".into(),
-        };
-        let message = format!("{ended}/{total} tasks · {} · {eta}", text::seconds(elapsed));
+        let started = view.started.unwrap_or(view.now());
+        let elapsed = text::seconds(seconds_between(started, view.now()));
+        let eta = outlook.eta(self.jobs).describe();
+        let message = format!("{ended}/{total} tasks · {elapsed} · {eta}");
         self.total.set_message(message);
     }
 }
 
-fn stage_message(stage: &StageView, tasks: usize) -> String {
+/// `3/16 · 41.2k tokens/s · 4 running · 2 min 10 s left`: what matters most first, as a narrow
+/// terminal cuts the end off.
+fn stage_message(stage: &StageView, view: &RunView, left: Option<f64>) -> String {
+    let now = view.now();
     let mut parts = Vec::new();
+    let tasks = stage.tasks.unwrap_or(1);
     if tasks > 1 {
         parts.push(format!("{}/{tasks}", stage.ended()));
-        parts.push(format!("{} running", stage.running.len()));
-    } else if let Some(task) = stage.running.values().next().filter(|task| task.total > 0) {
-        let (done, total) = (task.done as f64, task.total as f64);
-        parts.push(format!(
-            "{}/{} {}",
-            text::short(done),
-            text::short(total),
-            task.unit
-        ));
+    } else if let Some((done, total, unit)) = stage.amount() {
+        let (done, total) = (text::short(done as f64), text::short(total as f64));
+        parts.push(format!("{done}/{total} {unit}"));
     }
-    if let Some((rate, unit)) = stage.rate() {
+    if let Some(silence) = silence(stage, view) {
+        parts.push(silence);
+    }
+    match left {
+        Some(left) if left > 0.0 => parts.push(format!("{} left", text::seconds(left))),
+        _ => {
+            let longest = stage.running.values().map(|task| task.elapsed(now));
+            let longest = longest.fold(0.0, f64::max);
+            parts.push(format!("for {}", text::seconds(longest)));
+        }
+    }
+    if let Some((rate, unit)) = stage.rate(now) {
         parts.push(format!("{} {unit}/s", text::short(rate)));
+    }
+    if tasks > 1 {
+        parts.push(format!("{} running", stage.running.len()));
     }
     parts.join(" · ")
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
+/// A bar that leaves room for words, in narrow terminals too.
+fn style(start: &str, colour: &str) -> ProgressStyle {
+    let (_, columns) = console::Term::stderr().size();
+    let bar = if columns < 110 { 10 } else { 24 };
+    let template = format!("{start} {{bar:{bar}.{colour}}} {{msg}}");
+    ProgressStyle::with_template(&template)
         .expect("a valid template")
         .progress_chars("━╸ ")
 }
@@ -108,17 +139,18 @@ impl Progress for Fancy {
             // Never fails but for a closed terminal.
             let _ = self.bars.println(line);
         }
-        let stages: Vec<&StageView> = view
-            .stages
-            .iter()
-            .filter(|s| !s.running.is_empty() || s.over)
-            .collect();
-        for stage in stages {
-            self.draw_stage(stage);
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() > DRAW_EVERY) {
+            self.draw(view);
         }
-        self.draw_total(view);
         if matches!(event.event, Event::RunFinished { .. }) {
+            self.draw(view);
             self.total.finish_and_clear();
+        }
+    }
+
+    fn tick(&mut self, view: &RunView) {
+        if view.end.is_none() {
+            self.draw(view);
         }
     }
 }

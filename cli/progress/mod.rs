@@ -6,6 +6,7 @@ mod plain;
 
 use std::io::IsTerminal;
 
+use climb_engine::cost::RESUMED;
 use climb_engine::event::Stamped;
 
 use crate::view::{RunView, StageView};
@@ -14,10 +15,13 @@ use crate::view::{RunView, StageView};
 pub trait Progress {
     /// `view` already includes the event.
     fn show(&mut self, event: &Stamped, view: &RunView);
+
+    /// Called now and then, whether anything happens or not.
+    fn tick(&mut self, _view: &RunView) {}
 }
 
 /// The display that fits where the output goes.
-pub fn choose(json: bool, jobs: usize) -> Box<dyn Progress> {
+pub fn choose(json: bool, jobs: usize) -> Box<dyn Progress + Send> {
     if json {
         Box::new(json::Json)
     } else if std::io::stderr().is_terminal() {
@@ -44,11 +48,12 @@ pub fn stage_end(stage: &StageView) -> String {
     for unit in ["documents", "tokens"] {
         if let Some(total) = stage.totals.get(unit) {
             let rate = total / stage.seconds.max(1e-3);
-            parts.push(format!(
-                "{} {unit} ({}/s)",
-                crate::text::short(*total),
-                crate::text::short(rate)
-            ));
+            let total = crate::text::short(*total);
+            // Some of a resumed task's work was done in another time.
+            parts.push(match stage.totals.contains_key(RESUMED) {
+                true => format!("{total} {unit}"),
+                false => format!("{total} {unit} ({}/s)", crate::text::short(rate)),
+            });
         }
     }
     if stage.failed > 0 {
@@ -58,6 +63,17 @@ pub fn stage_end(stage: &StageView) -> String {
         parts.push(format!("{} skipped", stage.skipped));
     }
     parts.join(" · ")
+}
+
+/// Longer silence than this of a task that reports is worth a word.
+const SILENCE: f64 = 15.0;
+
+/// `no word for 42.0 s`, where a stage's tasks have stopped telling how far they are.
+pub fn silence(stage: &StageView, view: &RunView) -> Option<String> {
+    let silent = stage
+        .silent(view.now())
+        .filter(|silent| *silent > SILENCE)?;
+    Some(format!("no word for {}", crate::text::seconds(silent)))
 }
 
 /// The mark before a finished stage.

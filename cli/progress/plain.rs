@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use climb_engine::event::{Event, Stamped, TaskReport};
 
-use super::{Progress, mark, stage_end};
+use super::{Progress, mark, silence, stage_end};
 use crate::text;
 use crate::view::RunView;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Where nothing is heard.
+const SILENT_HEARTBEAT: Duration = Duration::from_secs(60);
 
 pub struct Plain {
     jobs: usize,
     last: Instant,
+    /// Whether anything has happened since the last line.
+    news: bool,
 }
 
 impl Plain {
@@ -21,23 +25,38 @@ impl Plain {
         Plain {
             jobs,
             last: Instant::now(),
+            news: false,
         }
+    }
+}
+
+impl Plain {
+    fn print(&mut self, line: &str) {
+        self.last = Instant::now();
+        self.news = false;
+        // A run goes on though nobody can be told of it: the journal has it all.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 
 impl Progress for Plain {
     fn show(&mut self, event: &Stamped, view: &RunView) {
         let line = describe(event, view);
-        if line.is_empty() && self.last.elapsed() < HEARTBEAT {
-            return;
+        self.news = true;
+        if !line.is_empty() {
+            self.print(&line);
         }
-        self.last = Instant::now();
-        let line = match line.is_empty() {
-            false => line,
-            true => heartbeat(view, self.jobs),
+    }
+
+    fn tick(&mut self, view: &RunView) {
+        let wait = if self.news {
+            HEARTBEAT
+        } else {
+            SILENT_HEARTBEAT
         };
-        // A run goes on though nobody can be told of it: the journal has it all.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        if self.last.elapsed() >= wait && view.end.is_none() {
+            self.print(&heartbeat(view, self.jobs));
+        }
     }
 }
 
@@ -93,17 +112,17 @@ fn failure(
 
 fn heartbeat(view: &RunView, jobs: usize) -> String {
     let (ended, total) = view.total();
-    let running: Vec<String> = view
-        .stages
-        .iter()
-        .filter(|stage| !stage.running.is_empty())
-        .map(|stage| match stage.rate() {
-            Some((rate, unit)) => format!("{} at {} {unit}/s", stage.name, text::short(rate)),
-            None => stage.name.clone(),
-        })
-        .collect();
-    let eta = view.eta(jobs).map_or(String::new(), |s| {
-        format!(", about {} left", text::seconds(s))
+    let running = view.running().map(|stage| {
+        let mut line = stage.name.clone();
+        if let Some((rate, unit)) = stage.rate(view.now()) {
+            line.push_str(&format!(" at {} {unit}/s", text::short(rate)));
+        }
+        if let Some(silence) = silence(stage, view) {
+            line.push_str(&format!(" ({silence})"));
+        }
+        line
     });
-    format!("  {ended}/{total} tasks{eta}: {}", running.join(", "))
+    let running: Vec<String> = running.collect();
+    let eta = view.outlook().eta(jobs).describe();
+    format!("  {ended}/{total} tasks, {eta}: {}", running.join(", "))
 }

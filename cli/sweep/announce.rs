@@ -147,7 +147,7 @@ fn expectation(costs: &[StageCost]) -> String {
         .collect();
     let mut parts = Vec::new();
     if known > 0.0 {
-        parts.push(format!("about {}", text::seconds(known)));
+        parts.push(text::about(known, cost::within(costs)));
     }
     if flops > 0.0 {
         parts.push(format!("{} FLOPs of training", text::short(flops)));

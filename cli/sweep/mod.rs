@@ -9,7 +9,7 @@ pub mod show;
 use std::path::PathBuf;
 
 use climb_cache::{Cache, Digest};
-use climb_engine::cost::{self, Costs};
+use climb_engine::cost::{self, Estimator, Sizes};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::SweepOrigin;
 use climb_engine::graph::Graph;
@@ -131,8 +131,9 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     session::check_resources(&union.graph, &registry, &machine)?;
     let plan = climb_engine::plan::plan(&union.graph, &registry, &cache, &sources);
     let plan = plan.map_err(common::failed)?;
-    let costs = Costs::load(&cache);
-    let costs = cost::by_stage(&plan, &union.graph, &registry, &costs, &machine);
+    let sizes = Sizes::of_plan(&plan, &sources);
+    let estimator = Estimator::new(&union.graph, &registry, &cache, &machine, &sizes);
+    let costs = cost::by_stage(&plan, &union.graph, &registry, &estimator, &machine);
     let announcement = Announcement::new(&union, &plan, &registry, &costs);
     if launch.dry_run {
         println!("{}\n{}", announcement.summary(), announcement.table());

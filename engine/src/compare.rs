@@ -1,6 +1,6 @@
 //! What two runs have in common and what not, from their journals, results and records alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use climb_cache::{Digest, look};
@@ -85,19 +85,23 @@ fn leaves(name: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
 
 /// Stage by stage, in the new run's order; stages that only the old one has come last.
 pub fn stages(cache: &Path, old: &RunResult, new: &RunResult) -> Vec<StageComparison> {
-    let find = |run: &'_ RunResult, name: &str| run.stages.iter().position(|s| s.name == name);
+    let by_name = |run: &'_ RunResult| -> HashMap<String, usize> {
+        let stages = run.stages.iter().enumerate();
+        stages.map(|(i, stage)| (stage.name.clone(), i)).collect()
+    };
+    let (of_old, of_new) = (by_name(old), by_name(new));
     let mut all: Vec<StageComparison> = new
         .stages
         .iter()
         .map(|stage| StageComparison {
             stage: stage.name.clone(),
-            change: match find(old, &stage.name) {
-                Some(i) => compare_stage(cache, &old.stages[i], stage),
+            change: match of_old.get(&stage.name) {
+                Some(&i) => compare_stage(cache, &old.stages[i], stage),
                 None => StageChange::OnlyNew,
             },
         })
         .collect();
-    let gone = old.stages.iter().filter(|s| find(new, &s.name).is_none());
+    let gone = old.stages.iter().filter(|s| !of_new.contains_key(&s.name));
     all.extend(gone.map(|stage| StageComparison {
         stage: stage.name.clone(),
         change: StageChange::OnlyOld,

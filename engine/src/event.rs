@@ -144,8 +144,18 @@ pub struct StageOutlook {
     pub kind: String,
     /// How many tasks it will be, where that can be told.
     pub tasks: Option<usize>,
-    /// Mean seconds of earlier tasks of this stage, for one task.
+    /// What one task is expected to take, by recorded ones.
     pub expected_seconds: Option<f64>,
+    /// The totals that one task will have, as far as they are known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub totals: BTreeMap<String, f64>,
+    /// How many of its tasks fit on the machine at a time.
+    #[serde(default)]
+    pub at_once: Option<usize>,
+    /// How many stages come before it, one after the other: those of one depth may run side by
+    /// side.
+    #[serde(default)]
+    pub depth: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

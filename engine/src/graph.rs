@@ -126,12 +126,4 @@ impl Node {
         needs.dedup();
         needs
     }
-
-    /// Whether task i of this node may go on as soon as task i of `other` is done.
-    pub fn is_aligned_with(&self, other: NodeId) -> bool {
-        let sources = self.inputs.iter().flat_map(|wire| &wire.from);
-        sources
-            .filter(|source| source.node == other)
-            .any(|s| s.select == Select::Aligned)
-    }
 }

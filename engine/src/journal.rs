@@ -111,6 +111,18 @@ pub fn runs(cache: &Path) -> Vec<String> {
     runs
 }
 
+/// Whether a run's id is one of this workflow.
+pub fn is_of(run: &str, workflow: &str) -> bool {
+    let Some(name) = run.get(STAMPED..).and_then(|rest| rest.strip_prefix('-')) else {
+        return false;
+    };
+    let number = name.strip_prefix(workflow).and_then(|rest| {
+        let number = rest.strip_prefix('-')?;
+        number.parse::<u32>().ok()
+    });
+    name == workflow || number.is_some()
+}
+
 /// The time in a new run's id: now, or the second after that of the latest run where that is no
 /// earlier, so that runs are in the order of their ids however short they are.
 fn stamp(cache: &Path) -> Timestamp {
@@ -182,6 +194,15 @@ mod tests {
                 .run
                 .starts_with("2999")
         );
+    }
+
+    #[test]
+    fn a_runs_id_tells_its_workflow() {
+        let runs = ["20261124-205116-small", "20261124-205116-small-2"];
+        assert!(runs.iter().all(|run| is_of(run, "small")));
+        assert!(!is_of("20261124-205116-smaller", "small"));
+        assert!(!is_of("20261124-205116-small-x", "small"));
+        assert!(!is_of("odd", "small"));
     }
 
     #[test]

@@ -30,4 +30,5 @@ pub mod stage;
 pub mod sweep;
 pub mod tracker;
 pub mod warnings;
+pub mod wired;
 mod work;

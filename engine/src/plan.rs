@@ -1,10 +1,12 @@
 //! A dry run: which tasks are cached, which would run, and which are not known yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use climb_cache::{Cache, CacheError};
 use serde::Serialize;
 
+use crate::cost::{Basis, Estimator};
 use crate::explain::{Difference, Explainer, History, Reason};
 use crate::graph::Graph;
 use crate::sources::NodeSources;
@@ -31,8 +33,16 @@ pub struct PlannedNode {
     /// What differs in the unknown tasks whatever their inputs turn out to be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub besides: Vec<Difference>,
-    /// From earlier tasks of this stage, for one task.
+    /// For one task; told by [`Plan::price`].
     pub expected_seconds: Option<f64>,
+    /// How far off that may be: from a `within`th of it to `within` times it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_within: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_from: Option<Basis>,
+    /// The totals of one of its cached tasks.
+    #[serde(skip)]
+    pub recorded: Option<BTreeMap<String, f64>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -61,6 +71,18 @@ impl Plan {
         self.nodes.iter().map(|node| node.run.len()).sum()
     }
 
+    /// Adds what the tasks that would run are expected to take.
+    pub fn price(&mut self, estimator: &Estimator) {
+        for (id, node) in self.nodes.iter_mut().enumerate() {
+            let expected = estimator.of(id);
+            if !node.run.is_empty() {
+                node.expected_seconds = expected.seconds;
+                node.expected_within = expected.seconds.map(|_| expected.within);
+                node.expected_from = Some(expected.basis);
+            }
+        }
+    }
+
     /// Whether there is anything that is not known yet.
     pub fn has_unknown(&self) -> bool {
         self.nodes.iter().any(|node| node.unknown != Unknown::None)
@@ -75,6 +97,7 @@ pub fn plan(
     sources: &NodeSources,
 ) -> Result<Plan, CacheError> {
     let mut tracker = Tracker::new(graph, registry, sources);
+    let mut recorded: Vec<Option<BTreeMap<String, f64>>> = vec![None; graph.nodes.len()];
     loop {
         let (_, changed) = tracker.advance();
         if changed.is_empty() {
@@ -87,6 +110,7 @@ pub fn plan(
             let key = tracker.tasks[task].keyed.as_ref().expect("keyed").key;
             match cache.lookup(&key)? {
                 Some(record) => {
+                    recorded[tracker.tasks[task].node].get_or_insert(record.cost.totals);
                     let state = TaskState::Done {
                         outputs: record.outputs,
                         cached: true,
@@ -99,16 +123,21 @@ pub fn plan(
     }
     let history = History::new(cache, &graph.name);
     let explainer = Explainer::new(&tracker, &history);
-    let nodes = (0..graph.nodes.len())
-        .map(|id| planned_node(&tracker, id, cache, &explainer))
-        .collect();
+    let walls = Walls::of(&tracker);
+    let nodes = recorded
+        .into_iter()
+        .enumerate()
+        .map(|(id, recorded)| PlannedNode {
+            recorded,
+            ..planned_node(&tracker, id, &explainer, &walls)
+        });
     Ok(Plan {
         workflow: graph.name.clone(),
-        nodes,
+        nodes: nodes.collect(),
     })
 }
 
-fn planned_node(tracker: &Tracker, id: usize, cache: &Cache, explainer: &Explainer) -> PlannedNode {
+fn planned_node(tracker: &Tracker, id: usize, explainer: &Explainer, walls: &Walls) -> PlannedNode {
     let node = &tracker.graph.nodes[id];
     let mut planned = PlannedNode {
         name: node.name.clone(),
@@ -118,10 +147,13 @@ fn planned_node(tracker: &Tracker, id: usize, cache: &Cache, explainer: &Explain
         unknown: Unknown::List,
         waits_for: Vec::new(),
         besides: Vec::new(),
-        expected_seconds: History::expected_seconds(cache, &node.kind, &node.stage),
+        expected_seconds: None,
+        expected_within: None,
+        expected_from: None,
+        recorded: None,
     };
     let Some(tasks) = &tracker.nodes[id] else {
-        planned.waits_for = waits_for(tracker, id);
+        planned.waits_for = walls.names(tracker, id);
         planned.besides = explainer.own_differences(id);
         return planned;
     };
@@ -140,33 +172,48 @@ fn planned_node(tracker: &Tracker, id: usize, cache: &Cache, explainer: &Explain
     planned.unknown = Unknown::None;
     if waiting > 0 {
         planned.unknown = Unknown::Tasks(waiting);
-        planned.waits_for = waits_for(tracker, id);
+        planned.waits_for = walls.names(tracker, id);
         planned.besides = explainer.own_differences(id);
     }
     planned
 }
 
-/// The nearest nodes upstream with tasks that would run, by name, in topological order.
-fn waits_for(tracker: &Tracker, id: usize) -> Vec<String> {
-    let would_run = |node: usize| {
-        let tasks = tracker.nodes[node].iter().flatten();
-        tasks
-            .into_iter()
-            .any(|&task| tracker.tasks[task].state == TaskState::Pending)
-    };
-    let mut found = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    let mut above = tracker.graph.nodes[id].needs();
-    while let Some(node) = above.pop() {
-        if !seen.insert(node) {
-            continue;
+/// For each node that is not over, the nearest nodes above it with tasks that would run.
+struct Walls(Vec<Rc<BTreeSet<usize>>>);
+
+impl Walls {
+    /// One walk for all nodes: those with one way up share what is found there.
+    fn of(tracker: &Tracker) -> Walls {
+        let none: Rc<BTreeSet<usize>> = Rc::default();
+        let mut walls: Vec<Rc<BTreeSet<usize>>> = Vec::with_capacity(tracker.graph.nodes.len());
+        for (id, node) in tracker.graph.nodes.iter().enumerate() {
+            if tracker.is_over(id) {
+                walls.push(none.clone());
+                continue;
+            }
+            let needs = node.needs().into_iter();
+            let (would, others): (Vec<_>, Vec<_>) = needs.partition(|n| would_run(tracker, *n));
+            let others = others.iter().map(|needed| &walls[*needed]);
+            let others: Vec<&Rc<_>> = others.filter(|above| !above.is_empty()).collect();
+            walls.push(match (&would[..], &others[..]) {
+                ([], [one]) => (*one).clone(),
+                _ => {
+                    let above = others.iter().flat_map(|above| above.iter().copied());
+                    Rc::new(would.iter().copied().chain(above).collect())
+                }
+            });
         }
-        if would_run(node) {
-            found.insert(node);
-        } else if !tracker.is_over(node) {
-            above.extend(tracker.graph.nodes[node].needs());
-        }
+        Walls(walls)
     }
-    let name = |node: usize| tracker.graph.nodes[node].name.clone();
-    found.into_iter().map(name).collect()
+
+    /// By name, in topological order.
+    fn names(&self, tracker: &Tracker, id: usize) -> Vec<String> {
+        let name = |node: &usize| tracker.graph.nodes[*node].name.clone();
+        self.0[id].iter().map(name).collect()
+    }
+}
+
+fn would_run(tracker: &Tracker, node: usize) -> bool {
+    let mut tasks = tracker.nodes[node].iter().flatten();
+    tasks.any(|&task| tracker.tasks[task].state == TaskState::Pending)
 }

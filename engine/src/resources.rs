@@ -38,6 +38,17 @@ impl Machine {
         Resources { cpus, ..wanted }
     }
 
+    /// How many of a node's tasks fit at a time.
+    pub fn at_once(&self, node: &Node, registry: &Registry) -> usize {
+        let wanted = self.wanted(node, registry);
+        let cpus = self.cpus / wanted.cpus.max(1);
+        let gpus = self.gpus.checked_div(wanted.gpus);
+        let memory = self.memory_bytes.checked_div(wanted.memory_bytes);
+        let memory = memory.and_then(|n| usize::try_from(n).ok());
+        let fits = cpus.min(gpus.unwrap_or(cpus)).min(memory.unwrap_or(cpus));
+        fits.max(1)
+    }
+
     /// Why a node could never start here.
     pub fn cannot_fit(&self, wanted: &Resources) -> Option<String> {
         if wanted.gpus > self.gpus {

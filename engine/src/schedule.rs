@@ -4,6 +4,7 @@
 //! thread that checks its inputs out, executes it, stores its outputs and commits its record. The
 //! cache is the only memory: whatever happens to the run, a committed task is never done again.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -15,9 +16,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
+use crate::cost::{self, Basis, Estimator, Sizes};
 use crate::event::{Event, Origin, Outcome, StageOutlook, Stamped, Summary, TaskReport};
 use crate::execute::Control;
-use crate::explain::History;
 use crate::graph::Graph;
 use crate::holders::Holders;
 use crate::journal::Journal;
@@ -27,6 +28,9 @@ use crate::sources::NodeSources;
 use crate::stage::Registry;
 use crate::tracker::{TaskId, TaskState, Tracker};
 use crate::work::{self, Attempt, Job, WorkFailure};
+
+/// No time that a workflow may name is longer, and no wait: the clock could not tell its end.
+pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What a run works on.
 #[derive(Clone, Copy)]
@@ -163,6 +167,7 @@ impl<'a> Run<'a> {
             control: &self.control,
             holders: &self.holders,
             queue: BTreeSet::new(),
+            first: HashMap::new(),
             waiting_for: HashMap::new(),
             running: HashMap::new(),
             retries: Vec::new(),
@@ -174,7 +179,6 @@ impl<'a> Run<'a> {
             restarts: 0,
             suspects: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            finished_stages: BTreeSet::new(),
             failed: 0,
             skipped: BTreeSet::new(),
         };
@@ -196,24 +200,27 @@ impl<'a> Setting<'a> {
         Tracker::new(self.graph, self.registry, self.sources)
     }
 
-    fn outlook(&self) -> Vec<StageOutlook> {
-        let nodes = &self.graph.nodes;
-        let list_size = |node: usize| {
-            let kind = self.registry.get(&nodes[node].kind)?;
-            kind.list_size(&nodes[node].params)
-        };
-        nodes
-            .iter()
-            .map(|node| StageOutlook {
+    fn outlook(&self, machine: &Machine) -> Vec<StageOutlook> {
+        let sizes = Sizes::of_sources(self.sources);
+        let estimator = Estimator::new(self.graph, self.registry, self.cache, machine, &sizes);
+        let mut depths: Vec<usize> = Vec::new();
+        let outlook = self.graph.nodes.iter().enumerate().map(|(id, node)| {
+            let above = node.needs().into_iter().map(|needed| depths[needed] + 1);
+            depths.push(above.max().unwrap_or(0));
+            let expected = estimator.of(id);
+            // What is only scaled from another world waits for what this run shows.
+            let near = expected.basis < Basis::Far;
+            StageOutlook {
                 name: node.name.clone(),
                 kind: node.kind.clone(),
-                tasks: node
-                    .axis
-                    .as_ref()
-                    .map_or(Some(1), |axis| list_size(axis.node)),
-                expected_seconds: History::expected_seconds(self.cache, &node.kind, &node.stage),
-            })
-            .collect()
+                tasks: cost::expected_tasks(self.graph, id, self.registry),
+                expected_seconds: expected.seconds.filter(|_| near),
+                totals: expected.totals.clone(),
+                at_once: Some(machine.at_once(node, self.registry)),
+                depth: depths[id],
+            }
+        });
+        outlook.collect()
     }
 }
 
@@ -249,6 +256,9 @@ struct Running {
     grant: Grant,
 }
 
+/// (whether it is not the first of its stage, node, item, task).
+type Turn = (bool, usize, usize, TaskId);
+
 struct Scheduler<'a, 's> {
     setting: Setting<'a>,
     options: &'a RunOptions,
@@ -257,8 +267,12 @@ struct Scheduler<'a, 's> {
     tracker: Tracker<'a>,
     pool: Pool,
     out: Output<'s>,
-    /// Tasks ready to start, by (node, item): earlier stages first.
-    queue: BTreeSet<(usize, usize, TaskId)>,
+    /// Tasks ready to start: the first one of each stage, then by (node, item), earlier stages
+    /// first.
+    queue: BTreeSet<Turn>,
+    /// The stages (without iterations) met so far, each with its first task that had to run: it
+    /// has precedence, so that what is wrong with a stage shows before more is done for it.
+    first: HashMap<String, Option<TaskId>>,
     /// Tasks with the key of one that is queued or running; they share its end.
     waiting_for: HashMap<Digest, Vec<TaskId>>,
     running: HashMap<TaskId, Running>,
@@ -277,7 +291,6 @@ struct Scheduler<'a, 's> {
     suspects: BTreeSet<String>,
     /// Tasks that failed for good, by name: beginning again does not take them up.
     given_up: BTreeSet<String>,
-    finished_stages: BTreeSet<usize>,
     failed: usize,
     skipped: BTreeSet<String>,
 }
@@ -293,7 +306,7 @@ impl<'a> Scheduler<'a, '_> {
             params: graph.params.clone(),
             pid: std::process::id(),
             command: self.options.command.clone(),
-            stages: self.setting.outlook(),
+            stages: self.setting.outlook(&self.options.machine),
             origin: Some(Box::new(self.options.origin.clone())),
         };
         self.out.emit(event);
@@ -387,12 +400,14 @@ impl<'a> Scheduler<'a, '_> {
                     outputs: record.outputs,
                     cached: true,
                 };
+                self.first_of_stage(task).or_insert(None);
                 self.tracker.settle(task, state);
             }
             Ok(None) => {
+                self.first_of_stage(task).or_insert(Some(task));
                 self.tracker.tasks[task].state = TaskState::Pending;
                 self.waiting_for.insert(key, Vec::new());
-                self.queue.insert(self.place(task));
+                self.queue.insert(self.turn(task));
             }
             Err(error) => {
                 self.waiting_for.insert(key, Vec::new());
@@ -401,9 +416,14 @@ impl<'a> Scheduler<'a, '_> {
         }
     }
 
-    fn place(&self, task: TaskId) -> (usize, usize, TaskId) {
+    fn first_of_stage(&mut self, task: TaskId) -> Entry<'_, String, Option<TaskId>> {
+        self.first.entry(self.tracker.node(task).stage.clone())
+    }
+
+    fn turn(&self, task: TaskId) -> Turn {
+        let first = self.first.get(&self.tracker.node(task).stage);
         let t = &self.tracker.tasks[task];
-        (t.node, t.item, task)
+        (first != Some(&Some(task)), t.node, t.item, task)
     }
 
     /// Starts tasks in order of place while they fit. One that does not fit holds back those
@@ -415,16 +435,17 @@ impl<'a> Scheduler<'a, '_> {
         if self.stop.is_some() || self.restart {
             return;
         }
-        while let Some(&(node, item, task)) = self.queue.first() {
+        while let Some(&turn) = self.queue.first() {
+            let (_, node, _, task) = turn;
             if !self.may_run_beside_the_others(task) {
                 return;
             }
-            let node_ref = &self.setting.graph.nodes[node];
-            let wanted = self.options.machine.wanted(node_ref, self.setting.registry);
+            let node = &self.setting.graph.nodes[node];
+            let wanted = self.options.machine.wanted(node, self.setting.registry);
             let Some(grant) = self.pool.take(&wanted) else {
                 return;
             };
-            self.queue.remove(&(node, item, task));
+            self.queue.remove(&turn);
             self.start(scope, sender, task, grant);
         }
     }
@@ -574,7 +595,8 @@ impl<'a> Scheduler<'a, '_> {
         let node = self.tracker.node(task);
         let attempt = self.attempts.get(&task).copied().unwrap_or(1);
         let again = retry && attempt <= node.retries && self.stop.is_none();
-        let wait = node.backoff * 2u32.saturating_pow(attempt.saturating_sub(1));
+        let doubled = 2u32.saturating_pow(attempt.saturating_sub(1));
+        let wait = node.backoff.saturating_mul(doubled).min(LONGEST);
         let name = self.tracker.tasks[task].name.clone();
         let event = Event::TaskFailed {
             stage: node.name.clone(),
@@ -626,10 +648,10 @@ impl<'a> Scheduler<'a, '_> {
         self.restarts += 1;
         self.tracker = self.setting.tracker();
         self.queue.clear();
+        self.first.clear();
         self.waiting_for.clear();
         self.retries.clear();
         self.attempts.clear();
-        self.finished_stages.clear();
     }
 
     fn next_retry(&self) -> Option<Duration> {
@@ -646,16 +668,14 @@ impl<'a> Scheduler<'a, '_> {
         self.retries = later;
         let due: Vec<(Instant, TaskId)> = due;
         for (_, task) in due {
-            self.queue.insert(self.place(task));
+            self.queue.insert(self.turn(task));
         }
     }
 
     fn finish_stages(&mut self) {
-        for id in 0..self.setting.graph.nodes.len() {
-            if self.tracker.is_over(id) && self.finished_stages.insert(id) {
-                let stage = self.setting.graph.nodes[id].name.clone();
-                self.out.emit(Event::StageFinished { stage });
-            }
+        for id in self.tracker.take_ended() {
+            let stage = self.setting.graph.nodes[id].name.clone();
+            self.out.emit(Event::StageFinished { stage });
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::TaskContext;
+use crate::wired::Wired;
 
 /// Looks up the parameters of the nearest stage of a kind upstream.
 pub type Upstream<'a> = &'a dyn Fn(&str) -> Option<Value>;
@@ -289,6 +290,12 @@ pub trait Stage: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Looks at what feeds the stage: what can be told before anything runs must not first show
+    /// after the expensive work. What other people's programs (`command`) make is anything.
+    fn check_wiring(_params: &Self::Params, _stage: &Wired) -> Vec<ParamProblem> {
+        Vec::new()
+    }
+
     /// Makes every output at `cx.output(port)`: a file or a folder. Deterministic: the same
     /// ingredients give the same bytes for any thread count. An `Err` is shown to people: say what
     /// was wrong, where, and what to do.
@@ -355,6 +362,9 @@ pub trait StageKind: Send + Sync {
         params: &Value,
         sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem>;
+    fn check_wiring(&self, _params: &Value, _stage: &Wired) -> Vec<ParamProblem> {
+        Vec::new()
+    }
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()>;
 }
 
@@ -476,6 +486,10 @@ impl<S: Stage> StageKind for Erased<S> {
         sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         S::check_sources(&parse(params), sources)
+    }
+
+    fn check_wiring(&self, params: &Value, stage: &Wired) -> Vec<ParamProblem> {
+        S::check_wiring(&parse(params), stage)
     }
 
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()> {

@@ -74,6 +74,28 @@ impl KeyedTask {
     }
 }
 
+/// The nodes that a node reads, each once, and how it reads them.
+fn readings(id: NodeId, node: &Node) -> BTreeMap<NodeId, Consumer> {
+    let mut readings: BTreeMap<NodeId, Consumer> = BTreeMap::new();
+    let mut reads = |needed: NodeId, aligned: bool| {
+        let consumer = readings.entry(needed).or_insert(Consumer {
+            node: id,
+            aligned: false,
+            whole: false,
+            maps: node.axis.as_ref().is_some_and(|axis| axis.node == needed),
+        });
+        consumer.aligned |= aligned;
+        consumer.whole |= !aligned;
+    };
+    for source in node.inputs.iter().flat_map(|wire| &wire.from) {
+        reads(source.node, source.select == Select::Aligned);
+    }
+    if let Some(axis) = &node.axis {
+        reads(axis.node, false);
+    }
+    readings
+}
+
 pub struct Tracker<'a> {
     pub graph: &'a Graph,
     registry: &'a Registry,
@@ -86,9 +108,28 @@ pub struct Tracker<'a> {
     /// How many tasks of each node have come to their end.
     over: Vec<usize>,
     /// For each node, those that read its outputs.
-    consumers: Vec<Vec<NodeId>>,
+    consumers: Vec<Vec<Consumer>>,
+    /// For each node, how many of those that it reads whole are not over yet.
+    unfinished: Vec<usize>,
+    /// Nodes some of whose tasks failed or were skipped, and those that read all of one.
+    bad: Vec<bool>,
+    doomed: Vec<bool>,
     /// What may have become possible: all tasks of a node, or one item of it.
     dirty: BTreeSet<(NodeId, Option<usize>)>,
+    /// Nodes that have come to their end and that nobody has asked for yet.
+    ended: BTreeSet<NodeId>,
+}
+
+/// A node that reads another's outputs, and how.
+#[derive(Clone, Copy)]
+struct Consumer {
+    node: NodeId,
+    /// Its task i reads that of the other's task i.
+    aligned: bool,
+    /// It reads all there is.
+    whole: bool,
+    /// It maps over a list of the other's, or is aligned with what does.
+    maps: bool,
 }
 
 /// Why an input cannot be given.
@@ -102,10 +143,12 @@ impl<'a> Tracker<'a> {
     pub fn new(graph: &'a Graph, registry: &'a Registry, sources: &'a NodeSources) -> Self {
         let count = graph.nodes.len();
         let mut consumers = vec![Vec::new(); count];
+        let mut unfinished = vec![0; count];
         for (id, node) in graph.nodes.iter().enumerate() {
-            node.needs()
-                .into_iter()
-                .for_each(|needed| consumers[needed].push(id));
+            for (needed, consumer) in readings(id, node) {
+                unfinished[id] += usize::from(consumer.whole);
+                consumers[needed].push(consumer);
+            }
         }
         Tracker {
             graph,
@@ -116,7 +159,11 @@ impl<'a> Tracker<'a> {
             items: vec![Vec::new(); count],
             over: vec![0; count],
             consumers,
+            unfinished,
+            bad: vec![false; count],
+            doomed: vec![false; count],
             dirty: (0..count).map(|id| (id, None)).collect(),
+            ended: BTreeSet::new(),
         }
     }
 
@@ -153,17 +200,36 @@ impl<'a> Tracker<'a> {
     /// Ends a task (`Done`, `Failed` or `Skipped`); what this makes possible comes out of the next
     /// [`Tracker::advance`].
     pub fn settle(&mut self, id: TaskId, state: TaskState) {
-        self.tasks[id].state = state;
         let (node, item) = (self.tasks[id].node, self.tasks[id].item);
+        self.bad[node] |= !matches!(state, TaskState::Done { .. });
+        self.tasks[id].state = state;
         self.over[node] += 1;
-        for &consumer in &self.consumers[node] {
-            let aligned = self.graph.nodes[consumer].is_aligned_with(node);
-            if aligned && self.nodes[consumer].is_some() {
-                self.dirty.insert((consumer, Some(item)));
-            } else if aligned || self.is_over(node) {
-                self.dirty.insert((consumer, None));
+        if self.is_over(node) {
+            self.end(node);
+        }
+        for consumer in self.consumers[node].iter().filter(|c| c.aligned) {
+            let item = self.nodes[consumer.node].is_some().then_some(item);
+            self.dirty.insert((consumer.node, item));
+        }
+    }
+
+    /// All tasks of the node have come to their end: what reads all of it may go on, unless it
+    /// waits for others too; or be skipped.
+    fn end(&mut self, node: NodeId) {
+        self.ended.insert(node);
+        for consumer in self.consumers[node].iter().filter(|c| c.whole) {
+            self.unfinished[consumer.node] -= 1;
+            self.doomed[consumer.node] |= self.bad[node];
+            let ready = self.unfinished[consumer.node] == 0;
+            if ready || consumer.maps || self.doomed[consumer.node] {
+                self.dirty.insert((consumer.node, None));
             }
         }
+    }
+
+    /// The nodes that have come to their end since this was last asked.
+    pub fn take_ended(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.ended)
     }
 
     /// The first states of a node's tasks, or `None` while its list is unknown.
@@ -207,9 +273,10 @@ impl<'a> Tracker<'a> {
             self.settle(task, self.tasks[task].state.clone());
         }
         if states.is_empty() {
-            // An empty fan-out is over at once; those who gather it may go on.
-            self.dirty
-                .extend(self.consumers[id].iter().map(|&consumer| (consumer, None)));
+            // An empty fan-out is over at once; those aligned with it have no tasks either.
+            self.end(id);
+            let consumers = self.consumers[id].iter();
+            self.dirty.extend(consumers.map(|c| (c.node, None)));
         }
         skipped
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use climb_cache::{Artifact, Cache, CacheError, Cost, Provenance, Record};
 
+use crate::cost::RESUMED;
 use crate::event::TaskReport;
 use crate::execute::{ChildOptions, Control, Failure, TaskSpec, run_child, run_here};
 use crate::holders::Holders;
@@ -82,6 +83,10 @@ pub(crate) fn attempt(
         WorkFailure::plain(format!("cannot make {}: {error}{hint}", out_dir.display()))
     })?;
     let node = &setting.graph.nodes[job.node];
+    let state_dir = cache
+        .state_dir(&job.keyed.key)
+        .map_err(WorkFailure::plain)?;
+    let resumed = has_entries(&state_dir);
     let spec = TaskSpec {
         task: job.name.clone(),
         kind: node.kind.clone(),
@@ -89,9 +94,7 @@ pub(crate) fn attempt(
         inputs: inputs.hand_over(),
         sources,
         out_dir: out_dir.clone(),
-        state_dir: cache
-            .state_dir(&job.keyed.key)
-            .map_err(WorkFailure::plain)?,
+        state_dir,
         base_dir: setting.graph.base_dir(),
         threads: job.grant.cpus.max(1),
         device: "cpu".into(),
@@ -111,7 +114,10 @@ pub(crate) fn attempt(
     watched.compare(&job.keyed.key)?;
     let outputs = store(setting, job, &out_dir)?;
     tell_of_hidden_items(setting, job, &outputs, report);
-    let totals = totals.into_inner().expect("not poisoned");
+    let mut totals = totals.into_inner().expect("not poisoned");
+    if resumed {
+        totals.insert(RESUMED.into(), 1.0);
+    }
     let cost = Cost {
         wall_seconds: started.elapsed().as_secs_f64(),
         totals,
@@ -122,6 +128,11 @@ pub(crate) fn attempt(
     // What is left there is of no use any more; the next run clears it if this fails.
     let _ = cache.finish_task(&job.keyed.key);
     Ok(Attempt { outputs, cost })
+}
+
+/// Whether an earlier attempt left something to go on from.
+fn has_entries(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn execute(

@@ -695,3 +695,52 @@ mod out_of_proportion {
         );
     }
 }
+
+#[test]
+fn whole_numbers_may_be_written_as_floats() {
+    for count in ["3", "3.0", "0.3e1"] {
+        let text = format!("stages: {{texts: {{uses: texts, with: {{count: {count}}}}}}}");
+        let node = load(&text).unwrap().graph.nodes.remove(0);
+        // The same task, whichever way.
+        assert_eq!(node.params["count"].to_string(), "3");
+    }
+    wrong(
+        "stages: {texts: {uses: texts, with: {count: 2.5}}}",
+        &["1:45 `count` must be an integer, not the number 2.5"],
+    );
+    let options = "stages: {texts: {uses: texts, retries: 2.0, resources: {cpus: 1.0}}}";
+    let node = load(options).unwrap().graph.nodes.remove(0);
+    assert_eq!((node.retries, node.resources.cpus), (2, Some(1)));
+}
+
+#[test]
+fn times_beyond_any_clock_are_refused() {
+    for name in ["backoff", "timeout"] {
+        let message =
+            format!("`{name}` is longer than 100 years | write a time such as 30s, 10m or 1h30m");
+        for time in ["3000000000000000h", "1000000h", "1e19"] {
+            let text = format!("stages: {{texts: {{uses: texts, {name}: {time}}}}}");
+            wrong(&text, &[&format!("1:41 {message}")]);
+        }
+        let most = format!("stages: {{texts: {{uses: texts, {name}: 36500d}}}}");
+        assert!(load(&most).is_ok());
+    }
+}
+
+/// A chain is as long as there are stages: nothing may go down it level by level.
+#[test]
+fn a_chain_of_many_stages_loads() {
+    const STAGES: usize = 15_000;
+    let mut text =
+        "stages:\n  s0: {uses: texts}\n  s1: {uses: vectors, needs: {texts: s0}}\n".to_string();
+    for i in 2..STAGES {
+        let before = i - 1;
+        text += &format!(
+            "  s{i}: {{uses: command, needs: {{i: s{before}}}, with: {{run: [x], outputs: {{o: t}}}}}}\n"
+        );
+    }
+    let loaded = std::thread::Builder::new()
+        .stack_size(512 << 10)
+        .spawn(move || load(&text).map(|loaded| loaded.graph.nodes.len()));
+    assert_eq!(loaded.unwrap().join().unwrap(), Ok(STAGES));
+}

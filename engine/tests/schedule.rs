@@ -235,6 +235,21 @@ struct Seen {
     most_cpus: usize,
 }
 
+fn options(cpus: usize, keep_going: bool) -> RunOptions {
+    RunOptions {
+        machine: Machine {
+            cpus,
+            memory_bytes: 1 << 30,
+            gpus: 0,
+        },
+        keep_going,
+        exe: "/no/process/is/started/here".into(),
+        command: Vec::new(),
+        origin: Default::default(),
+        texts: Default::default(),
+    }
+}
+
 fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen {
     let registry = Registry::new(vec![erase::<Whole>(), erase::<Each>()]);
     let file = cache.dir().join("w.yaml");
@@ -248,18 +263,6 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
         cache,
         sources: &NodeSources::new(),
     };
-    let options = RunOptions {
-        machine: Machine {
-            cpus,
-            memory_bytes: 1 << 30,
-            gpus: 0,
-        },
-        keep_going,
-        exe: "/no/process/is/started/here".into(),
-        command: Vec::new(),
-        origin: Default::default(),
-        texts: Default::default(),
-    };
     let wanted: Vec<usize> = workflow
         .iter()
         .map(|s| usize::from(s.cpus).min(cpus))
@@ -267,21 +270,22 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
     let cpus_of = |stage: &str| wanted[stage[1..].parse::<usize>().expect("sN")];
     let (mut executed, mut used, mut most_cpus) = (Vec::new(), 0, 0);
     let mut running = BTreeSet::new();
-    let result = Run::new(setting, options).execute(&mut |stamped| match &stamped.event {
-        Event::TaskStarted { stage, task, .. } => {
-            running.insert(task.clone());
-            used += cpus_of(stage);
-            most_cpus = most_cpus.max(used);
-        }
-        Event::TaskFinished {
-            stage, task, key, ..
-        } if running.remove(task) => {
-            used -= cpus_of(stage);
-            executed.push(key.hex());
-        }
-        Event::TaskFailed { stage, .. } => used -= cpus_of(stage),
-        _ => {}
-    });
+    let result =
+        Run::new(setting, options(cpus, keep_going)).execute(&mut |stamped| match &stamped.event {
+            Event::TaskStarted { stage, task, .. } => {
+                running.insert(task.clone());
+                used += cpus_of(stage);
+                most_cpus = most_cpus.max(used);
+            }
+            Event::TaskFinished {
+                stage, task, key, ..
+            } if running.remove(task) => {
+                used -= cpus_of(stage);
+                executed.push(key.hex());
+            }
+            Event::TaskFailed { stage, .. } => used -= cpus_of(stage),
+            _ => {}
+        });
     Seen {
         result: result.expect("the journal can be written"),
         executed,
@@ -338,4 +342,49 @@ proptest! {
         prop_assert!(rest.executed.iter().all(|key| !seen.executed.contains(key)));
         prop_assert_eq!(texts(&cache, &rest.result), succeeding);
     }
+}
+
+/// A list, a stage over it, and one that follows it item by item.
+const FOLLOWING: &str = "
+stages:
+  list: {uses: whole, with: {items: 4}}
+  train: {uses: each, foreach: {item: list.list}}
+  evaluate: {uses: each, foreach: {item: list.list}, needs: {from: train.text}}
+  fit: {uses: whole, needs: {from: all.evaluate.text}}
+";
+
+#[test]
+fn the_first_task_of_every_stage_starts_before_the_rest_of_those_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path(), "test").unwrap();
+    let registry = Registry::new(vec![erase::<Whole>(), erase::<Each>()]);
+    let graph = load_text(FOLLOWING, Path::new("w.yaml"), &[], &registry, &|_| None);
+    let graph = graph.unwrap().graph;
+    let setting = Setting {
+        graph: &graph,
+        registry: &registry,
+        cache: &cache,
+        sources: &NodeSources::new(),
+    };
+    let mut started = Vec::new();
+    let run = Run::new(setting, options(1, false));
+    let result = run.execute(&mut |stamped| {
+        if let Event::TaskStarted { task, .. } = &stamped.event {
+            started.push(task.clone());
+        }
+    });
+    assert_eq!(result.unwrap().outcome, Outcome::Succeeded);
+    let expected = [
+        "list",
+        "train[0]",
+        "evaluate[0]",
+        "train[1]",
+        "train[2]",
+        "train[3]",
+        "evaluate[1]",
+        "evaluate[2]",
+        "evaluate[3]",
+        "fit",
+    ];
+    assert_eq!(started, expected);
 }

@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,23 @@ impl Default for BaselinesParams {
     }
 }
 
-impl Params for BaselinesParams {}
+/// More trainings of one mixture than this tell nothing more.
+const MOST_SEEDS: u64 = 10_000;
+
+impl Params for BaselinesParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        if self.seeds > MOST_SEEDS {
+            let message = format!("`seeds` must be at most {MOST_SEEDS}, not {}", self.seeds);
+            problems.push(ParamProblem::new("seeds", message));
+        }
+        if self.first_seed.checked_add(self.seeds).is_none() {
+            let message = "there are no such seeds: they end at 2^64";
+            problems.push(ParamProblem::new("first_seed", message));
+        }
+        problems
+    }
+}
 
 /// `contenders`: names of the mixtures that are trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ use crate::fit::read_scored;
 use crate::formats::mixture::{Confirmation, Contender, Direction, Scored};
 use crate::formats::{read_json, write_json};
 use crate::stats;
+use crate::wiring;
 
 /// `confirm` has no parameters.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +48,10 @@ impl Stage for Confirm {
             "confirmation",
             "For each contender its scores, their mean and spread, and the gain over it.",
         )]
+    }
+
+    fn check_wiring(_params: &ConfirmParams, stage: &Wired) -> Vec<ParamProblem> {
+        wiring::direction_problems(stage, "scored")
     }
 
     fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -2,12 +2,14 @@
 
 use anyhow::{bail, ensure};
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::wired::Wired;
 
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Scored;
 use crate::formats::read;
 use crate::predictor::{FitParams, Predictor};
+use crate::wiring;
 
 impl Params for FitParams {}
 
@@ -82,6 +84,10 @@ impl Stage for Fit {
             "predictor",
             "The predictor, and report.json with its cross-validation.",
         )]
+    }
+
+    fn check_wiring(_params: &FitParams, stage: &Wired) -> Vec<ParamProblem> {
+        wiring::direction_problems(stage, "scored")
     }
 
     fn run(params: &FitParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -27,6 +27,7 @@ pub mod suggest;
 pub mod tokenize;
 pub mod tokenizer;
 pub mod train;
+mod wiring;
 
 use climb_engine::stage::{StageKind, erase};
 

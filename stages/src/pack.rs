@@ -2,7 +2,8 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, Isolation, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use crate::formats::clustering::{Clustering, DROPPED};
 use crate::formats::packed::PackedWriter;
 use crate::formats::read;
 use crate::formats::tokens::Tokens;
+use crate::wiring;
 
 /// Parameters of `pack`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +84,10 @@ impl Stage for Pack {
 
     fn isolation() -> Isolation {
         Isolation::Process
+    }
+
+    fn check_wiring(_params: &PackParams, stage: &Wired) -> Vec<ParamProblem> {
+        wiring::target_problems(stage)
     }
 
     fn run(params: &PackParams, cx: &TaskContext) -> anyhow::Result<()> {

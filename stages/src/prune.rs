@@ -2,12 +2,14 @@
 
 use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, Params, Stage};
+use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::formats::clustering::{self, Clustering, ClusteringMeta, DROPPED};
 use crate::formats::read;
+use crate::wiring;
 
 /// Parameters of `prune`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +58,21 @@ impl Stage for Prune {
             "clustering",
             "The clusters that stay, numbered anew; their documents keep them, others have none.",
         )]
+    }
+
+    fn check_wiring(params: &PruneParams, stage: &Wired) -> Vec<ParamProblem> {
+        if params.threshold <= 0.0 {
+            return Vec::new();
+        }
+        if stage.feeding("scores").is_empty() {
+            let message = "a `threshold` needs `scores` to be wired";
+            return vec![ParamProblem::new("threshold", message)];
+        }
+        let scores = wiring::scores(stage, "scores");
+        scores
+            .problem("by", "`by`", &params.by)
+            .into_iter()
+            .collect()
     }
 
     fn run(params: &PruneParams, cx: &TaskContext) -> anyhow::Result<()> {

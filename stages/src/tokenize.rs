@@ -4,8 +4,9 @@
 use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
+use climb_engine::wired::Wired;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::formats::flat::FlatWriter;
 use crate::formats::tokens::TokensMeta;
 use crate::formats::write_json;
 use crate::tokenizer::{self, cut::Cuts};
+use crate::wiring;
 
 /// Parameters of `tokenize`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +75,15 @@ impl Stage for Tokenize {
         ]
     }
 
+    /// Only who brings token ids does without a tokenizer.
+    fn inputs_beside(wired: &[String]) -> Vec<InputPort> {
+        let mut ports = Tokenize::inputs();
+        if wired.is_empty() {
+            ports[1].arity = Arity::One;
+        }
+        ports
+    }
+
     fn outputs() -> Vec<OutputPort> {
         vec![OutputPort::whole(
             "tokens",
@@ -89,6 +100,24 @@ impl Stage for Tokenize {
         Resources {
             cpus: 0,
             ..Resources::default()
+        }
+    }
+
+    fn check_wiring(params: &TokenizeParams, stage: &Wired) -> Vec<ParamProblem> {
+        if !stage.feeding("tokenizer").is_empty() {
+            return Vec::new();
+        }
+        match wiring::come_as_tokens(stage, "documents") {
+            Some(false) => {
+                let message = "the documents are text: wire `tokenizer`";
+                vec![ParamProblem::new("", message)]
+            }
+            Some(true) if params.vocab_size == 0 => {
+                let message = "the documents come as token ids: set `vocab_size` and \
+                               `end_of_text_id`, or wire `tokenizer`";
+                vec![ParamProblem::new("vocab_size", message)]
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -147,6 +176,7 @@ impl Stage for Tokenize {
             end_of_text,
             bytes: documents.report.bytes,
         };
+        cx.total("documents", meta.documents as f64);
         cx.total("tokens", meta.tokens as f64);
         write_json(&folder.join("meta.json"), &meta)
     }

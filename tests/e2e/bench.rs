@@ -5,15 +5,16 @@ use std::path::Path;
 use crate::workspace::Workspace;
 
 #[test]
-fn without_published_runs_it_says_so_and_leaves() {
+fn without_published_runs_it_says_what_it_needs_and_fails() {
     let ran = Workspace::empty().climb(&["bench", "search", "--data", "nowhere"]);
-    assert!(ran.ok(), "{}", ran.stderr);
-    assert!(
-        ran.stdout
-            .contains("skipped: there are no published runs in nowhere"),
-        "{}",
-        ran.stdout
-    );
+    assert_eq!(ran.code, Some(2), "{}", ran.stdout);
+    for part in [
+        "there are no published runs in nowhere",
+        "train_mixture*.csv",
+        "--data",
+    ] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
 }
 
 /// On the published runs beside the checkout, where they are.

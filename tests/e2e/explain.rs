@@ -150,7 +150,7 @@ fn a_stage_that_never_ran() {
         .replace("run: cat", "run: cat -u");
     workspace.write("w.yaml", yaml);
     let text = explain(&workspace, &[]);
-    expect(&text, &["fourth would run:\n    never ran\n"]);
+    expect(&text, &["fourth would run:\n    not run yet\n"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod commands;
 mod determinism;
 mod errors;
 mod explain;
+mod foresight;
 mod inputs;
 mod killing;
 mod materialize;

@@ -92,7 +92,7 @@ fn explain_tells_a_new_segment_from_a_changed_one() {
         ran.stdout
     };
     let text = explain("params.tokens=8192");
-    let new = "train~4: 2 of 2 tasks would run:\n    never ran\n";
+    let new = "train~4: 2 of 2 tasks would run:\n    not run yet\n";
     let last =
         "train (2 tasks): not known yet, as train~4 would run\n    besides, tokens 4096 -> 8192\n";
     for part in [new, last, "6 tasks cached, 2 to run"] {

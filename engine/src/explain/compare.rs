@@ -1,6 +1,6 @@
 //! What differs between a task and an earlier record, and the root of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -15,6 +15,9 @@ use crate::tracker::{Task, TaskId, Tracker};
 /// An artifact that was, if it was, and the one in its place.
 type Change = (Option<Digest>, Digest);
 
+/// A root further upstream than this is not looked for.
+const DEEPEST: usize = 300;
+
 /// Explains the tasks of a workflow that was walked as far as the cache knows.
 pub struct Explainer<'a> {
     tracker: &'a Tracker<'a>,
@@ -22,6 +25,8 @@ pub struct Explainer<'a> {
     by_name: HashMap<&'a str, TaskId>,
     /// Roots that were found before, by the two digests (old, new).
     known: RefCell<HashMap<Change, Vec<Cause>>>,
+    /// How many inputs upstream the search for a root is.
+    depth: Cell<usize>,
     /// For each fan-out asked about, its stage's records by their item.
     by_item: RefCell<HashMap<NodeId, Rc<HashMap<Digest, Group>>>>,
 }
@@ -34,6 +39,7 @@ impl<'a> Explainer<'a> {
             history,
             by_name: names.map(|(id, task)| (task.name.as_str(), id)).collect(),
             known: RefCell::default(),
+            depth: Cell::new(0),
             by_item: RefCell::default(),
         }
     }
@@ -63,14 +69,10 @@ impl<'a> Explainer<'a> {
             let ports = inputs.keys().filter(is_source).cloned();
             ports.collect::<BTreeSet<String>>()
         };
+        // Another iteration's task, or another workflow's, differs in what it is, not in what was
+        // changed.
         let node = self.node(id);
-        // Another iteration's task differs in what an iteration is.
-        let same = |past: &Past| {
-            let rest = past.task.strip_prefix(&node.name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
-        };
-        let find = |filter: &dyn Fn(&Past) -> bool| stage.nearest(stage.everything(), &new, filter);
-        let Some(past) = find(&same).or_else(|| find(&|_| true)) else {
+        let Some(past) = stage.nearest(stage.everything(), &new, |past| past.is_of(node)) else {
             return Vec::new();
         };
         let mut all = self.compare_params(past, new.version, &new.params, id);
@@ -93,12 +95,15 @@ impl<'a> Explainer<'a> {
     fn nearest<'s>(&self, stage: &'s StageRecords, task: &Task) -> Option<&'s Past> {
         let keyed = task.keyed.as_ref()?;
         let (new, own) = (&keyed.ingredients, keyed.key);
-        let find = |group: &Group| stage.nearest(group, new, |past| past.key != own);
+        let other = |past: &Past| past.key != own;
         let same_item = self.item_of_task(task, &new.inputs).and_then(|item| {
             let groups = self.by_item(task.node, stage);
-            find(groups.get(&item)?)
+            stage.nearest(groups.get(&item)?, new, |past| past.ours && other(past))
         });
-        same_item.or_else(|| find(stage.everything()))
+        // Another iteration's task differs in what an iteration is, not in what was changed.
+        let node = self.node(task.node);
+        let same_node = |past: &Past| past.is_of(node) && other(past);
+        same_item.or_else(|| stage.nearest(stage.everything(), new, same_node))
     }
 
     /// The records of a fan-out's stage by their item.
@@ -282,7 +287,14 @@ impl<'a> Explainer<'a> {
         if let Some(known) = self.known.borrow().get(&(old, new)) {
             return known.clone();
         }
-        let causes = self.find_causes(name, old).unwrap_or_default();
+        // A long chain is not followed to its end: each link takes room on the stack.
+        self.depth.set(self.depth.get() + 1);
+        let causes = match self.depth.get() > DEEPEST {
+            true => None,
+            false => self.find_causes(name, old),
+        };
+        self.depth.set(self.depth.get() - 1);
+        let causes = causes.unwrap_or_default();
         let causes = unique(causes);
         self.known.borrow_mut().insert((old, new), causes.clone());
         causes

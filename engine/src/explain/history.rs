@@ -11,12 +11,11 @@ use serde_json::Value;
 
 use super::stage_of;
 use crate::event::Event;
+use crate::graph::Node;
 use crate::journal;
 
 /// How many earlier runs are looked at for the latest tasks of a stage.
 const RUNS: usize = 20;
-/// How many records a stage's expected time is taken from.
-const SAMPLE: usize = 200;
 /// How many records a task is compared with, the latest ones: a stage may have as many records as
 /// it has tasks.
 const COMPARED: usize = 256;
@@ -25,6 +24,7 @@ const COMPARED: usize = 256;
 pub struct History<'a> {
     pub(super) cache: &'a Cache,
     stages: RefCell<HashMap<(String, String), Rc<StageRecords>>>,
+    workflow: String,
     /// For each stage, the keys its tasks had in the latest run that had any.
     latest: HashMap<String, BTreeSet<Digest>>,
 }
@@ -42,6 +42,8 @@ pub(super) struct Past {
     pub finished: Timestamp,
     /// Whether the latest run had it.
     latest: bool,
+    /// Whether a run of this workflow made or had it.
+    pub ours: bool,
 }
 
 /// The records of a stage, the one that finished last first.
@@ -66,6 +68,7 @@ impl<'a> History<'a> {
         History {
             cache,
             stages: RefCell::default(),
+            workflow: workflow.into(),
             latest: latest(cache, workflow),
         }
     }
@@ -76,34 +79,21 @@ impl<'a> History<'a> {
         let read = || {
             let latest = self.latest.get(stage);
             let latest = |key: &Digest| latest.is_some_and(|keys| keys.contains(key));
-            Rc::new(StageRecords::read(self.cache, kind, stage, &latest))
+            let ours = |run: &str| journal::is_of(run, &self.workflow);
+            Rc::new(StageRecords::read(self.cache, kind, stage, &latest, &ours))
         };
         stages.entry(name).or_insert_with(read).clone()
-    }
-
-    /// Mean seconds that tasks of this stage took, if any ran. From some of its records, in the
-    /// order of their keys, which is by chance.
-    pub fn expected_seconds(cache: &Cache, kind: &str, stage: &str) -> Option<f64> {
-        let records = cache.records_of(kind, stage).ok()?;
-        let times: Vec<f64> = records.take(SAMPLE).map(|r| r.cost.wall_seconds).collect();
-        match (times.len(), stage.rsplit_once('~')) {
-            // The links of a chain are much alike.
-            (0, Some((base, link))) if link != "1" => {
-                History::expected_seconds(cache, kind, &format!("{base}~1"))
-            }
-            (0, _) => None,
-            (count, _) => Some(times.iter().sum::<f64>() / count as f64),
-        }
     }
 }
 
 impl StageRecords {
-    /// `latest`: whether the latest run had a key.
+    /// `latest`: whether the latest run had a key; `ours`: whether a run is of this workflow.
     fn read(
         cache: &Cache,
         kind: &str,
         stage: &str,
         latest: &dyn Fn(&Digest) -> bool,
+        ours: &dyn Fn(&str) -> bool,
     ) -> StageRecords {
         let mut shared: HashMap<String, Rc<Value>> = HashMap::new();
         let mut read: Vec<(Past, Vec<Digest>)> = Vec::new();
@@ -114,7 +104,10 @@ impl StageRecords {
             });
             let made = made.collect();
             let latest = latest(&record.key);
-            read.push((Past::of(record, latest, &mut shared), made));
+            let ours = latest || ours(&record.provenance.run);
+            let mut past = Past::of(record, &mut shared);
+            (past.latest, past.ours) = (latest, ours);
+            read.push((past, made));
         }
         read.sort_by_key(|(past, _)| (Reverse(past.finished), past.key));
         let mut records = Vec::new();
@@ -193,7 +186,7 @@ impl Group {
 }
 
 impl Past {
-    fn of(record: Record, latest: bool, shared: &mut HashMap<String, Rc<Value>>) -> Past {
+    fn of(record: Record, shared: &mut HashMap<String, Rc<Value>>) -> Past {
         let params = record.ingredients.params;
         let params = shared
             .entry(params.to_string())
@@ -207,8 +200,32 @@ impl Past {
             task: record.provenance.task,
             run: record.provenance.run,
             finished: record.provenance.finished,
-            latest,
+            latest: false,
+            ours: false,
         }
+    }
+
+    /// Whether it is an earlier state of this very node, in another variant perhaps.
+    pub fn is_of(&self, node: &Node) -> bool {
+        self.ours && without_variant(node_of(&self.task)) == without_variant(&node.name)
+    }
+}
+
+/// `search[2].train[5]` -> `search[2].train`.
+fn node_of(task: &str) -> &str {
+    match task.strip_suffix(']').and_then(|rest| rest.rfind('[')) {
+        Some(at) => &task[..at],
+        None => task,
+    }
+}
+
+/// `cluster{k=4}` -> `cluster`.
+fn without_variant(name: &str) -> String {
+    match (name.find('{'), name.rfind('}')) {
+        (Some(start), Some(end)) if start < end => {
+            format!("{}{}", &name[..start], &name[end + 1..])
+        }
+        _ => name.into(),
     }
 }
 

@@ -82,7 +82,8 @@ pub struct Cause {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
-    /// No task of this stage was ever recorded.
+    /// No task of this stage (and, in a `repeat`, of this iteration) of this workflow was ever
+    /// recorded.
     New,
     Differs {
         from: String,
@@ -191,7 +192,7 @@ impl Reason {
     /// Each thing to say, on a line of its own.
     pub fn lines(&self) -> Vec<String> {
         match self {
-            Reason::New => vec!["never ran".into()],
+            Reason::New => vec!["not run yet".into()],
             Reason::Lost(Loss { output, damaged }) => {
                 let how = if *damaged { "is damaged" } else { "is gone" };
                 vec![format!("its output {output} {how}")]

@@ -200,8 +200,8 @@ impl Loader<'_> {
         let mut quiet = Loader::new(self.registry, self.env, self.place.clone());
         quiet.params = self.params.clone();
         let kind = self.registry.get(&stage.uses)?;
-        let with = quiet.resolve(stage.with.clone(), &[], variables)?;
-        if !Checker::new(kind.schema()).misfits(&with).is_empty() {
+        let mut with = quiet.resolve(stage.with.clone(), &[], variables)?;
+        if !Checker::new(kind.schema()).settle(&mut with).is_empty() {
             return None;
         }
         kind.complete(&with).ok()

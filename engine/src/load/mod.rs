@@ -10,6 +10,7 @@ mod chain;
 mod document;
 mod expr;
 mod extends;
+mod integers;
 mod json_schema;
 mod model;
 mod quantity;
@@ -31,10 +32,11 @@ use serde_json::Value;
 
 use crate::budget::Budget;
 use crate::diagnostic::{Diagnostic, Severity, Span};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 use crate::sources;
 use crate::stage::Registry;
 use crate::sweep::Setting;
+use crate::wired::Wired;
 pub use budget::BudgetSection;
 pub use document::{parse_value, read_file as read_text};
 use expr::Scope;
@@ -276,6 +278,20 @@ impl Loader<'_> {
         }
     }
 
+    /// Lets every kind look at what feeds its stages.
+    fn look_upstream(&mut self, nodes: &[Node]) {
+        for (id, node) in nodes.iter().enumerate() {
+            let Some(kind) = self.registry.get(&node.kind) else {
+                continue;
+            };
+            for problem in kind.check_wiring(&node.params, &Wired::new(nodes, id)) {
+                let mut diagnostic = Diagnostic::error(problem.message);
+                diagnostic.help = problem.help;
+                self.problem(diagnostic.at(node.param_span(&problem.field)));
+            }
+        }
+    }
+
     fn graph(&mut self, value: &Value, file: &Path) -> Option<Graph> {
         let Some(top) = value.as_object() else {
             self.problem(
@@ -312,6 +328,7 @@ impl Loader<'_> {
             self.look_at_sources(&nodes, file);
         }
         let nodes = chain::expand(self.wire(nodes)?, self.registry);
+        self.look_upstream(&nodes);
         let stem = file
             .file_stem()
             .map_or("workflow".into(), |s| s.to_string_lossy().into_owned());

@@ -1,17 +1,19 @@
 //! The workflow as written: stages with their keys read and their places kept, references not yet
 //! looked up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Loader;
-use super::quantity::{Size, Time};
+use super::quantity::{Size, Time, whole};
 use super::spans::Part;
 use super::suggest;
 use super::syntax::{self, keys};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::ResourceOverrides;
+use crate::schedule::LONGEST;
 
 /// A stage or a `repeat` as written.
 #[allow(clippy::large_enum_variant)] // a few dozen, once
@@ -73,8 +75,12 @@ impl Loader<'_> {
         };
         // serde_json's map is sorted; the file's own order is the one people chose.
         let order = self.place.names(path);
+        let mut position: HashMap<&String, usize> = HashMap::new();
+        for (i, name) in order.iter().enumerate() {
+            position.entry(name).or_insert(i);
+        }
         let mut names: Vec<&String> = map.keys().collect();
-        names.sort_by_cached_key(|name| order.iter().position(|written| written == *name));
+        names.sort_by_key(|name| position.get(name));
         let mut written = Vec::new();
         for name in names {
             let here = join(path, Part::Key(name.clone()));
@@ -294,7 +300,7 @@ impl Loader<'_> {
             loader.resolve_plain(value, &join(path, key(name)))
         };
         if let Some(value) = scope_free(self, "retries") {
-            match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
+            match whole(&value).and_then(|n| u32::try_from(n).ok()) {
                 Some(retries) => options.retries = retries,
                 None => self.bad_option(path, "retries", "a whole number, e.g. 2"),
             }
@@ -304,6 +310,15 @@ impl Loader<'_> {
                 continue;
             };
             match Time::parse(&value) {
+                Some(time) if time > LONGEST => {
+                    let span = self.place.value(&join(path, key(name)));
+                    let problem = Diagnostic::error(format!("`{name}` is longer than 100 years"));
+                    self.problem(
+                        problem
+                            .at(span)
+                            .help("write a time such as 30s, 10m or 1h30m"),
+                    );
+                }
                 Some(time) if name == "backoff" => options.backoff = Some(time),
                 Some(time) => options.timeout = Some(time),
                 None => self.bad_option(path, name, "a time such as 30s, 10m or 1h30m"),
@@ -322,7 +337,7 @@ impl Loader<'_> {
             let known = keys::<syntax::Resources>();
             self.unknown_keys(map, &here, &known, "in `resources`");
             for (name, value) in map {
-                let count = value.as_u64().map(|n| n as usize);
+                let count = whole(value).and_then(|n| usize::try_from(n).ok());
                 match (name.as_str(), count) {
                     ("cpus", Some(n)) => options.resources.cpus = Some(n),
                     ("gpus", Some(n)) => options.resources.gpus = Some(n),

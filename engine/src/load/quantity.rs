@@ -12,6 +12,17 @@ pub struct Time;
 /// A size: bytes, or text such as `8GiB`.
 pub struct Size;
 
+/// A whole number that is not negative, however it is written: `3`, `3.0`, `1e6`.
+pub fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64().filter(|n| n.fract() == 0.0)?;
+        // The largest float below 2^64 is a u64 as it is.
+        (0.0..18_446_744_073_709_551_616.0)
+            .contains(&number)
+            .then_some(number as u64)
+    })
+}
+
 impl Time {
     /// `90` (seconds), `500ms`, `30s`, `10m`, `1h30m`, `2d`.
     pub fn parse(value: &Value) -> Option<Duration> {
@@ -47,7 +58,7 @@ impl Time {
 impl Size {
     /// `1073741824`, `8GiB`, `500 MB`.
     pub fn parse(value: &Value) -> Option<u64> {
-        if let Some(bytes) = value.as_u64() {
+        if let Some(bytes) = whole(value) {
             return Some(bytes);
         }
         let text = value.as_str()?.trim();
@@ -137,5 +148,16 @@ mod tests {
         assert_eq!(Size::parse(&json!("8GiB")), Some(8 << 30));
         assert_eq!(Size::parse(&json!("1.5 MB")), Some(1_500_000));
         assert_eq!(Size::parse(&json!("8 gigs")), None);
+        assert_eq!(Size::parse(&json!(1e9)), Some(1_000_000_000));
+    }
+
+    #[test]
+    fn whole_numbers_however_written() {
+        assert_eq!(whole(&json!(1e6)), Some(1_000_000));
+        assert_eq!(whole(&json!(10.0)), Some(10));
+        assert_eq!(whole(&json!(u64::MAX)), Some(u64::MAX));
+        for wrong in [json!(0.5), json!(-1), json!(1e30), json!("3")] {
+            assert_eq!(whole(&wrong), None, "{wrong}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use jsonschema::paths::LocationSegment;
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
+use super::integers;
 use super::spans::Part;
 use super::suggest;
 
@@ -32,6 +33,16 @@ impl Checker {
             validator: validator.ok(),
             schema,
         }
+    }
+
+    /// Makes integers of whole numbers that are written otherwise (`1e6`, `10.0`) where an integer
+    /// is wanted, and tells everything that does not fit.
+    pub fn settle(&self, with: &mut Value) -> Vec<Misfit> {
+        let mut misfits = self.misfits(with);
+        if misfits.is_empty() {
+            integers::settle(&self.schema, with, &mut misfits);
+        }
+        misfits
     }
 
     /// Everything in `with` that does not fit.
@@ -129,7 +140,7 @@ fn path(error: &ValidationError) -> Vec<Part> {
 }
 
 /// `` `heldout.fraction` ``, or `the parameters` for the whole.
-fn dotted(path: &[Part]) -> String {
+pub(super) fn dotted(path: &[Part]) -> String {
     let mut text = String::new();
     for part in path {
         match part {
@@ -181,11 +192,8 @@ fn fields_at(schema: &Value, path: &[Part]) -> Vec<String> {
 
 /// Through `$ref`, and into the one alternative that has fields.
 fn follow<'s>(root: &'s Value, at: &'s Value) -> &'s Value {
-    if let Some(reference) = at["$ref"].as_str() {
-        let target = reference
-            .strip_prefix('#')
-            .and_then(|pointer| root.pointer(pointer));
-        return target.map_or(at, |target| follow(root, target));
+    if let Some(target) = referred(root, at) {
+        return follow(root, target);
     }
     let alternatives = ["anyOf", "oneOf", "allOf"]
         .iter()
@@ -196,6 +204,12 @@ fn follow<'s>(root: &'s Value, at: &'s Value) -> &'s Value {
     alternatives
         .find(|alternative| alternative["properties"].is_object())
         .unwrap_or(at)
+}
+
+/// What a `$ref` refers to.
+pub(super) fn referred<'s>(root: &'s Value, at: &Value) -> Option<&'s Value> {
+    let pointer = at["$ref"].as_str()?.strip_prefix('#')?;
+    root.pointer(pointer)
 }
 
 /// `400_000` is a number to Python and Rust, but text to YAML 1.2.

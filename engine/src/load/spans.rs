@@ -27,6 +27,8 @@ pub const MERGE: &str = "<<";
 pub struct Place {
     pub span: Span,
     pub children: Children,
+    /// Of a mapping: where its keys and its `<<` are.
+    index: Index,
     /// Values in it, itself among them, aliases expanded.
     values: usize,
     /// Levels below it, aliases expanded.
@@ -39,6 +41,30 @@ pub enum Children {
     /// Duplicates are kept.
     Map(Vec<Entry>),
     List(Vec<Rc<Place>>),
+}
+
+/// Where the entries of a mapping are: a workflow may have thousands of stages.
+#[derive(Debug, Default)]
+struct Index {
+    /// The first entry of each key.
+    by_key: HashMap<String, usize>,
+    merges: Vec<usize>,
+}
+
+impl Index {
+    fn of(children: &Children) -> Index {
+        let mut index = Index::default();
+        let Children::Map(entries) = children else {
+            return index;
+        };
+        for (i, (key, ..)) in entries.iter().enumerate() {
+            if key == MERGE {
+                index.merges.push(i);
+            }
+            index.by_key.entry(key.clone()).or_insert(i);
+        }
+        index
+    }
 }
 
 /// Key, the key's place, the value.
@@ -68,6 +94,7 @@ impl Place {
             span,
             values,
             height: height.unwrap_or(0),
+            index: Index::of(&children),
             children,
         }
     }
@@ -122,17 +149,22 @@ impl Place {
         let (Children::Map(_), Children::Map(_)) = both else {
             return over.clone();
         };
-        let above = over.entries();
+        let (below, above) = (base.entries(), over.entries());
+        let mut on_top: HashMap<&str, &Entry> = HashMap::new();
+        for entry in &above {
+            on_top.entry(&entry.0).or_insert(entry);
+        }
         let mut merged: Vec<Entry> = Vec::new();
-        for (name, span, child) in base.entries() {
-            let on_top = above.iter().find(|entry| entry.0 == *name);
-            merged.push(match on_top {
+        for (name, span, child) in &below {
+            merged.push(match on_top.get(name.as_str()) {
                 Some((_, span, top)) => (name.clone(), span.clone(), Place::overlay(child, top)),
                 None => (name.clone(), span.clone(), child.clone()),
             });
         }
-        let is_new = |name: &String| base.entries().iter().all(|entry| entry.0 != *name);
-        let new = above.iter().filter(|entry| is_new(&entry.0));
+        let known: HashSet<&str> = below.iter().map(|entry| entry.0.as_str()).collect();
+        let new = above
+            .iter()
+            .filter(|entry| !known.contains(entry.0.as_str()));
         merged.extend(new.map(|entry| (*entry).clone()));
         Rc::new(Place::new(over.span.clone(), Children::Map(merged)))
     }
@@ -165,14 +197,14 @@ impl Place {
     fn child(&self, part: &Part) -> Option<(Span, &Place)> {
         match (part, &self.children) {
             (Part::Key(name), Children::Map(entries)) => {
-                let direct = entries.iter().find(|(key, ..)| key == name);
-                if let Some((_, span, child)) = direct {
+                if let Some(&at) = self.index.by_key.get(name) {
+                    let (_, span, child) = &entries[at];
                     return Some((span.clone(), child));
                 }
                 // `<<: *base`, or a list of them.
-                let merged = entries.iter().filter(|(key, ..)| key == MERGE);
-                merged
-                    .map(|(.., base)| base)
+                let merges = self.index.merges.iter();
+                merges
+                    .map(|&at| &entries[at].2)
                     .find_map(|base| match &base.children {
                         Children::List(bases) => bases.iter().find_map(|base| base.child(part)),
                         _ => base.child(part),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Loader;
 use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
+use super::quantity::whole;
 use super::schema::Checker;
 use super::spans::Part;
 use crate::diagnostic::{Diagnostic, Span};
@@ -88,8 +89,8 @@ impl Loader<'_> {
         };
         let items: Vec<Value> = match &over {
             Value::Array(items) => items.clone(),
-            Value::Number(n) if n.as_u64().is_some_and(|n| n <= 10_000) => {
-                (1..=n.as_u64().unwrap_or(0)).map(|i| json!(i)).collect()
+            Value::Number(_) if whole(&over).is_some_and(|n| n <= 10_000) => {
+                (1..=whole(&over).unwrap_or(0)).map(|i| json!(i)).collect()
             }
             Value::Object(fields) => match self.runs_of_budget(repeat, fields, all) {
                 Some(runs) => runs,
@@ -177,13 +178,13 @@ impl Loader<'_> {
             draft.broken = false;
         }
         let place = join(&written.path, key("with"));
-        let Some(with) = self.resolve(written.with.clone(), &place, variables) else {
+        let Some(mut with) = self.resolve(written.with.clone(), &place, variables) else {
             return draft;
         };
         if !with.is_object() {
             return draft;
         }
-        let misfits = self.checker(kind).misfits(&with);
+        let misfits = self.checker(kind).settle(&mut with);
         for misfit in &misfits {
             let mut path = place.clone();
             path.extend(misfit.path.iter().cloned());

@@ -1,11 +1,11 @@
 //! Looking references up, ordering the nodes, and checking that what is wired fits.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use petgraph::Direction;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graphmap::DiGraphMap;
 
 use super::Loader;
@@ -135,9 +135,10 @@ fn reaches(edges: &BTreeSet<(String, String, String)>, repeat: &str, from: &str,
             return true;
         }
         if seen.insert(at) {
+            let first = (repeat.to_string(), at.to_string(), String::new());
             let next = edges
-                .iter()
-                .filter(|(r, user, _)| r == repeat && user == at);
+                .range(first..)
+                .take_while(|(r, user, _)| r == repeat && user == at);
             stack.extend(next.map(|(.., used)| used.as_str()));
         }
     }
@@ -241,7 +242,8 @@ impl Loader<'_> {
             let needed = targets.iter().flat_map(|target| &target.nodes);
             needed.for_each(|&needed| _ = dag.add_edge(needed, id, ()));
         }
-        let components = tarjan_scc(&dag);
+        // Tarjan's recurses, and a chain may have as many stages as there are.
+        let components = kosaraju_scc(&dag);
         let cycles = components
             .iter()
             .filter(|c| c.len() > 1 || dag.contains_edge(c[0], c[0]));
@@ -271,10 +273,11 @@ impl Loader<'_> {
 
     /// `among`: a strongly connected component. Following needs within it must come round.
     fn report_cycle(&mut self, drafts: &[Draft], targets: &[Vec<Target>], among: &[usize]) {
+        let inside: HashSet<&usize> = among.iter().collect();
         let next = |id: usize| {
             let mut needed = targets[id].iter().flat_map(|target| &target.nodes);
             *needed
-                .find(|node| among.contains(node))
+                .find(|node| inside.contains(node))
                 .expect("strongly connected")
         };
         let first = *among.iter().min().expect("not empty");
@@ -313,8 +316,14 @@ impl Loader<'_> {
             .iter()
             .chain(&draft.written.needs)
             .collect();
-        for (at, need) in needs.iter().enumerate() {
-            let port = draft.inputs.iter().find(|input| input.name == need.port);
+        let inputs = draft.inputs.iter().map(|port| (port.name.as_str(), port));
+        let inputs: HashMap<&str, &Input> = inputs.collect();
+        let mut of_need: Vec<Vec<&Target>> = vec![Vec::new(); needs.len()];
+        for target in targets {
+            of_need[target.need].push(target);
+        }
+        for (need, targets) in needs.iter().zip(of_need) {
+            let port = inputs.get(need.port.as_str()).copied();
             if port.is_none() && !draft.broken {
                 let ports = draft.inputs.iter().map(|input| input.name.as_str());
                 let kind = &draft.written.uses;
@@ -327,7 +336,6 @@ impl Loader<'_> {
                 );
             }
             let mut from = Vec::new();
-            let targets: Vec<&Target> = targets.iter().filter(|t| t.need == at).collect();
             self.check_left_out(draft, port, &targets);
             for target in targets {
                 self.first_iteration(draft, port, target);
@@ -541,9 +549,10 @@ impl Loader<'_> {
     }
 
     fn check_all_wired(&mut self, draft: &Draft, drafts: &[Draft]) {
-        let needs = || draft.written.needs.iter().chain(&draft.written.foreach);
+        let needs = draft.written.needs.iter().chain(&draft.written.foreach);
+        let wired: HashSet<&str> = needs.map(|need| need.port.as_str()).collect();
         for port in draft.inputs.iter().filter(|port| port.arity == Arity::One) {
-            if needs().any(|need| need.port == port.name) {
+            if wired.contains(port.name.as_str()) {
                 continue;
             }
             let ty = port.ty.as_deref().unwrap_or(ANY);

@@ -1,5 +1,7 @@
 //! Names of variants: short, good in logs and in file names.
 
+use std::collections::HashSet;
+
 use climb_cache::Digest;
 use serde_json::Value;
 
@@ -93,11 +95,12 @@ fn short_name<'n>(name: &'n str, names: &[String]) -> &'n str {
 
 /// Numbers those that are there twice: `a`, `a~2`.
 pub fn make_unique(names: &mut [String]) {
-    for i in 0..names.len() {
+    let mut seen: HashSet<String> = HashSet::new();
+    for name in names {
         let mut number = 2;
-        while names[..i].contains(&names[i]) {
-            let stem = names[i].split('~').next().unwrap_or_default().to_string();
-            names[i] = format!("{stem}~{number}");
+        while !seen.insert(name.clone()) {
+            let stem = name.split('~').next().unwrap_or_default().to_string();
+            *name = format!("{stem}~{number}");
             number += 1;
         }
     }

@@ -1,6 +1,7 @@
 //! Many graphs into one: nodes that are equal in several variants become one node.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::names;
 use super::spec::{Setting, Variant};
@@ -28,20 +29,22 @@ impl Union {
     pub fn of(base: &Graph, variants: Vec<(Variant, Graph)>) -> Union {
         let mut nodes: Vec<Node> = Vec::new();
         let mut by_name: HashMap<String, Vec<NodeId>> = HashMap::new();
+        let mut by_content: HashMap<(String, u64), Vec<NodeId>> = HashMap::new();
         let mut members = Vec::new();
         for (variant, graph) in variants {
             let mut own: Vec<NodeId> = Vec::new();
             for node in &graph.nodes {
                 let node = rewire(node, &own);
-                let alike = by_name.entry(node.name.clone()).or_default();
-                let equal = alike
-                    .iter()
-                    .copied()
-                    .find(|id| is_equal(&nodes[*id], &node));
+                let content = (node.name.clone(), hash(&node));
+                let alike = by_content.entry(content).or_default();
+                let mut equal = alike.iter().copied();
+                let equal = equal.find(|id| is_equal(&nodes[*id], &node));
                 own.push(equal.unwrap_or_else(|| {
-                    alike.push(nodes.len());
+                    let id = nodes.len();
+                    alike.push(id);
+                    by_name.entry(node.name.clone()).or_default().push(id);
                     nodes.push(node);
-                    nodes.len() - 1
+                    id
                 }));
             }
             members.push(Member {
@@ -89,6 +92,16 @@ fn rewire(node: &Node, own: &[NodeId]) -> Node {
     }
 }
 
+/// Of what [`is_equal`] compares, as far as it may differ between variants that are many.
+fn hash(node: &Node) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    node.params.to_string().hash(&mut hasher);
+    for source in node.inputs.iter().flat_map(|wire| &wire.from) {
+        (source.node, &source.output).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 /// Whether two nodes of one name do the same with the same, in the same way.
 fn is_equal(a: &Node, b: &Node) -> bool {
     a.kind == b.kind
@@ -110,10 +123,11 @@ fn name_apart(nodes: &mut [Node], by_name: &HashMap<String, Vec<NodeId>>, member
     }
     let vocabulary = names::vocabulary(members.iter().map(|member| &member.variant.settings));
     for alike in by_name.values().filter(|alike| alike.len() > 1) {
-        let all: Vec<&Variant> = alike.iter().flat_map(|id| users[*id].clone()).collect();
+        let count = alike.iter().map(|id| users[*id].len()).sum();
+        let settings = Counts::of(alike.iter().flat_map(|id| &users[*id]).copied());
         let mut labels: Vec<String> = alike
             .iter()
-            .map(|id| label(&users[*id], &all, &vocabulary))
+            .map(|id| label(&users[*id], (count, &settings), &vocabulary))
             .collect();
         names::make_unique(&mut labels);
         for (id, label) in alike.iter().zip(labels) {
@@ -123,21 +137,40 @@ fn name_apart(nodes: &mut [Node], by_name: &HashMap<String, Vec<NodeId>>, member
     }
 }
 
-/// What a node is called, of all those of its name, whose variants are `mine`, of `all`.
-fn label(mine: &[&Variant], all: &[&Variant], vocabulary: &[String]) -> String {
+/// How many variants set a name to a value.
+struct Counts(HashMap<(String, String), usize>);
+
+impl Counts {
+    fn of<'v>(variants: impl Iterator<Item = &'v Variant>) -> Counts {
+        let mut counts: HashMap<(String, String), usize> = HashMap::new();
+        for setting in variants.flat_map(|variant| &variant.settings) {
+            *counts.entry(Counts::key(setting)).or_default() += 1;
+        }
+        Counts(counts)
+    }
+
+    fn key(setting: &Setting) -> (String, String) {
+        (setting.name.clone(), setting.value.to_string())
+    }
+
+    fn count(&self, setting: &Setting) -> usize {
+        self.0.get(&Counts::key(setting)).copied().unwrap_or(0)
+    }
+}
+
+/// What a node is called, of all those of its name, whose variants are `mine`, of `all` (how many,
+/// and what they set).
+fn label(mine: &[&Variant], all: (usize, &Counts), vocabulary: &[String]) -> String {
     let first = mine[0];
     if mine.len() == 1 && first.is_named && first.seed.is_none() {
         return first.row.clone();
     }
-    let sets = |variant: &Variant, wanted: &Setting| {
-        let mut settings = variant.settings.iter();
-        settings.any(|s| s.name == wanted.name && s.value == wanted.value)
-    };
+    let of_mine = Counts::of(mine.iter().copied());
     let telling: Vec<Setting> = first
         .settings
         .iter()
-        .filter(|setting| mine.iter().all(|variant| sets(variant, setting)))
-        .filter(|setting| !all.iter().all(|variant| sets(variant, setting)))
+        .filter(|setting| of_mine.count(setting) == mine.len())
+        .filter(|setting| all.1.count(setting) < all.0)
         .cloned()
         .collect();
     match telling.is_empty() {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage,
+    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage, Upstream,
 };
 use globset::Glob;
 use rayon::prelude::*;
@@ -203,6 +203,19 @@ impl Stage for Corpus {
 
     fn isolation() -> Isolation {
         Isolation::Process
+    }
+
+    /// Where there is a limit; how many records the files have nobody knows before reading them.
+    fn cost(params: &CorpusParams, _upstream: Upstream) -> BTreeMap<String, f64> {
+        let mut totals = BTreeMap::new();
+        if params.max_documents > 0 {
+            totals.insert("documents".into(), params.max_documents as f64);
+        }
+        if params.heldout.max_documents > 0 {
+            let most = params.heldout.max_documents as f64;
+            totals.insert("heldout_documents".into(), most);
+        }
+        totals
     }
 
     fn sources(params: &CorpusParams) -> Vec<SourceSpec> {

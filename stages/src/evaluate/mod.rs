@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
+use climb_engine::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -19,8 +20,9 @@ use crate::formats::mixture::{Direction, Mixture, Scored};
 use crate::formats::packed::Packed;
 use crate::formats::questions::Questions;
 use crate::formats::{read, write_json};
-use crate::train::load_model;
 use crate::train::model::Decoder;
+use crate::train::{self, load_model};
+use crate::wiring;
 
 /// Parameters of `evaluate`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -136,10 +138,31 @@ impl Stage for Evaluate {
         }
     }
 
+    /// Of the model: the time of a token goes with it.
+    fn cost(_params: &EvaluateParams, upstream: Upstream) -> BTreeMap<String, f64> {
+        let parameters = train::parameters_upstream(upstream);
+        let known = parameters.map(|count| ("parameters".to_string(), count));
+        known.into_iter().collect()
+    }
+
+    fn check_wiring(params: &EvaluateParams, stage: &Wired) -> Vec<ParamProblem> {
+        if params.score.is_empty() && stage.feeding("targets").is_empty() {
+            let message = "there is no held-out target to score on";
+            let help = "name metrics in `score`, or wire `targets`";
+            return vec![ParamProblem::new("score", message).help(help)];
+        }
+        let metrics = wiring::metrics(stage);
+        let names = params.score.keys();
+        names
+            .filter_map(|name| metrics.problem(&format!("score.{name}"), "`score`", name))
+            .collect()
+    }
+
     fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
         let device = device(&cx.device)?;
         let folder = cx.input("model")?;
         let model = load_model(folder, device)?;
+        cx.total("parameters", model.flat.numel() as f64);
         let mixture: Mixture = read::json_file(&folder.join("mixture.json"))
             .with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
         let targets = cx.optional("targets").map(Packed::open).transpose()?;

@@ -3,7 +3,10 @@
 mod lloyd;
 
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, Isolation, OutputPort, Params, Resources, Stage};
+use climb_engine::stage::{
+    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+};
+use climb_engine::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +15,7 @@ use anyhow::ensure;
 use crate::device::device;
 use crate::formats::clustering::{self, ClusteringMeta};
 use crate::formats::read;
+use crate::wiring;
 pub use lloyd::{Fit, fit, fit_from};
 
 /// How the first centroids are found.
@@ -99,6 +103,20 @@ impl Stage for Kmeans {
             cpus: 0,
             gpus: 1,
             ..Resources::default()
+        }
+    }
+
+    fn check_wiring(params: &KmeansParams, stage: &Wired) -> Vec<ParamProblem> {
+        match wiring::most_documents(stage, "embeddings") {
+            Some(most) if params.k > most => {
+                let message = format!(
+                    "k is {}, but `corpus` keeps {most} documents at most",
+                    params.k
+                );
+                let problem = ParamProblem::new("k", message);
+                vec![problem.help("lower `k`, or raise its `max_documents`")]
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -8,10 +8,12 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{
-    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,6 +124,10 @@ impl Stage for Materialize {
             cpus: 0,
             ..Resources::default()
         }
+    }
+
+    fn cost(params: &MaterializeParams, _upstream: Upstream) -> BTreeMap<String, f64> {
+        BTreeMap::from([("tokens".into(), params.tokens as f64)])
     }
 
     fn run(params: &MaterializeParams, cx: &TaskContext) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceSpec, Stage,
 };
+use climb_engine::wired::Wired;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::formats::documents::Documents;
 use crate::formats::matrix::{self, MatrixMeta};
 use crate::formats::read;
+use crate::wiring;
 pub use classifier::Classifier;
 pub use heuristics::Heuristic;
 
@@ -61,6 +63,20 @@ impl Params for QualityParams {
             problems.push(ParamProblem::new("heuristics", message));
         }
         problems
+    }
+}
+
+impl QualityParams {
+    /// The names of the scores that it gives.
+    pub fn names(&self) -> Vec<String> {
+        let heuristics = self.heuristics.iter().map(|h| h.name().to_string());
+        let overall = (!self.heuristics.is_empty()).then(|| "overall".to_string());
+        let classifier = self
+            .classifier
+            .is_wanted()
+            .then(|| self.classifier.name.clone());
+        let names = heuristics.chain(overall).chain(self.fields.keys().cloned());
+        names.chain(classifier).collect()
     }
 }
 
@@ -118,6 +134,25 @@ impl Stage for Quality {
         }]
     }
 
+    fn check_wiring(params: &QualityParams, stage: &Wired) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        if params.classifier.is_wanted() && stage.feeding("embeddings").is_empty() {
+            let message = "the classifier works on embeddings: wire `embeddings`";
+            problems.push(ParamProblem::new("classifier.labels", message));
+        }
+        let there = wiring::score_fields(stage, "documents");
+        for name in params.fields.keys() {
+            let field = format!("fields.{name}");
+            let problem = there.problem(&field, "`fields`", name);
+            let is_near = |p: &ParamProblem| p.help.as_ref().is_some_and(|h| h.starts_with("did"));
+            problems.extend(problem.map(|problem| match is_near(&problem) {
+                true => problem,
+                false => problem.help("name it in `score_fields` of `corpus`"),
+            }));
+        }
+        problems
+    }
+
     fn run(params: &QualityParams, cx: &TaskContext) -> anyhow::Result<()> {
         let documents = Documents::open(cx.input("documents")?)?;
         let mut columns: Vec<(String, Vec<f32>)> = Vec::new();
@@ -138,6 +173,7 @@ impl Stage for Quality {
             let column = classifier::scores(&params.classifier, labels, &documents, &matrix, cx)?;
             columns.push((params.classifier.name.clone(), column));
         }
+        cx.total("documents", documents.len() as f64);
         write(cx, documents.len(), &columns)
     }
 }

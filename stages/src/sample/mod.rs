@@ -69,9 +69,22 @@ impl Default for SampleParams {
     }
 }
 
+/// More mixtures than this are nobody's search, and would not fit into memory.
+const MOST: usize = 10_000_000;
+
 impl Params for SampleParams {
     fn problems(&self) -> Vec<ParamProblem> {
-        self.prior.problems("prior")
+        let mut problems = self.prior.problems("prior");
+        let sizes = [
+            ("count", self.count),
+            ("candidates", self.candidates),
+            ("top", self.top),
+        ];
+        for (field, value) in sizes.iter().filter(|(_, value)| *value > MOST) {
+            let message = format!("`{field}` must be at most {MOST}, not {value}");
+            problems.push(ParamProblem::new(field, message));
+        }
+        problems
     }
 }
 

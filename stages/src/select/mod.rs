@@ -6,6 +6,7 @@ mod pareto;
 use anyhow::Context;
 use climb_engine::context::TaskContext;
 use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ use crate::sample::acquire::worth;
 use crate::sample::pool::{From, best_runs};
 use crate::sample::{Pool, Predictions, Prior, PriorParams, Strategy};
 use crate::stats;
+use crate::wiring;
 
 /// Parameters of `select`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +101,19 @@ impl Stage for Select {
             ),
             OutputPort::whole("mixture", "mixture", "The answer as a mixture to train on."),
         ]
+    }
+
+    fn check_wiring(params: &SelectParams, stage: &Wired) -> Vec<ParamProblem> {
+        let mut problems = wiring::direction_problems(stage, "scored");
+        if params.pareto.is_empty() {
+            return problems;
+        }
+        for scored in stage.feeding("scored") {
+            let metrics = wiring::metrics(&scored);
+            let names = params.pareto.iter();
+            problems.extend(names.filter_map(|name| metrics.problem("pareto", "`pareto`", name)));
+        }
+        problems
     }
 
     fn run(params: &SelectParams, cx: &TaskContext) -> anyhow::Result<()> {

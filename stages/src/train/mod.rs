@@ -127,7 +127,11 @@ impl Default for TrainParams {
 
 impl Params for TrainParams {
     fn problems(&self) -> Vec<ParamProblem> {
-        let mut problems = Vec::new();
+        // With what no machine can hold, the sums below would overflow.
+        let mut problems = self.too_large();
+        if !problems.is_empty() {
+            return problems;
+        }
         let dims = self.model.dims();
         if dims.heads == 0 || dims.width % dims.heads != 0 || (dims.width / dims.heads) % 2 != 0 {
             let message = format!(
@@ -159,6 +163,50 @@ impl Params for TrainParams {
 }
 
 impl TrainParams {
+    fn too_large(&self) -> Vec<ParamProblem> {
+        const STEP: f64 = 1e9;
+        const TOKENS: f64 = 1e18;
+        const PARAMETERS: f64 = 1e13;
+        let dims = self.model.dims();
+        let width = dims.width as f64;
+        let block = width * (4.0 * width + 3.0 * (dims.ffn as f64).max(width * 8.0 / 3.0));
+        let checks = [
+            (
+                "batch",
+                "tokens in a step",
+                self.batch as f64 * self.context as f64,
+                STEP,
+            ),
+            ("tokens", "tokens", self.tokens as f64, TOKENS),
+            (
+                "warmup_tokens",
+                "tokens",
+                self.warmup_tokens.unwrap_or(0) as f64,
+                TOKENS,
+            ),
+            (
+                "segment_tokens",
+                "tokens",
+                self.segment_tokens as f64,
+                TOKENS,
+            ),
+            (
+                "model",
+                "parameters",
+                dims.layers as f64 * block,
+                PARAMETERS,
+            ),
+        ];
+        let too_large = checks.iter().filter(|(.., value, most)| value > most);
+        too_large
+            .map(|(field, what, value, most)| {
+                let message = format!("{value:.1e} {what} are more than any machine trains");
+                let problem = ParamProblem::new(field, message);
+                problem.help(format!("the most is {most:.0e}"))
+            })
+            .collect()
+    }
+
     pub fn steps(&self) -> u64 {
         self.tokens.div_ceil(self.step_tokens())
     }
@@ -204,6 +252,14 @@ fn inputs() -> Vec<InputPort> {
             "Where to go on from; `segment_tokens` wires it.",
         ),
     ]
+}
+
+/// The parameters of the model that is trained upstream, its embedding's among them.
+pub fn parameters_upstream(upstream: Upstream) -> Option<f64> {
+    let train: TrainParams = serde_json::from_value(upstream("train")?).ok()?;
+    let tokenizer = upstream("tokenizer")?;
+    let vocab = tokenizer["vocab_size"].as_i64()?;
+    Some(train.model.dims().params(vocab) as f64)
 }
 
 /// What a training costs that begins after `before` tokens.

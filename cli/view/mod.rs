@@ -1,37 +1,15 @@
 //! What the events so far amount to. The terminal, `status` and the plain log all draw from it.
 
-use std::collections::BTreeMap;
+mod eta;
+mod task;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use climb_engine::event::{Event, Outcome, Stamped, Summary, TaskReport};
 use jiff::Timestamp;
 
-/// A running task.
-#[derive(Clone, Debug)]
-pub struct TaskView {
-    pub done: u64,
-    pub total: u64,
-    pub unit: String,
-    /// When `done` was first reported, and what it was then: a resumed task does not start at 0.
-    first: Option<(Timestamp, u64)>,
-    last: Timestamp,
-}
-
-impl TaskView {
-    /// Units a second since its first report.
-    pub fn rate(&self) -> Option<f64> {
-        let (at, done) = self.first?;
-        let seconds = self.last.duration_since(at).as_secs_f64();
-        (seconds > 0.5).then(|| (self.done - done.min(self.done)) as f64 / seconds)
-    }
-
-    pub fn fraction(&self) -> f64 {
-        if self.total == 0 {
-            0.0
-        } else {
-            self.done as f64 / self.total as f64
-        }
-    }
-}
+pub use eta::Outlook;
+pub use task::{TaskView, seconds_between};
 
 #[derive(Clone, Debug, Default)]
 pub struct StageView {
@@ -52,6 +30,12 @@ pub struct StageView {
     pub totals: BTreeMap<String, f64>,
     /// Seconds one task took in earlier runs.
     expected: Option<f64>,
+    /// The totals that one task is expected to have.
+    expected_totals: BTreeMap<String, f64>,
+    /// How many tasks fit on the machine at a time.
+    at_once: Option<usize>,
+    /// How many stages come before it, one after the other.
+    depth: usize,
 }
 
 impl StageView {
@@ -64,35 +48,49 @@ impl StageView {
         self.ended() as f64 + self.running.values().map(TaskView::fraction).sum::<f64>()
     }
 
-    /// Seconds one task takes: from this run, or from earlier ones.
-    fn seconds_each(&self) -> Option<f64> {
-        match self.finished {
-            0 => self.expected,
-            n => Some(self.seconds / n as f64),
-        }
+    /// Tasks that have not started, as far as is known.
+    fn waiting(&self) -> usize {
+        let tasks = self.tasks.unwrap_or(1);
+        tasks.saturating_sub(self.ended() + self.running.len())
     }
 
-    /// Task-seconds still to come; `None` when there is nothing to tell it from.
-    fn seconds_left(&self) -> Option<f64> {
-        let left = self.tasks? as f64 - self.progress();
-        if left <= 0.0 {
-            Some(0.0)
-        } else {
-            Some(left * self.seconds_each()?)
+    /// Seconds one task takes by what this run has shown of the stage.
+    fn seconds_each(&self, now: Timestamp) -> Option<f64> {
+        if self.finished > 0 {
+            return Some(self.seconds / self.finished as f64);
         }
+        let known = self.running.values().filter_map(|task| task.whole(now));
+        let known: Vec<f64> = known.collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
     /// Tokens (or other units) a second of all running tasks together.
-    pub fn rate(&self) -> Option<(f64, &str)> {
-        let unit = self
-            .running
-            .values()
-            .find(|t| !t.unit.is_empty())?
-            .unit
-            .as_str();
-        let rates = self.running.values().filter_map(TaskView::rate);
-        let sum: f64 = rates.sum();
+    pub fn rate(&self, now: Timestamp) -> Option<(f64, &str)> {
+        let unit = self.unit()?;
+        let alike = self.running.values().filter(|task| task.unit == unit);
+        let sum: f64 = alike.filter_map(|task| task.rate(now)).sum();
         (sum > 0.0).then_some((sum, unit))
+    }
+
+    fn unit(&self) -> Option<&str> {
+        let mut units = self.running.values().map(|task| task.unit.as_str());
+        units.find(|unit| !unit.is_empty())
+    }
+
+    /// Units done and to be done, of all running tasks that say so.
+    pub fn amount(&self) -> Option<(u64, u64, &str)> {
+        let unit = self.unit()?;
+        let alike = self.running.values().filter(|task| task.unit == unit);
+        let (done, total) = alike.fold((0, 0), |(done, total), task| {
+            (done + task.done, total + task.total)
+        });
+        (total > 0).then_some((done, total, unit))
+    }
+
+    /// Seconds since any of its running tasks said anything, if they ever do.
+    pub fn silent(&self, now: Timestamp) -> Option<f64> {
+        let telling = self.running.values().filter(|task| task.reports());
+        telling.map(|task| task.silent(now)).min_by(f64::total_cmp)
     }
 }
 
@@ -104,7 +102,13 @@ pub struct RunView {
     pub pid: u32,
     pub started: Option<Timestamp>,
     pub latest: Option<Timestamp>,
+    /// When this is looked at; by default the latest event's time.
+    pub seen: Option<Timestamp>,
     pub stages: Vec<StageView>,
+    /// Where each stage is, by name.
+    places: HashMap<String, usize>,
+    /// Those with running tasks.
+    running: BTreeSet<usize>,
     pub failures: Vec<(String, String)>,
     pub stopping: bool,
     pub end: Option<(Outcome, Summary)>,
@@ -118,20 +122,53 @@ impl RunView {
     }
 
     pub fn stage(&self, name: &str) -> Option<&StageView> {
-        self.stages.iter().find(|stage| stage.name == name)
+        self.places.get(name).map(|&at| &self.stages[at])
+    }
+
+    /// The stages with running tasks.
+    pub fn running(&self) -> impl Iterator<Item = &StageView> {
+        self.running.iter().map(|&at| &self.stages[at])
+    }
+
+    /// When this is looked at.
+    pub fn now(&self) -> Timestamp {
+        let latest = self.latest.unwrap_or_default();
+        self.seen.map_or(latest, |seen| seen.max(latest))
+    }
+
+    fn place(&mut self, name: &str) -> usize {
+        if let Some(&at) = self.places.get(name) {
+            return at;
+        }
+        self.places.insert(name.into(), self.stages.len());
+        self.stages.push(StageView {
+            name: name.into(),
+            ..StageView::default()
+        });
+        self.stages.len() - 1
     }
 
     fn stage_mut(&mut self, name: &str) -> &mut StageView {
-        match self.stages.iter().position(|stage| stage.name == name) {
-            Some(i) => &mut self.stages[i],
-            None => {
-                self.stages.push(StageView {
-                    name: name.into(),
-                    ..StageView::default()
-                });
-                self.stages.last_mut().expect("just pushed")
-            }
+        let at = self.place(name);
+        &mut self.stages[at]
+    }
+
+    fn start(&mut self, at: Timestamp, stage: &str, task: &str) {
+        let place = self.place(stage);
+        self.running.insert(place);
+        let running = &mut self.stages[place].running;
+        running.insert(task.into(), TaskView::started(at));
+    }
+
+    /// The task runs no longer.
+    fn stop(&mut self, stage: &str, task: &str) -> &mut StageView {
+        let place = self.place(stage);
+        let running = &mut self.stages[place].running;
+        running.remove(task);
+        if running.is_empty() {
+            self.running.remove(&place);
         }
+        &mut self.stages[place]
     }
 
     /// (tasks ended, tasks expected in all).
@@ -143,12 +180,6 @@ impl RunView {
             .map(|s| s.tasks.unwrap_or(1).max(s.ended()))
             .sum();
         (ended, expected)
-    }
-
-    /// Seconds to go with `jobs` tasks at a time. `None`: some stage was never seen before.
-    pub fn eta(&self, jobs: usize) -> Option<f64> {
-        let left = self.stages.iter().map(StageView::seconds_left);
-        Some(left.sum::<Option<f64>>()? / jobs.max(1) as f64)
     }
 
     pub fn apply(&mut self, stamped: &Stamped) {
@@ -170,33 +201,31 @@ impl RunView {
                     stage.kind = outlook.kind.clone();
                     stage.tasks = outlook.tasks;
                     stage.expected = outlook.expected_seconds;
+                    stage.expected_totals = outlook.totals.clone();
+                    (stage.at_once, stage.depth) = (outlook.at_once, outlook.depth);
                 }
             }
             Event::StageExpanded { stage, tasks, .. } => {
-                let stage = self.stage_mut(stage);
+                let place = self.place(stage);
+                self.running.remove(&place);
+                let stage = &mut self.stages[place];
                 let kept = std::mem::take(stage);
                 // A walk that began anew counts anew.
                 *stage = StageView {
-                    name: kept.name,
-                    kind: kept.kind,
-                    expected: kept.expected,
-                    seconds: kept.seconds,
                     tasks: Some(*tasks),
                     expanded: true,
-                    ..StageView::default()
+                    cached: 0,
+                    finished: 0,
+                    failed: 0,
+                    skipped: 0,
+                    running: BTreeMap::new(),
+                    over: false,
+                    totals: BTreeMap::new(),
+                    ..kept
                 };
             }
             Event::TaskCached { stage, .. } => self.stage_mut(stage).cached += 1,
-            Event::TaskStarted { stage, task, .. } => {
-                let view = TaskView {
-                    done: 0,
-                    total: 0,
-                    unit: String::new(),
-                    first: None,
-                    last: at,
-                };
-                self.stage_mut(stage).running.insert(task.clone(), view);
-            }
+            Event::TaskStarted { stage, task, .. } => self.start(at, stage, task),
             Event::TaskReported {
                 stage,
                 task,
@@ -205,8 +234,7 @@ impl RunView {
             Event::TaskFinished {
                 stage, task, cost, ..
             } => {
-                let stage = self.stage_mut(stage);
-                stage.running.remove(task);
+                let stage = self.stop(stage, task);
                 stage.finished += 1;
                 stage.seconds += cost.wall_seconds;
                 for (name, value) in &cost.totals {
@@ -220,9 +248,9 @@ impl RunView {
                 retry_seconds,
                 ..
             } => {
-                self.stage_mut(stage).running.remove(task);
+                let stage = self.stop(stage, task);
                 if retry_seconds.is_none() {
-                    self.stage_mut(stage).failed += 1;
+                    stage.failed += 1;
                     self.failures.push((task.clone(), error.clone()));
                 }
             }
@@ -233,6 +261,7 @@ impl RunView {
                 outcome, summary, ..
             } => {
                 self.end = Some((*outcome, summary.clone()));
+                self.running.clear();
                 self.stages
                     .iter_mut()
                     .for_each(|stage| stage.running.clear());
@@ -247,8 +276,6 @@ impl RunView {
         let Some(view) = self.stage_mut(stage).running.get_mut(task) else {
             return;
         };
-        view.first.get_or_insert((at, *done));
-        (view.done, view.total, view.last) = (*done, *total, at);
-        view.unit = unit.clone();
+        view.report(at, *done, *total, unit);
     }
 }
