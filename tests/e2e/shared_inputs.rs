@@ -369,8 +369,9 @@ stages:
     // Checkouts are folders of that kind after a kill.
     let killed = Command::new("chmod")
         .args(["-R", "a-w"])
-        .arg(workspace.path(".climb/checkouts"));
-    assert!({ killed }.status().expect("chmod runs").success());
+        .arg(workspace.path(".climb/checkouts"))
+        .status();
+    assert!(killed.expect("chmod runs").success());
     workspace.write("w.yaml", "stages: {z: {uses: command, with: {run: 'echo > \"$CLIMB_OUTPUT_X\"', outputs: {x: text}}}}");
     assert!(run().ok());
     let gc = climb(
