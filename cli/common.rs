@@ -242,6 +242,8 @@ pub fn list_size<'a>(
 }
 
 /// A cache for those who only look: open where it can be, else its files.
+// There is one of them.
+#[allow(clippy::large_enum_variant)]
 pub enum Opened {
     Cache(Cache),
     /// And why it could not be opened.

@@ -209,10 +209,11 @@ fn print(cache: &Path, record: &Record, artifact: &Artifact) -> u8 {
         return common::bad_input(&[Diagnostic::error(message).help(help)]);
     };
     let written = look::bytes(cache, &record.key, file).and_then(|bytes| {
-        match std::io::stdout().is_terminal() {
-            true => Ok(print!("{}", String::from_utf8_lossy(&bytes))),
-            false => std::io::stdout().lock().write_all(&bytes),
+        if std::io::stdout().is_terminal() {
+            print!("{}", String::from_utf8_lossy(&bytes));
+            return Ok(());
         }
+        std::io::stdout().lock().write_all(&bytes)
     });
     match written {
         Ok(()) => 0,

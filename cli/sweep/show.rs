@@ -72,7 +72,10 @@ fn write(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
         Some(path) => std::fs::write(path, bytes).with_context(|| format!("{}", path.display())),
         // A text is printed as all texts are; Parquet is none.
         None => match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(print!("{text}")),
+            Ok(text) => {
+                print!("{text}");
+                Ok(())
+            }
             Err(_) => Ok(std::io::stdout().write_all(bytes)?),
         },
     }

@@ -147,7 +147,7 @@ fn a_pinned_run_keeps_what_it_made_whatever_became_of_its_folder() {
         harm(&workspace.only_run());
         collect(&workspace, !tells_all);
         let listed = workspace.climb(&["runs"]).stdout;
-        assert!(listed.contains("pinned, damaged: its "), "{listed}");
+        assert!(listed.contains("pinned, damaged: "), "{listed}");
         assert!(workspace.climb(&["show"]).ok());
         // Still pinned, and let go when it is asked for.
         assert_eq!(workspace.climb(&["rm", &id]).code, Some(2));
