@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use climb_cache::{Cache, CacheError};
+use climb_cache::{Cache, CacheError, Look, Reader};
 use climb_engine::command::CommandStage;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::graph::Graph;
@@ -72,7 +72,7 @@ pub fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, u8> {
 pub struct Planned {
     pub registry: Registry,
     pub graph: Graph,
-    pub cache: Cache,
+    pub cache: Opened,
     pub sources: NodeSources,
     pub plan: Plan,
 }
@@ -81,9 +81,10 @@ pub struct Planned {
 pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, u8> {
     let registry = registry();
     let graph = load(args, &registry)?;
-    let cache = open_cache(&cache.cache)?;
-    let sources = find_sources(&graph, &registry, &cache)?;
-    let plan = plan::plan(&graph, &registry, &cache, &sources).map_err(failed)?;
+    let cache = open_to_look(&cache.cache)?;
+    let reader = cache.reader();
+    let sources = find_sources(&graph, &registry, reader)?;
+    let plan = plan::plan(&graph, &registry, reader, &sources).map_err(cache_failed)?;
     Ok(Planned {
         registry,
         graph,
@@ -179,7 +180,11 @@ pub fn read_text(file: &Path) -> Result<String, u8> {
 }
 
 /// Finds the workflow's source files; prints what is missing.
-pub fn find_sources(graph: &Graph, registry: &Registry, cache: &Cache) -> Result<NodeSources, u8> {
+pub fn find_sources(
+    graph: &Graph,
+    registry: &Registry,
+    cache: &dyn Reader,
+) -> Result<NodeSources, u8> {
     sources::find_all(graph, registry, cache).map_err(|problems| bad_input(&problems))
 }
 
@@ -197,7 +202,7 @@ pub fn open_cache_or_wait(dir: &Path, wait: bool) -> Result<Cache, u8> {
     loop {
         match try_open(dir) {
             Ok(cache) => return Ok(cache),
-            Err(error @ CacheError::Locked { .. }) if wait => {
+            Err(error) if error.is_locked() && wait => {
                 let holder = Cache::holder(dir);
                 if named.as_ref() != Some(&holder) {
                     diagnostics::note(&format!("{error}; waiting for it to end"));
@@ -207,7 +212,7 @@ pub fn open_cache_or_wait(dir: &Path, wait: bool) -> Result<Cache, u8> {
             }
             Err(error) => {
                 let mut problem = Diagnostic::error(error.to_string());
-                if matches!(error, CacheError::Locked { .. }) {
+                if error.is_locked() {
                     problem = problem.help("`--wait` waits for it to end");
                 }
                 diagnostics::print(&[problem]);
@@ -236,15 +241,87 @@ pub fn list_size<'a>(
     }
 }
 
+/// A cache for those who only look: open where it can be, else its files.
+// There is one of them.
+#[allow(clippy::large_enum_variant)]
+pub enum Opened {
+    Cache(Cache),
+    /// And why it could not be opened.
+    Look(Look, CacheError),
+}
+
+impl Opened {
+    pub fn reader(&self) -> &dyn Reader {
+        match self {
+            Opened::Cache(cache) => cache,
+            Opened::Look(look, _) => look,
+        }
+    }
+}
+
+/// [`open_cache`] for commands that change nothing: another process may have the cache, or it may be
+/// one that cannot be written.
+pub fn open_to_look(dir: &Path) -> Result<Opened, u8> {
+    match try_open(dir) {
+        Ok(cache) => Ok(Opened::Cache(cache)),
+        Err(error) if error.is_locked() || error.is_unwritable() => {
+            let look = Look::new(dir).map_err(cache_failed)?;
+            diagnostics::note(&format!(
+                "{error}; looking at its files without its index, so source files are hashed anew"
+            ));
+            Ok(Opened::Look(look, error))
+        }
+        Err(error) => {
+            diagnostics::error(&error.to_string());
+            Err(exit_code(&error))
+        }
+    }
+}
+
+/// [`open_cache_or_wait`] for a run, which needs no more than to look where it has nothing to do: of
+/// a cache that cannot be written.
+pub fn open_to_run(dir: &Path, wait: bool) -> Result<Opened, u8> {
+    match try_open(dir) {
+        Ok(cache) => Ok(Opened::Cache(cache)),
+        Err(error) if error.is_unwritable() && dir.join("records").is_dir() => {
+            let look = Look::new(dir).map_err(cache_failed)?;
+            Ok(Opened::Look(look, error))
+        }
+        Err(error) if error.is_locked() => open_cache_or_wait(dir, wait).map(Opened::Cache),
+        Err(error) => {
+            diagnostics::error(&error.to_string());
+            Err(exit_code(&error))
+        }
+    }
+}
+
+/// [`open_to_look`] of a cache that must be there already.
+pub fn look_at_existing(dir: &Path) -> Result<Opened, u8> {
+    check_existing(dir)?;
+    open_to_look(dir)
+}
+
+/// A cache that must be there already, for those who only read where it cannot be written. One that
+/// another process has is refused: it changes while it is read.
+pub fn open_existing_to_read(dir: &Path) -> Result<Opened, u8> {
+    check_existing(dir)?;
+    open_to_run(dir, false)
+}
+
 /// A cache that must be there already.
 pub fn open_existing_cache(dir: &Path) -> Result<Cache, u8> {
+    check_existing(dir)?;
+    open_cache(dir)
+}
+
+fn check_existing(dir: &Path) -> Result<(), u8> {
     if !dir.join("records").is_dir() {
         let message = format!("there is no cache at {}", dir.display());
         let help = "name it with --cache, or $CLIMB_CACHE; `climb run` makes one";
         diagnostics::print(&[Diagnostic::error(message).help(help)]);
         return Err(BAD_INPUT);
     }
-    open_cache(dir)
+    Ok(())
 }
 
 fn try_open(dir: &Path) -> Result<Cache, CacheError> {
@@ -254,6 +331,15 @@ fn try_open(dir: &Path) -> Result<Cache, CacheError> {
         diagnostics::note(&notice);
     }
     Ok(cache)
+}
+
+/// [`failed`] of the cache: what only another climb can read is no failure, and nothing was done.
+pub fn cache_failed(error: CacheError) -> u8 {
+    diagnostics::error(&error.to_string());
+    match error {
+        CacheError::Newer { .. } => BAD_INPUT,
+        _ => FAILED,
+    }
 }
 
 /// Prints what went wrong while the cache was worked on.

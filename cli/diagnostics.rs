@@ -6,6 +6,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use climb_engine::diagnostic::{Diagnostic, Severity, Span};
 use climb_engine::load;
 
+use crate::printing::{self, visible, visible_in_place};
+
 fn renderer() -> Renderer {
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     if plain {
@@ -18,7 +20,7 @@ fn renderer() -> Renderer {
 /// Prints each to stderr.
 pub fn print(diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
-        eprintln!("{}\n", render(diagnostic, &renderer()));
+        printing::styled(&(render(diagnostic, &renderer()) + "\n"));
     }
 }
 
@@ -29,10 +31,9 @@ pub fn error(message: &str) {
 
 /// Something people should know; nothing is wrong with their input.
 pub fn note(message: &str) {
-    eprintln!(
-        "{}",
-        renderer().render(&[Group::with_title(Level::NOTE.primary_title(message))])
-    );
+    let message = visible(message);
+    let title = Group::with_title(Level::NOTE.primary_title(message.as_ref()));
+    printing::styled(&renderer().render(&[title]));
 }
 
 fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
@@ -40,26 +41,29 @@ fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(diagnostic.message.as_str());
+    let (message, label) = (visible(&diagnostic.message), diagnostic.label.as_deref());
+    let (label, help) = (label.map(visible), diagnostic.help.as_deref().map(visible));
+    let title = level.primary_title(message.as_ref());
     let text = diagnostic
         .span
         .as_ref()
-        .and_then(|s| load::read_text(&s.file).ok());
+        .and_then(|s| load::read_text(&s.file).ok())
+        .map(|text| visible_in_place(&text));
     let mut groups: Vec<Group> = match (&diagnostic.span, &text) {
         (Some(span), Some(text)) => {
             let annotation = AnnotationKind::Primary
                 .span(byte_range(text, span))
-                .label(diagnostic.label.as_deref());
+                .label(label.as_deref());
             let snippet = Snippet::source(text.as_str())
-                .path(span.file.display().to_string())
+                .path(visible(&span.file.display().to_string()).into_owned())
                 .annotation(annotation);
             vec![title.element(snippet)]
         }
         _ => vec![Group::with_title(title)],
     };
-    if let Some(help) = &diagnostic.help {
+    if let Some(help) = &help {
         groups.push(Group::with_title(
-            Level::HELP.secondary_title(help.as_str()),
+            Level::HELP.secondary_title(help.as_ref()),
         ));
     }
     renderer.render(&groups)

@@ -72,6 +72,17 @@ fn side(cache: &Path, name: &str) -> Result<Side, ()> {
     let id = status::find_run(cache, Some(name)).ok_or(())?;
     match (runs::read(cache, &id), show::result(cache, &id)) {
         (Some(info), Some(result)) => Ok(Side { info, result }),
+        (
+            Some(RunInfo {
+                damage: Some(damage),
+                ..
+            }),
+            None,
+        ) => {
+            let message = format!("run {id} is damaged, there is no result to compare: {damage}");
+            diagnostics::error(&message);
+            Err(())
+        }
         _ => {
             let message = format!("run {id} has not come to an end: it has no result to compare");
             let help = "`climb status` shows where it is, `climb resume` takes it up";

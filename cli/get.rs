@@ -2,7 +2,7 @@
 //! a run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use climb_cache::{Artifact, Digest, Record, look};
@@ -12,7 +12,7 @@ use climb_engine::journal;
 use climb_engine::load::suggest;
 
 use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{status, text};
+use crate::{show, status, text};
 
 /// Copy an output of a finished task out of the cache, checked on the way
 ///
@@ -85,7 +85,17 @@ type Repeats = BTreeMap<String, usize>;
 /// The key of every task that the run has, or found cached; and the run's repeats.
 fn finished(cache: &Path, run: &str) -> std::io::Result<(Tasks, Repeats)> {
     let (mut tasks, mut repeats) = (Tasks::new(), Repeats::new());
-    for stamped in journal::milestones(cache, run)? {
+    let events = match (journal::milestones(cache, run), show::result(cache, run)) {
+        (Err(error), None) => return Err(error),
+        (events, result) => {
+            // A journal may be damaged: the result tells of the same tasks.
+            let stages = result.into_iter().flat_map(|result| result.stages);
+            let done = stages.flat_map(|stage| stage.tasks);
+            tasks.extend(done.map(|task| (task.name, task.key)));
+            events.unwrap_or_default()
+        }
+    };
+    for stamped in events {
         match stamped.event {
             Event::RunStarted { stages, .. } => {
                 let iterations = stages.iter().filter_map(|stage| iteration(&stage.name));
@@ -198,8 +208,13 @@ fn print(cache: &Path, record: &Record, artifact: &Artifact) -> u8 {
         let help = "name a destination instead of `-`";
         return common::bad_input(&[Diagnostic::error(message).help(help)]);
     };
-    let written = look::bytes(cache, &record.key, file)
-        .and_then(|bytes| std::io::stdout().lock().write_all(&bytes));
+    let written = look::bytes(cache, &record.key, file).and_then(|bytes| {
+        if std::io::stdout().is_terminal() {
+            print!("{}", String::from_utf8_lossy(&bytes));
+            return Ok(());
+        }
+        std::io::stdout().lock().write_all(&bytes)
+    });
     match written {
         Ok(()) => 0,
         Err(error) => common::failed(error),

@@ -1,9 +1,11 @@
 //! `climb log`: what happened in a run, from its journal; works while it goes on.
 
+use std::io::Write;
+
 use climb_engine::event::{Event, Stamped, TaskReport};
 use climb_engine::journal;
 
-use crate::common::{BAD_INPUT, CacheArgs};
+use crate::common::{self, BAD_INPUT, CacheArgs};
 use crate::{diagnostics, status, text};
 
 /// Show what happened in the latest run (or the named one)
@@ -15,6 +17,10 @@ pub struct Args {
     /// Print the log of one task instead, e.g. search[1].train[3]
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
+
+    /// With --task: the log's bytes as they are, control characters too
+    #[arg(long, requires = "task")]
+    raw: bool,
 
     /// Print the events as lines of JSON
     #[arg(long)]
@@ -30,7 +36,7 @@ pub fn run(args: Args) -> u8 {
         return BAD_INPUT;
     };
     if let Some(task) = &args.task {
-        return task_log(&cache.join("runs").join(&run).join("logs"), task);
+        return task_log(&cache.join("runs").join(&run).join("logs"), task, args.raw);
     }
     let events = match journal::read(cache, &run) {
         Ok(events) => events,
@@ -49,10 +55,15 @@ pub fn run(args: Args) -> u8 {
     0
 }
 
-fn task_log(logs: &std::path::Path, task: &str) -> u8 {
-    match std::fs::read_to_string(logs.join(format!("{task}.log"))) {
+fn task_log(logs: &std::path::Path, task: &str, raw: bool) -> u8 {
+    match std::fs::read(logs.join(format!("{task}.log"))) {
+        Ok(log) if raw => match std::io::stdout().write_all(&log) {
+            Ok(()) => 0,
+            Err(error) => common::failed(error),
+        },
         Ok(log) => {
-            print!("{log}");
+            let log = String::from_utf8_lossy(&log).replace("\r\n", "\n");
+            print!("{}", log.replace('\r', "\n"));
             0
         }
         Err(_) => {

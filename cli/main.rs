@@ -1,5 +1,9 @@
 //! The `climb` command line: one file a subcommand. Everything drawn or printed is drawn here.
 
+// Its macros stand in for the standard library's in all that follows.
+#[macro_use]
+mod printing;
+
 mod bench;
 mod cache;
 mod check;
@@ -14,7 +18,6 @@ mod init;
 mod log;
 mod man;
 mod plan;
-mod printing;
 mod progress;
 mod report;
 mod resume;
@@ -25,6 +28,7 @@ mod schema;
 mod session;
 mod show;
 mod stages;
+mod standing;
 mod status;
 mod sweep;
 mod table;

@@ -50,7 +50,7 @@ fn try_run(args: Args) -> Result<(), u8> {
     } = common::plan(&args.workflow, &args.cache)?;
     let machine = MachineArgs::default().machine();
     let sizes = Sizes::of_plan(&plan, &sources);
-    let estimator = Estimator::new(&graph, &registry, &cache, &machine, &sizes);
+    let estimator = Estimator::new(&graph, &registry, cache.reader(), &machine, &sizes);
     plan.price(&estimator);
     if args.cost {
         let stages = cost::by_stage(&plan, &graph, &registry, &estimator, &machine);

@@ -7,8 +7,9 @@ use climb_engine::event::Origin;
 use climb_engine::kept::{self, Texts};
 use climb_engine::load;
 use climb_engine::runs::{self, RunInfo, RunState};
+use serde_json::Value;
 
-use crate::common::{BAD_INPUT, CacheArgs, Source};
+use crate::common::{self, BAD_INPUT, CacheArgs, Source};
 use crate::session::{MachineArgs, Place};
 use crate::sweep::show::TableArgs;
 use crate::{diagnostics, run, status, sweep};
@@ -18,7 +19,8 @@ use crate::{diagnostics, run, status, sweep};
 /// The run goes on with its own workflow text, parameters (--set), options and working folder, even
 /// if the workflow file has changed since. What it finished is not done again; a task that was cut
 /// off goes on from its last checkpoint. By default it is the latest run that did not succeed and
-/// that no later run has taken up.
+/// that no later run has taken up. A run that came with an archive is taken up by its name only: it
+/// runs the archive's commands, which are shown first.
 ///
 /// Examples:
 ///   climb resume
@@ -68,6 +70,9 @@ fn try_run(args: Args) -> Result<u8, u8> {
         return Ok(0);
     };
     let (source, origin) = source(&cache, &run)?;
+    if run.imported.is_some() {
+        show_commands(&run, &source, &origin)?;
+    }
     std::env::set_current_dir(&origin.cwd).map_err(|error| {
         let cwd = origin.cwd.display();
         diagnostics::error(&format!("the run's working folder {cwd} is gone: {error}"));
@@ -106,11 +111,21 @@ fn choose(cache: &Path, named: Option<&str>) -> Result<Option<RunInfo>, u8> {
     let run = match named {
         Some(_) => runs::read(cache, &latest),
         None => {
-            let all = runs::list(cache);
+            let mut all = runs::list(cache);
+            all.retain(|run| run.imported.is_none());
             runs::unfinished(&all).pop().or(all.last()).cloned()
         }
     };
+    let theirs = runs::read(cache, &latest).is_some_and(|run| run.imported.is_some());
     let Some(run) = run else {
+        if theirs {
+            let message = "no run of this cache's own is there to be taken up";
+            let help = format!(
+                "`climb resume {latest}` takes up the imported run: it runs the archive's commands"
+            );
+            diagnostics::print(&[Diagnostic::error(message).help(help)]);
+            return Err(BAD_INPUT);
+        }
         diagnostics::error(&format!("run {latest} died before it began"));
         return Err(BAD_INPUT);
     };
@@ -132,10 +147,36 @@ fn choose(cache: &Path, named: Option<&str>) -> Result<Option<RunInfo>, u8> {
 fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
     let folder = runs::folder(cache, &run.id);
     let origin = run.origin.clone();
+    if let (None, Some(damage)) = (&origin, &run.damage) {
+        let message = format!("run {} cannot be taken up: {damage}", run.id);
+        let help = "run its workflow again: what it finished is in the cache";
+        diagnostics::print(&[Diagnostic::error(message).help(help)]);
+        return Err(BAD_INPUT);
+    }
     let kept = origin.and_then(|origin| {
         let texts = Texts::read(&folder, &origin.extends).ok()?;
         Some((origin, texts))
     });
+    if let Some((
+        Origin {
+            texts: Some(then), ..
+        },
+        texts,
+    )) = &kept
+        && texts.digest() != *then
+    {
+        let message = format!(
+            "the workflow that run {} kept is damaged: it is not what it was",
+            run.id
+        );
+        let help = format!(
+            "it is in {}; run it again as it was: {}",
+            folder.display(),
+            run.command.join(" ")
+        );
+        diagnostics::print(&[Diagnostic::error(message).help(help)]);
+        return Err(BAD_INPUT);
+    }
     let Some((origin, texts)) = kept else {
         let message = format!("run {} did not keep its workflow", run.id);
         let help = format!("run it again as it was: {}", run.command.join(" "));
@@ -154,6 +195,32 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
         extends: texts.extends,
     };
     Ok((source, origin))
+}
+
+/// The commands of somebody else's run, before any of them is started.
+fn show_commands(run: &RunInfo, source: &Source, origin: &Origin) -> Result<(), u8> {
+    let graph = source.clone().load(&common::registry())?;
+    let commands = graph.nodes.iter().filter(|node| node.kind == "command");
+    let mut commands: Vec<String> = commands
+        .map(|node| match &node.params["run"] {
+            Value::String(line) => format!("    {}: {line}", node.stage),
+            arguments => format!("    {}: {arguments}", node.stage),
+        })
+        .collect();
+    commands.dedup();
+    let what = match commands.is_empty() {
+        true => "It runs no command".to_string(),
+        false => format!(
+            "It runs these commands of the archive's:\n{}",
+            commands.join("\n")
+        ),
+    };
+    diagnostics::note(&format!(
+        "run {} was imported. {what}\n  in {}",
+        run.id,
+        origin.cwd.display()
+    ));
+    Ok(())
 }
 
 /// Says so when `file` is not any more what the run kept of it.

@@ -2,9 +2,9 @@
 
 use climb_engine::schedule::Setting;
 
-use crate::common::{self, CacheArgs, Source, WorkflowArgs};
-use crate::report;
+use crate::common::{self, CacheArgs, Opened, Source, WorkflowArgs};
 use crate::session::{self, MachineArgs, Place};
+use crate::{report, standing};
 
 /// Run a workflow: only what is not in the cache yet
 ///
@@ -64,7 +64,10 @@ fn try_run(args: Args) -> Result<u8, u8> {
 pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
     let registry = common::registry();
     let graph = source.load(&registry)?;
-    let cache = common::open_cache_or_wait(&place.cache, place.wait)?;
+    let cache = match common::open_to_run(&place.cache, place.wait)? {
+        Opened::Cache(cache) => cache,
+        Opened::Look(look, why) => return standing::show(&graph, &registry, &look, &why, place),
+    };
     let sources = common::find_sources(&graph, &registry, &cache)?;
     let options = session::options(source, place, None)?;
     session::check_resources(&graph, &registry, &options.machine)?;
@@ -78,5 +81,5 @@ pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
     if !place.json {
         report::print(&result, cache.dir());
     }
-    Ok(session::exit_code(result.outcome))
+    Ok(session::exit_code(&result, &cache))
 }

@@ -134,6 +134,12 @@ fn notes(run: &RunInfo) -> String {
     if run.pinned {
         notes.push("pinned".to_string());
     }
+    if run.imported.is_some() {
+        notes.push("imported".to_string());
+    }
+    if let Some(damage) = &run.damage {
+        notes.push(format!("damaged: {damage}"));
+    }
     if run.summary.tasks_failed > 0 {
         notes.push(format!("{} failed", run.summary.tasks_failed));
     }

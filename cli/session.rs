@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use climb_cache::Cache;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
 use climb_engine::graph::Graph;
@@ -78,6 +79,10 @@ pub fn options(
         diagnostics::error(&format!("the working folder is gone: {error}"));
         common::BAD_INPUT
     })?;
+    let texts = Texts {
+        workflow: source.text,
+        extends: source.extends,
+    };
     Ok(RunOptions {
         machine: place.machine.machine(),
         keep_going: place.keep_going,
@@ -87,17 +92,15 @@ pub fn options(
             cwd,
             set: source.set,
             env: source.env,
-            extends: source.extends.keys().cloned().collect(),
+            extends: texts.extends.keys().cloned().collect(),
+            texts: Some(texts.digest()),
             jobs: place.machine.jobs,
             gpus: place.machine.gpus,
             keep_going: place.keep_going,
             resumes: place.resumes.clone(),
             sweep,
         },
-        texts: Texts {
-            workflow: source.text,
-            extends: source.extends,
-        },
+        texts,
     })
 }
 
@@ -191,8 +194,10 @@ pub fn execute(
     Ok(result)
 }
 
-pub fn exit_code(outcome: Outcome) -> u8 {
-    match outcome {
+pub fn exit_code(result: &RunResult, cache: &Cache) -> u8 {
+    match result.outcome {
+        // It stopped at what only another climb can read.
+        Outcome::Failed if cache.met_unknown() => common::BAD_INPUT,
         Outcome::Succeeded => 0,
         Outcome::Failed => FAILED,
         Outcome::Interrupted => INTERRUPTED,

@@ -31,9 +31,11 @@ pub fn run(args: Args) -> u8 {
     let Some(id) = status::find_run(cache, args.run.as_deref()) else {
         return BAD_INPUT;
     };
-    let (Some(info), Ok(events)) = (runs::read(cache, &id), journal::milestones(cache, &id)) else {
-        return common::failed(format!("the journal of run {id} cannot be read"));
+    let Some(info) = runs::read(cache, &id) else {
+        return common::failed(format!("run {id} died before it began"));
     };
+    // What is wrong with the journal stands in `info`.
+    let events = journal::milestones(cache, &id).unwrap_or_default();
     let view = RunView::of(&events);
     print_head(&info);
     print_params(&info.params);
@@ -71,6 +73,13 @@ fn print_head(run: &RunInfo) {
     println!("command   {}", run.command.join(" "));
     let pinned = if run.pinned { ", pinned" } else { "" };
     println!("state     {}{pinned}", state_name(run.state));
+    if let Some(damage) = &run.damage {
+        println!("damaged   {damage}");
+    }
+    if let Some(at) = run.imported {
+        let at = text::minute(at);
+        println!("imported  {at} UTC; its commands and times are the archive's");
+    }
     let took = text::seconds(run.summary.wall_seconds);
     println!("started   {} UTC, {took}", text::minute(run.started));
     if let Some(resumed) = run.resumes() {

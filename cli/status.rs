@@ -31,6 +31,10 @@ pub fn run(args: Args) -> u8 {
                 view.seen = Some(Timestamp::now());
             }
             print(&view, &args.cache.cache);
+            let info = runs::read(&args.cache.cache, &run);
+            if let Some(damage) = info.and_then(|info| info.damage) {
+                println!("the run is damaged: {damage}");
+            }
             0
         }
         Err(error) => {

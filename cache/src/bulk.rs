@@ -28,7 +28,7 @@ impl Cache {
     }
 
     /// Waits until all that was written to the cache's file system is on the disk.
-    fn sync_all(&self) -> Result<()> {
+    pub(crate) fn sync_all(&self) -> Result<()> {
         let folder = File::open(&self.dir).doing("open", &self.dir)?;
         // SAFETY: the descriptor is open as long as `folder` is.
         match unsafe { libc::syncfs(folder.as_raw_fd()) } {

@@ -13,7 +13,7 @@ pub enum CacheError {
         path: PathBuf,
         holder: Option<Holder>,
     },
-    #[error("cannot {doing} {}: {source}{}", path.display(), hint(source.kind()))]
+    #[error("cannot {doing} {}: {source}{}", path.display(), hint_for(source))]
     Io {
         doing: &'static str,
         path: PathBuf,
@@ -31,6 +31,18 @@ pub enum CacheError {
     Changed { path: PathBuf },
     #[error("task {} is not in the cache (any more): run its workflow again, then export", key.short())]
     Absent { key: Digest },
+    /// Whole, but not this climb's to read: it is left as it is, and what it names too.
+    #[error("{}", newer(what, path, format.as_deref(), climb.as_deref(), *known))]
+    Newer {
+        what: String,
+        path: PathBuf,
+        format: Option<String>,
+        climb: Option<String>,
+        known: u32,
+    },
+    /// Its lock file was removed while a process has the cache.
+    #[error("the cache {} is in use by another process, whose lock file was removed: wait for it to end, and leave {}/lock alone", path.display(), path.display())]
+    Unlocked { path: PathBuf },
     /// Nothing of it was imported.
     #[error("this is no archive that can be imported: {0}; nothing was imported")]
     Archive(String),
@@ -47,14 +59,7 @@ impl CacheError {
     /// permission, or that too many files are open.
     pub(crate) fn is_of_the_file(&self) -> bool {
         match self {
-            CacheError::Io { source, .. } => {
-                matches!(
-                    source.kind(),
-                    io::ErrorKind::NotFound
-                        | io::ErrorKind::NotADirectory
-                        | io::ErrorKind::IsADirectory
-                ) || source.raw_os_error() == Some(libc::EIO)
-            }
+            CacheError::Io { source, .. } => tells_of_damage(source),
             CacheError::Changed { .. } => true,
             _ => false,
         }
@@ -72,6 +77,56 @@ impl CacheError {
     }
 }
 
+impl CacheError {
+    /// Whether this process may not write there: a read-only file system, somebody else's folder.
+    pub fn is_unwritable(&self) -> bool {
+        let kind = match self {
+            CacheError::Io { source, .. } => source.kind(),
+            CacheError::Index { error } => index_kind(error),
+            _ => return false,
+        };
+        matches!(
+            kind,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+        )
+    }
+
+    /// Whether another process has the cache.
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            CacheError::Locked { .. } | CacheError::Unlocked { .. }
+        )
+    }
+}
+
+fn newer(what: &str, path: &Path, format: Option<&str>, climb: Option<&str>, known: u32) -> String {
+    let format = format.map_or("another format".into(), |f| format!("format {f}"));
+    let by = climb.map_or(String::new(), |climb| format!(", written by climb {climb}"));
+    format!(
+        "{what} is of {format}{by}; this climb ({}) reads format {known}: use the climb that \
+         wrote it. It was left as it is: {}",
+        env!("CARGO_PKG_VERSION"),
+        path.display()
+    )
+}
+
+/// Whether an error of reading a file says that the file is at fault, rather than who asks for it or
+/// the machine: a lack of rights, of memory or of descriptors damages nothing.
+pub(crate) fn tells_of_damage(error: &io::Error) -> bool {
+    const OF_THE_DISK: [i32; 4] = [libc::EIO, libc::EBADMSG, libc::EUCLEAN, libc::EILSEQ];
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+    ) || error
+        .raw_os_error()
+        .is_some_and(|code| OF_THE_DISK.contains(&code))
+}
+
 fn unusable(error: &sled::Error) -> String {
     let hint = hint(index_kind(error));
     format!("cannot use the cache's index (the folder `index` in it): {error}{hint}")
@@ -82,11 +137,6 @@ fn is_full(kind: io::ErrorKind) -> bool {
         kind,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
-}
-
-/// Whether there was no room for the index, which says nothing about the index itself.
-pub(crate) fn no_room(error: &CacheError) -> bool {
-    matches!(error, CacheError::Index { error } if is_full(index_kind(error)))
 }
 
 /// sled does not say where its error was.
@@ -123,11 +173,22 @@ fn locked(path: &Path, holder: Option<&Holder>) -> String {
     }
 }
 
+fn hint_for(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => " (raise the limit of open files: `ulimit -n 1024`)",
+        Some(libc::ENOMEM) => " (free some memory and run again)",
+        _ => hint(error.kind()),
+    }
+}
+
 /// What to do about an error of the system, in brackets; empty where there is nothing to say.
 pub fn hint(kind: io::ErrorKind) -> &'static str {
     match kind {
         kind if is_full(kind) => " (free some space and run again; nothing finished is lost)",
-        io::ErrorKind::PermissionDenied => " (is the cache another user's?)",
+        io::ErrorKind::PermissionDenied => {
+            " (another user's? A cache that several people write to needs `chmod -R g+rwX`)"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => " (use a cache elsewhere with --cache)",
         _ => "",
     }
 }

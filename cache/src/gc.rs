@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
@@ -25,6 +26,9 @@ use crate::{Artifact, Cache, Digest, Record, seal};
 pub struct Wanted {
     /// Tasks whose records and partial state stay, whatever the limits.
     pub keep: HashSet<Digest>,
+    /// Runs whose records stay, whether or not their journals tell of them: a power loss may have
+    /// taken the end of a journal, and records say themselves which run made them.
+    pub keep_made_by: HashSet<String>,
     /// When a task was last used or made. For others it is when their record was made.
     pub last_use: HashMap<Digest, Timestamp>,
 }
@@ -107,6 +111,8 @@ struct Item {
     /// Output files, by digest.
     files: BTreeMap<Digest, u64>,
     is_record: bool,
+    /// It stays, whatever the limits.
+    is_wanted: bool,
 }
 
 impl Cache {
@@ -115,7 +121,7 @@ impl Cache {
         self.adopt_unindexed()?;
         let mut garbage = Garbage::default();
         let items = self.items(wanted, &mut garbage)?;
-        let kept = choose(items, wanted, limits, &mut garbage);
+        let kept = choose(items, limits, &mut garbage);
         self.find_unnamed(&kept, &mut garbage)?;
         self.find_stale(&kept, &mut garbage)?;
         if let Some(before) = limits.before {
@@ -154,6 +160,7 @@ impl Cache {
                 own,
                 files: BTreeMap::new(),
                 is_record: false,
+                is_wanted: wanted.keep.contains(&key),
             });
         }
         Ok(items)
@@ -179,6 +186,8 @@ impl Cache {
             own,
             files,
             is_record: true,
+            is_wanted: wanted.keep.contains(&record.key)
+                || wanted.keep_made_by.contains(&record.provenance.run),
         }
     }
 
@@ -307,6 +316,7 @@ impl Cache {
             .expect("not poisoned")
             .retain(|digest| path_of(&objects, digest).exists());
         self.index.db.flush()?;
+        self.shrunk.store(true, Ordering::SeqCst);
         for root in [objects, self.dir.join("records"), sources] {
             remove_empty_folders(&root);
         }
@@ -335,10 +345,9 @@ impl Cache {
 }
 
 /// Splits the items into those that stay, which are returned, and garbage.
-fn choose(items: Vec<Item>, wanted: &Wanted, limits: &Limits, garbage: &mut Garbage) -> Vec<Item> {
-    let (mut kept, mut rest): (Vec<Item>, Vec<Item>) = items
-        .into_iter()
-        .partition(|item| wanted.keep.contains(&item.key));
+fn choose(items: Vec<Item>, limits: &Limits, garbage: &mut Garbage) -> Vec<Item> {
+    let (mut kept, mut rest): (Vec<Item>, Vec<Item>) =
+        items.into_iter().partition(|item| item.is_wanted);
     let mut room = Room::default();
     kept.iter().for_each(|item| room.add(item));
     rest.retain(|item| {

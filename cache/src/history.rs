@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,11 +55,11 @@ fn prefix(kind: &str, stage: &str) -> Vec<u8> {
 
 impl Cache {
     /// The records of a stage's tasks, in no particular order.
-    pub fn records_of(
-        &self,
+    pub fn records_of<'c>(
+        &'c self,
         kind: &str,
         stage: &str,
-    ) -> Result<impl Iterator<Item = Record>, CacheError> {
+    ) -> Result<impl Iterator<Item = Record> + use<'c>, CacheError> {
         let stages = &self.index.stages;
         if stages.get(COMPLETE)?.is_none() {
             for record in self.records() {
@@ -145,21 +146,21 @@ impl Cache {
         let text: String = lines.collect();
         write_atomically(&self.dir().join("tmp"), &path, text.as_bytes())
     }
+}
 
-    /// The files that a source group of this digest had, if that was kept.
-    pub fn kept_sources(&self, digest: &Digest) -> Option<BTreeMap<String, FileRef>> {
-        let text = fs::read_to_string(path_of(&self.dir().join("sources"), digest)).ok()?;
-        let line = |line: &str| {
-            let mut parts = line.splitn(3, ' ');
-            let file = FileRef {
-                digest: parts.next()?.parse().ok()?,
-                size: parts.next()?.parse().ok()?,
-            };
-            Some((parts.next()?.to_string(), file))
+/// The files that a source group of this digest had, if that was kept.
+pub(crate) fn kept_sources(cache: &Path, digest: &Digest) -> Option<BTreeMap<String, FileRef>> {
+    let text = fs::read_to_string(path_of(&cache.join("sources"), digest)).ok()?;
+    let line = |line: &str| {
+        let mut parts = line.splitn(3, ' ');
+        let file = FileRef {
+            digest: parts.next()?.parse().ok()?,
+            size: parts.next()?.parse().ok()?,
         };
-        let files: BTreeMap<_, _> = text.lines().map(line).collect::<Option<_>>()?;
-        (Artifact::Folder(files.clone()).digest() == *digest).then_some(files)
-    }
+        Some((parts.next()?.to_string(), file))
+    };
+    let files: BTreeMap<_, _> = text.lines().map(line).collect::<Option<_>>()?;
+    (Artifact::Folder(files.clone()).digest() == *digest).then_some(files)
 }
 
 #[cfg(test)]
@@ -235,12 +236,12 @@ mod tests {
         ]);
         cache.keep_sources(&files).unwrap();
         let digest = Artifact::Folder(files.clone()).digest();
-        assert_eq!(cache.kept_sources(&digest), Some(files));
-        assert_eq!(cache.kept_sources(&Digest::of(b"another")), None);
+        assert_eq!(kept_sources(cache.dir(), &digest), Some(files));
+        assert_eq!(kept_sources(cache.dir(), &Digest::of(b"another")), None);
         let path = path_of(&cache.dir().join("sources"), &digest);
         let text = fs::read_to_string(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, text.replace("d.md", "e.md")).unwrap();
-        assert_eq!(cache.kept_sources(&digest), None);
+        assert_eq!(kept_sources(cache.dir(), &digest), None);
     }
 }

@@ -12,13 +12,14 @@
 use std::mem::ManuallyDrop;
 use std::panic::UnwindSafe;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sled::{Db, IVec, Tree};
 
 use crate::Record;
-use crate::error::CacheError;
+use crate::error::{CacheError, unopened};
 
 /// First bytes of an entry of the `checked-` trees: of the BLAKE3 of its key and its value. What
 /// those trees say is believed; the others' entries are compared with what they are about.
@@ -34,9 +35,17 @@ pub(crate) struct Index {
     pub lost: Tree,
 }
 
+/// Why an index was not opened.
+pub(crate) enum Unopened {
+    /// What is on the disk is no index (any more).
+    Damaged(String),
+    /// Anything else, which says nothing about the index: rights, descriptors, memory, a lock.
+    Other(CacheError),
+}
+
 impl Index {
     /// `read_all`: look at every entry, so that damage shows now and not in the middle of a run.
-    pub fn open(path: &Path, read_all: bool) -> Result<Index, CacheError> {
+    pub fn open(path: &Path, read_all: bool) -> Result<Index, Unopened> {
         // sled panics on some kinds of damage; that is damage too, not a reason to die.
         let opened = without_panic(|| {
             // Not dropped on the way out of a panic: sled would panic again.
@@ -46,10 +55,11 @@ impl Index {
             }
             Ok(ManuallyDrop::into_inner(index))
         });
-        opened.unwrap_or_else(|| {
-            let what = std::io::Error::other("it cannot be read");
-            Err(sled::Error::Io(what).into())
-        })
+        match opened {
+            Ok(Ok(index)) => Ok(index),
+            Ok(Err(error)) => Err(Unopened::of(error, path)),
+            Err(panics) => Err(Unopened::of_panics(panics, path)),
+        }
     }
 
     /// Writes out what there is and lets go of sled's files; says whether all of it went well.
@@ -62,10 +72,10 @@ impl Index {
             let index = index;
             drop(index);
         });
-        flushed && closed.is_some()
+        flushed && closed.is_ok()
     }
 
-    fn read_all(&self) -> Result<(), CacheError> {
+    fn read_all(&self) -> sled::Result<()> {
         for name in self.db.tree_names() {
             for entry in self.db.open_tree(name)?.iter() {
                 entry?;
@@ -74,7 +84,7 @@ impl Index {
         Ok(())
     }
 
-    fn try_open(path: &Path) -> Result<Index, CacheError> {
+    fn try_open(path: &Path) -> sled::Result<Index> {
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(64 << 20)
@@ -92,16 +102,73 @@ impl Index {
     }
 }
 
+impl Unopened {
+    fn of(error: sled::Error, path: &Path) -> Unopened {
+        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+        let damaged = match &error {
+            sled::Error::Corruption { .. }
+            | sled::Error::ReportableBug(_)
+            | sled::Error::CollectionNotFound(_) => true,
+            sled::Error::Io(error) => {
+                matches!(error.kind(), InvalidData | UnexpectedEof)
+                    && !tells_of_the_system(&format!("{error:?}"))
+            }
+            // Of another sled, if its settings check; sled reads them all the same if they do not.
+            sled::Error::Unsupported(_) => !settings_check(&path.join("conf")),
+        };
+        match damaged {
+            true => Unopened::Damaged(error.to_string()),
+            false => Unopened::Other(unopened(error.into(), path)),
+        }
+    }
+
+    fn of_panics(panics: Vec<String>, path: &Path) -> Unopened {
+        match panics.into_iter().find(|text| tells_of_the_system(text)) {
+            None => Unopened::Damaged("it cannot be read".into()),
+            Some(text) => Unopened::Other(CacheError::Io {
+                doing: "open the index",
+                path: path.to_path_buf(),
+                source: std::io::Error::other(text),
+            }),
+        }
+    }
+}
+
+/// Whether sled's settings are as they were written: their CRC-32 is at their end.
+fn settings_check(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| {
+        let split = bytes.split_last_chunk::<4>();
+        split.is_some_and(|(settings, crc)| crc32fast::hash(settings) == u32::from_le_bytes(*crc))
+    })
+}
+
+/// Whether sled's words are about an error of the system, as the standard library prints those.
+fn tells_of_the_system(text: &str) -> bool {
+    [
+        "Os {",
+        "os error",
+        "failed to spawn thread",
+        "memory allocation",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+}
+
 /// Nobody else may have sled's file, as the cache is ours: but where this process has just closed it,
 /// sled's own threads may hold it for a moment longer.
 fn open_once_unlocked(config: &sled::Config) -> sled::Result<Db> {
+    static OPENED_BEFORE: AtomicBool = AtomicBool::new(false);
     const MOST: Duration = Duration::from_secs(10);
+    let most = match OPENED_BEFORE.swap(true, Ordering::SeqCst) {
+        true => MOST,
+        false => Duration::ZERO,
+    };
     let start = Instant::now();
     loop {
         match config.open() {
             Err(sled::Error::Io(error))
                 if error.to_string().contains("could not acquire lock")
-                    && start.elapsed() < MOST =>
+                    && start.elapsed() < most =>
             {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -134,14 +201,21 @@ fn check(key: &[u8], value: &[u8]) -> [u8; CHECK] {
     *hash.as_bytes().first_chunk().expect("32 bytes")
 }
 
-/// What `f` returns, or `None` when it panics; nothing is printed of the panic.
-fn without_panic<T>(f: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
+/// What `f` returns, or the words of the panics meanwhile when it panics; nothing is printed of them.
+pub(crate) fn without_panic<T>(f: impl FnOnce() -> T + UnwindSafe) -> Result<T, Vec<String>> {
     // The hook is the process's, so one at a time.
     static HOOK: Mutex<()> = Mutex::new(());
     let _one = HOOK.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let said = Arc::new(Mutex::new(Vec::new()));
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
+    let hear = said.clone();
+    // Of every thread: sled's own die of what this one then only misses.
+    std::panic::set_hook(Box::new(move |info| {
+        let mut said = hear.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        said.push(info.to_string());
+    }));
     let result = std::panic::catch_unwind(f);
     std::panic::set_hook(hook);
-    result.ok()
+    let said = std::mem::take(&mut *said.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+    result.map_err(|_| said)
 }

@@ -4,10 +4,12 @@
 //! bytes, their fsync, rename, fsync of the folder; then the record file likewise; then the index.
 //! See `docs/cache-format.md`.
 
+mod access;
 mod archive;
 mod artifact;
 mod bulk;
 mod checkout;
+mod compact;
 mod digest;
 mod envelope;
 mod error;
@@ -36,9 +38,11 @@ pub use error::{CacheError, hint};
 pub use gc::{Garbage, Limits, Wanted};
 pub use history::{Loss, stage_of};
 pub use lock::Holder;
+pub use look::{Look, Reader};
+pub use rebuild::Rebuilt;
 pub use record::{Cost, Ingredients, Provenance, Record};
 pub use stat::Seen;
 pub use store::Cache;
 pub use tree::remove_tree;
 pub use usage::{Count, KindUsage, Usage};
-pub use verify::{Damage, Fate, Verified};
+pub use verify::{Damage, Fate, Verified, bytes_to_verify};

@@ -19,6 +19,9 @@ pub struct Holder {
 
 /// Held as long as it lives; the system frees it however the process ends.
 pub(crate) struct Lock {
+    /// The cache's folder, locked too, as nobody takes that away: a lock file that was removed would
+    /// let a second process in. Freed first, so that whoever gets the file gets the folder.
+    _folder: File,
     _file: File,
 }
 
@@ -42,6 +45,17 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(source).doing("lock", &path),
         }
+        let folder = File::open(dir).doing("open", dir)?;
+        // Some network file systems lock no folders; there the file has to do.
+        if let Err(TryLockError::WouldBlock) = folder.try_lock() {
+            // Made just now, beside the one that is gone.
+            if file.metadata().is_ok_and(|meta| meta.len() == 0) {
+                let _ = std::fs::remove_file(&path);
+            }
+            return Err(CacheError::Unlocked {
+                path: dir.to_path_buf(),
+            });
+        }
         let holder = Holder {
             pid: std::process::id(),
             command: command.to_string(),
@@ -51,7 +65,10 @@ impl Lock {
         file.set_len(0).doing("write", &path)?;
         file.rewind().doing("write", &path)?;
         file.write_all(&text).doing("write", &path)?;
-        Ok(Lock { _file: file })
+        Ok(Lock {
+            _folder: folder,
+            _file: file,
+        })
     }
 }
 

@@ -1,16 +1,225 @@
-//! Reading a cache that another process holds: files only, never the index.
+//! Reading a cache without its lock and without writing: from its files, never from the index.
+//!
+//! For a cache that another process holds, and for one that this process may read but not write (a
+//! read-only mount, somebody else's). What the index would know is found the long way: a record is
+//! read from its file when its key is asked for; all of them are read, once, when somebody asks for
+//! the records of a stage; source files are hashed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use crate::envelope::read_envelope;
-use crate::objects::path_of;
-use crate::{Digest, FileRef, Record};
+use rayon::prelude::*;
+
+use crate::envelope::{Envelope, Unread, read_envelope};
+use crate::error::Doing;
+use crate::history::{kept_sources, stage_of};
+use crate::objects::{all_entries, hash_file, path_of};
+use crate::store::{INLINE, Result};
+use crate::usage::{Count, Usage};
+use crate::{Cache, Digest, FileRef, Loss, Record, access};
+
+/// What can be asked of a cache without changing it.
+pub trait Reader: Sync {
+    fn dir(&self) -> &Path;
+
+    /// The record of a task that is done and whose outputs are all there.
+    fn lookup(&self, key: &Digest) -> Result<Option<Record>>;
+
+    /// Every record that can be read.
+    fn records(&self) -> Box<dyn Iterator<Item = Result<Record>> + '_>;
+
+    /// The records of a stage's tasks, in no particular order.
+    fn records_of(&self, kind: &str, stage: &str) -> Result<Box<dyn Iterator<Item = Record> + '_>>;
+
+    /// The stages that records of a kind are of, by name; `most` of them.
+    fn stages_of(&self, kind: &str, most: usize) -> Result<Vec<String>>;
+
+    /// What was lost of a task that was done once and is not any more.
+    fn lost(&self, key: &Digest) -> Option<Loss>;
+
+    /// The digest and size of each source file.
+    fn source_digests(&self, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>>;
+
+    /// The files that a source group of this digest had, if that was kept.
+    fn kept_sources(&self, digest: &Digest) -> Option<BTreeMap<String, FileRef>> {
+        kept_sources(self.dir(), digest)
+    }
+}
+
+impl Reader for Cache {
+    fn dir(&self) -> &Path {
+        self.dir()
+    }
+
+    fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
+        self.lookup(key)
+    }
+
+    fn records(&self) -> Box<dyn Iterator<Item = Result<Record>> + '_> {
+        Box::new(self.records())
+    }
+
+    fn records_of(&self, kind: &str, stage: &str) -> Result<Box<dyn Iterator<Item = Record> + '_>> {
+        Ok(Box::new(self.records_of(kind, stage)?))
+    }
+
+    fn stages_of(&self, kind: &str, most: usize) -> Result<Vec<String>> {
+        self.stages_of(kind, most)
+    }
+
+    fn lost(&self, key: &Digest) -> Option<Loss> {
+        self.lost(key)
+    }
+
+    fn source_digests(&self, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>> {
+        self.source_digests(paths)
+    }
+}
+
+/// A cache that is only looked at.
+pub struct Look {
+    dir: PathBuf,
+    /// All records by kind and stage, once somebody wants those of a stage.
+    stages: OnceLock<BTreeMap<(String, String), Vec<Record>>>,
+}
+
+impl Look {
+    /// A folder that is not there is an empty cache.
+    pub fn new(dir: &Path) -> Result<Look> {
+        let dir = std::path::absolute(dir).doing("read", dir)?;
+        access::check_format(&dir)?;
+        Ok(Look {
+            dir,
+            stages: OnceLock::new(),
+        })
+    }
+
+    fn envelope(&self, key: &Digest) -> Result<Option<Envelope>> {
+        let path = path_of(&self.dir.join("records"), key);
+        match read_envelope(&path) {
+            Ok(envelope) if envelope.record.key == *key => Ok(Some(envelope)),
+            Err(Unread::Unknown(unknown)) => {
+                Err(unknown.error(format!("record {}", key.short()), &path))
+            }
+            Err(Unread::Io(error)) => Err(error).doing("read", &path),
+            // For those who may write to set aside.
+            Ok(_) | Err(Unread::Damaged | Unread::Gone) => Ok(None),
+        }
+    }
+
+    /// The first output that is not there. A large one is believed to be what it was, if it is as
+    /// long: whoever reads it hashes it.
+    fn missing(&self, envelope: &Envelope) -> Option<Loss> {
+        let objects = self.dir.join("objects");
+        let is_there = |file: &FileRef| match file.size <= INLINE {
+            true => envelope.bytes(&file.digest).is_some(),
+            false => path_of(&objects, &file.digest)
+                .metadata()
+                .is_ok_and(|meta| meta.len() == file.size),
+        };
+        for (port, artifact) in &envelope.record.outputs {
+            let files = artifact.files();
+            if let Some((path, _)) = files.iter().find(|(_, file)| !is_there(file)) {
+                let output = match *path {
+                    "" => port.clone(),
+                    path => format!("{port}/{path}"),
+                };
+                let damaged = false;
+                return Some(Loss { output, damaged });
+            }
+        }
+        None
+    }
+
+    fn stages(&self) -> &BTreeMap<(String, String), Vec<Record>> {
+        self.stages.get_or_init(|| {
+            let mut stages: BTreeMap<_, Vec<Record>> = BTreeMap::new();
+            for record in self.records().filter_map(Result::ok) {
+                let stage = stage_of(&record.provenance.task);
+                let stage = (record.ingredients.kind.clone(), stage);
+                stages.entry(stage).or_default().push(record);
+            }
+            stages
+        })
+    }
+
+    fn envelopes(&self) -> Result<impl ParallelIterator<Item = Envelope>> {
+        let entries = all_entries(&self.dir.join("records"))?;
+        Ok(entries
+            .into_par_iter()
+            .filter_map(|entry| read_envelope(&entry.path).ok()))
+    }
+
+    /// What the cache holds, without the index.
+    pub fn usage(&self) -> Result<Usage> {
+        let envelopes: Vec<Envelope> = self.envelopes()?.collect();
+        let mut inline = Count::default();
+        let mut seen = BTreeSet::new();
+        for (envelope, digest) in envelopes
+            .iter()
+            .flat_map(|envelope| envelope.inline.keys().map(move |digest| (envelope, digest)))
+        {
+            if seen.insert(digest) {
+                inline.add(envelope.bytes(digest).map_or(0, |bytes| bytes.len() as u64));
+            }
+        }
+        let records = envelopes.iter().map(|envelope| Ok(envelope.record.clone()));
+        Usage::of(&self.dir, records, inline)
+    }
+}
+
+impl Reader for Look {
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
+        let envelope = self.envelope(key)?;
+        let whole = envelope.filter(|envelope| self.missing(envelope).is_none());
+        Ok(whole.map(|envelope| envelope.record))
+    }
+
+    fn records(&self) -> Box<dyn Iterator<Item = Result<Record>> + '_> {
+        let all: Result<Vec<Record>> = self
+            .envelopes()
+            .map(|envelopes| envelopes.map(|envelope| envelope.record).collect());
+        match all {
+            Ok(records) => Box::new(records.into_iter().map(Ok)),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
+    fn records_of(&self, kind: &str, stage: &str) -> Result<Box<dyn Iterator<Item = Record> + '_>> {
+        let found = self.stages().get(&(kind.to_string(), stage.to_string()));
+        Ok(Box::new(found.into_iter().flatten().cloned()))
+    }
+
+    fn stages_of(&self, kind: &str, most: usize) -> Result<Vec<String>> {
+        let stages = self.stages().keys().filter(|(of, _)| of == kind);
+        Ok(stages.map(|(_, stage)| stage.clone()).take(most).collect())
+    }
+
+    fn lost(&self, key: &Digest) -> Option<Loss> {
+        self.missing(&self.envelope(key).ok()??)
+    }
+
+    fn source_digests(&self, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>> {
+        let digest = |path: &PathBuf| {
+            let size = path.metadata().doing("read", path)?.len();
+            let digest = hash_file(path).doing("read", path)?;
+            Ok((digest, size))
+        };
+        paths.par_iter().map(digest).collect()
+    }
+}
 
 /// The record of a task, from its file. `None` when it is not there or damaged.
 pub fn record(cache: &Path, key: &Digest) -> Option<Record> {
-    read_envelope(&path_of(&cache.join("records"), key)).map(|envelope| envelope.record)
+    let envelope = read_envelope(&path_of(&cache.join("records"), key)).ok()?;
+    Some(envelope.record)
 }
 
 /// The bytes of an output file of the task `key`, checked.
@@ -22,6 +231,7 @@ pub fn bytes(cache: &Path, key: &Digest, file: &FileRef) -> io::Result<Vec<u8>> 
             file.digest.short()
         ))),
         Err(error) => read_envelope(&path_of(&cache.join("records"), key))
+            .ok()
             .and_then(|envelope| envelope.bytes(&file.digest))
             .ok_or(error),
     }

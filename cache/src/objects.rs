@@ -111,22 +111,41 @@ pub(crate) struct Entry {
     pub size: u64,
 }
 
-/// Every file below `root` whose place is a digest's.
+/// Every file below `root` whose place is a digest's, as far as the folders can be read.
 pub(crate) fn entries(root: &Path) -> Vec<Entry> {
     let files = WalkDir::new(root).min_depth(2).max_depth(2);
-    let files = files.into_iter().flatten();
-    files
-        .filter(|entry| entry.file_type().is_file())
-        .filter_map(|entry| {
-            let folder = entry.path().parent()?.file_name()?.to_str()?;
-            let digest = format!("{folder}{}", entry.file_name().to_str()?);
-            Some(Entry {
-                digest: digest.parse().ok()?,
-                size: entry.metadata().ok()?.len(),
-                path: entry.into_path(),
-            })
-        })
-        .collect()
+    files.into_iter().flatten().filter_map(entry).collect()
+}
+
+/// [`entries`] for those who take what is not there for gone: a folder that cannot be read is an error.
+pub(crate) fn all_entries(root: &Path) -> Result<Vec<Entry>, CacheError> {
+    let mut all = Vec::new();
+    for found in WalkDir::new(root).min_depth(2).max_depth(2) {
+        match found {
+            Ok(found) => all.extend(entry(found)),
+            Err(error) => {
+                let path = error.path().unwrap_or(root).to_path_buf();
+                let source = io::Error::from(error);
+                if source.kind() != io::ErrorKind::NotFound {
+                    return Err(source).doing("read", &path);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn entry(found: walkdir::DirEntry) -> Option<Entry> {
+    if !found.file_type().is_file() {
+        return None;
+    }
+    let folder = found.path().parent()?.file_name()?.to_str()?;
+    let digest = format!("{folder}{}", found.file_name().to_str()?);
+    Some(Entry {
+        digest: digest.parse().ok()?,
+        size: found.metadata().ok()?.len(),
+        path: found.into_path(),
+    })
 }
 
 /// `root/ab/cdef…`.
@@ -210,6 +229,29 @@ pub(crate) fn move_in(
             })
         }
     }
+}
+
+/// [`move_in`] for many files: the caller syncs once for all of them.
+pub(crate) fn move_in_unsynced(
+    root: &Path,
+    path: &Path,
+    digest: &Digest,
+    hashed: Stamp,
+) -> Result<Stamp, CacheError> {
+    let target = path_of(root, digest);
+    let folder = target.parent().expect("objects have folders");
+    fs::create_dir_all(folder).doing("make", folder)?;
+    if Stamp::of_file(&target).is_some_and(|there| there.size == hashed.size)
+        && let Ok((there, stamp)) = hash_at_rest(&target)
+        && there == *digest
+    {
+        fs::remove_file(path).doing("remove", path)?;
+        return Ok(stamp);
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
+    fs::rename(path, &target).doing("write", &target)?;
+    let meta = target.metadata().doing("read", &target)?;
+    Ok(Stamp::of(&meta))
 }
 
 /// Writes bytes to `target` whole or not at all, and so that they are on the disk afterwards.

@@ -2,47 +2,91 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
-use crate::envelope::{Envelope, read_envelope};
-use crate::error::Doing;
-use crate::objects::entries;
+use crate::envelope::{Envelope, Unknown, Unread, is_of_this_format, read_envelope};
+use crate::error::{CacheError, Doing};
+use crate::objects::all_entries;
 use crate::store::Result;
 use crate::{Cache, Digest};
 
+/// What a rebuild came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rebuilt {
+    pub found: usize,
+    /// Damaged ones, set aside.
+    pub damaged: usize,
+    /// Of formats that this climb does not know: left alone. How many, and the word about the first.
+    pub unknown: usize,
+    pub about_unknown: Option<String>,
+}
+
 impl Cache {
-    /// Fills the index from the record files. Returns (records found, damaged ones set aside).
-    pub fn rebuild(&self) -> Result<(usize, usize)> {
-        let (mut found, mut bad) = (0, 0);
-        for entry in entries(&self.dir.join("records")) {
+    /// Fills the index from the record files.
+    pub fn rebuild(&self) -> Result<Rebuilt> {
+        let mut rebuilt = Rebuilt::default();
+        for entry in all_entries(&self.dir.join("records"))? {
             match read_envelope(&entry.path) {
-                Some(envelope) => {
+                Ok(envelope) => {
                     self.adopt(&envelope)?;
-                    found += 1;
+                    rebuilt.found += 1;
                 }
-                None => {
+                Err(Unread::Unknown(unknown)) => {
+                    rebuilt.unknown += 1;
+                    let error = || self.newer(&entry.digest, unknown).to_string();
+                    rebuilt.about_unknown.get_or_insert_with(error);
+                }
+                Err(Unread::Damaged) => {
                     self.set_record_aside(&entry.digest, &entry.path)?;
-                    bad += 1;
+                    rebuilt.damaged += 1;
                 }
+                Err(Unread::Gone) => {}
+                Err(Unread::Io(error)) => return Err(error).doing("read", &entry.path),
             }
         }
         self.index.db.flush()?;
-        Ok((found, bad))
+        Ok(rebuilt)
     }
 
     /// Takes records into the index that a power loss or damage kept out of it. Without them, what
-    /// they name would look like garbage.
+    /// they name would look like garbage; and so would what records of another format name, which is
+    /// an error therefore.
     pub(crate) fn adopt_unindexed(&self) -> Result<()> {
-        for entry in entries(&self.dir.join("records")) {
-            if self.indexed(&entry.digest)?.is_some() {
+        for entry in all_entries(&self.dir.join("records"))? {
+            let indexed = self.indexed(&entry.digest)?.is_some();
+            if indexed && is_of_this_format(&entry.path) {
                 continue;
             }
             match read_envelope(&entry.path) {
-                Some(envelope) => self.adopt(&envelope)?,
-                None => self.set_record_aside(&entry.digest, &entry.path)?,
+                Err(Unread::Unknown(unknown)) => return Err(self.newer(&entry.digest, unknown)),
+                Err(Unread::Io(error)) => return Err(error).doing("read", &entry.path),
+                // What the index knows is good for the file too.
+                _ if indexed => {}
+                Ok(envelope) => self.adopt(&envelope)?,
+                Err(Unread::Damaged) => self.set_record_aside(&entry.digest, &entry.path)?,
+                Err(Unread::Gone) => {}
             }
         }
         self.index.db.flush()?;
         Ok(())
+    }
+
+    /// The error about a record of another format.
+    pub(crate) fn newer(&self, key: &Digest, unknown: Unknown) -> CacheError {
+        self.met_unknown.store(true, Ordering::SeqCst);
+        unknown.error(format!("record {}", key.short()), &self.record_path(key))
+    }
+
+    /// An error where the record file is of another format: nobody may overwrite or remove it.
+    pub(crate) fn check_format(&self, key: &Digest) -> Result<()> {
+        let path = self.record_path(key);
+        if is_of_this_format(&path) {
+            return Ok(());
+        }
+        match read_envelope(&path) {
+            Err(Unread::Unknown(unknown)) => Err(self.newer(key, unknown)),
+            _ => Ok(()),
+        }
     }
 
     /// Puts a record and its small outputs into the index.

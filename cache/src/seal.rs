@@ -49,7 +49,12 @@ impl Seal {
 
 /// sled leaves it to the system when most of its bytes reach the disk.
 pub(crate) fn sync(dir: &Path) -> io::Result<()> {
-    for entry in WalkDir::new(dir.join("index")) {
+    sync_below(&dir.join("index"))
+}
+
+/// Puts the files and folders below `path` on the disk.
+pub(crate) fn sync_below(path: &Path) -> io::Result<()> {
+    for entry in WalkDir::new(path) {
         File::open(entry?.path())?.sync_all()?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::mem::ManuallyDrop;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,9 +14,9 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::checkout::Checkouts;
-use crate::envelope::{Envelope, checksummed, read_envelope};
-use crate::error::{CacheError, Doing, no_room, unopened};
-use crate::index::{self, Index};
+use crate::envelope::{Envelope, FORMAT, Unread, checksummed, read_envelope};
+use crate::error::{CacheError, Doing};
+use crate::index::{self, Index, Unopened};
 use crate::lock::{Holder, Lock, holder};
 use crate::objects::{
     Stamp, hash_at_rest, make_durable_folder, move_in, path_of, write_atomically,
@@ -23,7 +24,7 @@ use crate::objects::{
 use crate::seal::Seal;
 use crate::tree::{remove_tree, unlock_folders};
 use crate::turns::Turns;
-use crate::{Artifact, Digest, FileRef, Record};
+use crate::{Artifact, Digest, FileRef, Record, access, compact};
 
 /// Files up to this many bytes live in the index and in their record, not as objects.
 pub const INLINE: u64 = 4096;
@@ -39,6 +40,10 @@ pub struct Cache {
     /// At each object one thread at a time hashes, moves and links.
     pub(crate) object_turns: Turns,
     pub(crate) checkouts: Checkouts,
+    /// A record of another format was met.
+    pub(crate) met_unknown: AtomicBool,
+    /// Much was taken out of the index: it may have become larger than it need be.
+    pub(crate) shrunk: AtomicBool,
     seal: Seal,
     /// Last, so that it is freed after the index is closed.
     _lock: Lock,
@@ -48,12 +53,16 @@ pub(crate) type Result<T> = std::result::Result<T, CacheError>;
 
 impl Cache {
     /// Opens (or makes) the cache in `dir`, for this process alone. `command` is shown to others
-    /// who want it meanwhile. An index that cannot be opened is set aside and rebuilt.
+    /// who want it meanwhile. A damaged index is set aside and rebuilt.
     pub fn open(dir: &Path, command: &str) -> Result<Cache> {
         let dir = std::path::absolute(dir).doing("make", dir)?;
         make_durable_folder(&dir)?;
         let dir = dir.canonicalize().doing("open", &dir)?;
+        access::check_format(&dir)?;
+        access::check(&dir)?;
+        access::share_like(&dir)?;
         let lock = Lock::take(&dir, command)?;
+        compact::put_right(&dir)?;
         for scratch in ["work", "tmp"] {
             let path = dir.join(scratch);
             remove_tree(&path).doing("clear", &path)?;
@@ -63,6 +72,7 @@ impl Cache {
         for lasting in ["records", "objects"] {
             make_durable_folder(&dir.join(lasting))?;
         }
+        access::mark_format(&dir)?;
         let (seal, whole) = Seal::take_off(&dir)?;
         // Nothing may fail between these two: sled panics where it is just dropped on a failing disk.
         let (index, mut notices) = open_index(&dir, !whole)?;
@@ -73,17 +83,22 @@ impl Cache {
             verified: Mutex::default(),
             object_turns: Turns::default(),
             checkouts: Checkouts::default(),
+            met_unknown: AtomicBool::new(false),
+            shrunk: AtomicBool::new(false),
             seal,
             _lock: lock,
         };
         if !notices.is_empty() || (!fresh && cache.index.records.is_empty()) {
-            let (found, bad) = cache.rebuild()?;
-            if found > 0 {
+            let rebuilt = cache.rebuild()?;
+            if rebuilt.found > 0 {
+                let found = rebuilt.found;
                 notices.push(format!("the index was rebuilt from {found} records"));
             }
-            if bad > 0 {
-                notices.push(format!("{bad} damaged records were set aside"));
+            if rebuilt.damaged > 0 {
+                let damaged = rebuilt.damaged;
+                notices.push(format!("{damaged} damaged records were set aside"));
             }
+            notices.extend(rebuilt.about_unknown);
         }
         *cache.notices.lock().expect("not poisoned") = notices;
         cache.clear_finished()?;
@@ -102,6 +117,11 @@ impl Cache {
     /// What people should be told of: damage that was found, an index that was rebuilt. Emptied.
     pub fn notices(&self) -> Vec<String> {
         std::mem::take(&mut self.notices.lock().expect("not poisoned"))
+    }
+
+    /// Whether this process met a record of a format that it does not know, and stopped for it.
+    pub fn met_unknown(&self) -> bool {
+        self.met_unknown.load(Ordering::SeqCst)
     }
 
     fn notice(&self, text: String) {
@@ -240,6 +260,7 @@ impl Cache {
     /// before the index does.
     pub fn commit(&self, record: &Record) -> Result<()> {
         let bytes = self.record_file(record)?;
+        self.check_format(&record.key)?;
         // Named by the key: a task done again replaces its record.
         let path = self.record_path(&record.key);
         write_atomically(&self.dir.join("tmp"), &path, &bytes)?;
@@ -257,7 +278,7 @@ impl Cache {
             }
         }
         let envelope = Envelope {
-            format: 1,
+            format: FORMAT,
             record: record.clone(),
             inline,
         };
@@ -317,17 +338,20 @@ impl Cache {
             return Ok(Some(record));
         }
         let path = self.record_path(key);
-        if !path.exists() {
-            return Ok(None);
+        match read_envelope(&path) {
+            Ok(envelope) if envelope.record.key == *key => {
+                self.adopt(&envelope)?;
+                Ok(Some(envelope.record))
+            }
+            Err(Unread::Gone) => Ok(None),
+            Err(Unread::Unknown(unknown)) => Err(self.newer(key, unknown)),
+            Err(Unread::Io(error)) => Err(error).doing("read", &path),
+            Ok(_) | Err(Unread::Damaged) => {
+                self.set_record_aside(key, &path)?;
+                self.notice(format!("record {} was damaged and set aside", key.short()));
+                Ok(None)
+            }
         }
-        let envelope = read_envelope(&path).filter(|envelope| envelope.record.key == *key);
-        let Some(envelope) = envelope else {
-            self.set_record_aside(key, &path)?;
-            self.notice(format!("record {} was damaged and set aside", key.short()));
-            return Ok(None);
-        };
-        self.adopt(&envelope)?;
-        Ok(Some(envelope.record))
     }
 
     /// Small outputs that the index has lost are in the record's file too.
@@ -335,7 +359,7 @@ impl Cache {
         for (_, file) in record.outputs.values().flat_map(Artifact::files) {
             if file.size <= INLINE
                 && self.inline(&file)?.is_none()
-                && let Some(envelope) = read_envelope(&self.record_path(&record.key))
+                && let Ok(envelope) = read_envelope(&self.record_path(&record.key))
                 && let Some(bytes) = envelope.bytes(&file.digest)
             {
                 self.index.inline.insert(file.digest.as_bytes(), bytes)?;
@@ -345,6 +369,7 @@ impl Cache {
     }
 
     pub(crate) fn forget(&self, key: &Digest) -> Result<()> {
+        self.check_format(key)?;
         self.index.records.remove(key.as_bytes())?;
         let path = self.record_path(key);
         if path.exists() {
@@ -518,12 +543,29 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Whether a smaller index was made beside this one, to take its place.
+    fn compact_beside(&self, index: &Index) -> bool {
+        let count = self.shrunk.load(Ordering::SeqCst);
+        compact::is_bloated(index, count).unwrap_or(false)
+            && compact::build(&self.dir, index).unwrap_or(false)
+    }
+}
+
 impl Drop for Cache {
     fn drop(&mut self) {
         // SAFETY: taken once, here, and used no more.
         let index = unsafe { ManuallyDrop::take(&mut self.index) };
         // On the way out of a panic another one would end the process.
-        if !std::thread::panicking() && index.close() {
+        if std::thread::panicking() {
+            return;
+        }
+        let compacted = self.compact_beside(&index);
+        if index.close() {
+            // Where it fails the old one is in its place.
+            if compacted && compact::swap(&self.dir).is_err() {
+                return;
+            }
             self.seal.put_on();
         }
     }
@@ -539,28 +581,27 @@ fn restore_mode(path: &Path) {
     }
 }
 
-/// Opens the index; one that cannot be opened is moved aside and a new one begun.
+/// Opens the index; one that is damaged is moved aside and a new one begun.
 fn open_index(dir: &Path, read_all: bool) -> Result<(Index, Vec<String>)> {
     let path = dir.join("index");
-    let error = match Index::open(&path, read_all) {
+    let why = match Index::open(&path, read_all) {
         Ok(index) => return Ok((index, Vec::new())),
-        Err(error) if no_room(&error) => return Err(unopened(error, &path)),
-        Err(error) => error,
+        Err(Unopened::Other(error)) => return Err(error),
+        Err(Unopened::Damaged(why)) => why,
     };
     let free = |n: &u32| !dir.join(format!("index.damaged-{n}")).exists();
     let number = (1..).find(free).expect("some number is free");
     let aside = dir.join(format!("index.damaged-{number}"));
-    match fs::rename(&path, &aside) {
-        // There is nothing damaged: it could not be made.
-        Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => {
-            return Err(unopened(error, &path));
-        }
-        moved => moved.doing("move", &path)?,
-    }
+    fs::rename(&path, &aside).doing("move", &path)?;
     let notice = format!(
-        "the index could not be opened ({error}); it was set aside in {}",
+        "the index could not be opened ({why}); it was set aside in {}",
         aside.display()
     );
-    let index = Index::open(&path, false).map_err(|error| unopened(error, &path))?;
-    Ok((index, vec![notice]))
+    match Index::open(&path, false) {
+        Ok(index) => Ok((index, vec![notice])),
+        Err(Unopened::Other(error)) => Err(error),
+        Err(Unopened::Damaged(why)) => {
+            Err(std::io::Error::other(why)).doing("make the index", &path)
+        }
+    }
 }

@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 
 use crate::objects::entries;
 use crate::store::{INLINE, Result};
-use crate::{Artifact, Cache, Digest};
+use crate::{Artifact, Cache, Digest, Record};
 
 /// How many, and how many bytes they take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -59,10 +59,27 @@ pub struct Usage {
 
 impl Cache {
     pub fn usage(&self) -> Result<Usage> {
-        let mut usage = Usage::default();
+        let mut inline = Count::default();
+        for bytes in self.index.inline.iter().values() {
+            inline.add(bytes?.len() as u64);
+        }
+        Usage::of(&self.dir, self.records(), inline)
+    }
+}
+
+impl Usage {
+    pub(crate) fn of(
+        dir: &Path,
+        records: impl Iterator<Item = Result<Record>>,
+        inline: Count,
+    ) -> Result<Usage> {
+        let mut usage = Usage {
+            inline,
+            ..Usage::default()
+        };
         let mut named: HashSet<Digest> = HashSet::new();
         let mut of_kind: HashMap<(String, Digest), u64> = HashMap::new();
-        for record in self.records() {
+        for record in records {
             let record = record?;
             let name = &record.ingredients.kind;
             for (_, file) in record.outputs.values().flat_map(Artifact::files) {
@@ -80,25 +97,22 @@ impl Cache {
             let kind = usage.kinds.entry(name).or_default();
             kind.bytes = kind.bytes.saturating_add(size);
         }
-        for entry in entries(&self.objects()) {
+        for entry in entries(&dir.join("objects")) {
             usage.objects.add(entry.size);
             if !named.contains(&entry.digest) {
                 usage.unnamed.add(entry.size);
             }
         }
-        for entry in entries(&self.dir.join("records")) {
+        for entry in entries(&dir.join("records")) {
             usage.records.add(entry.size);
         }
-        for entry in entries(&self.dir.join("sources")) {
+        for entry in entries(&dir.join("sources")) {
             usage.sources.add(entry.size);
         }
-        for bytes in self.index.inline.iter().values() {
-            usage.inline.add(bytes?.len() as u64);
-        }
-        usage.partial = children(&self.dir.join("partial"));
-        usage.damaged = children(&self.dir.join("damaged"));
-        usage.checkouts = children(&self.dir.join("checkouts"));
-        usage.index_bytes = size_of(&self.dir.join("index"));
+        usage.partial = children(&dir.join("partial"));
+        usage.damaged = children(&dir.join("damaged"));
+        usage.checkouts = children(&dir.join("checkouts"));
+        usage.index_bytes = size_of(&dir.join("index"));
         Ok(usage)
     }
 }

@@ -1,15 +1,17 @@
 //! Hashing everything again, and setting aside what is damaged.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::rc::Rc;
 
 use rayon::prelude::*;
 
-use crate::envelope::{Envelope, read_envelope};
+use crate::envelope::{Envelope, Unread, read_envelope};
+use crate::error::{Doing, tells_of_damage};
 use crate::index;
-use crate::objects::{Entry, entries, hash_file_seen};
+use crate::objects::{Entry, all_entries, entries, hash_file_seen};
 use crate::store::{INLINE, Result};
-use crate::{Artifact, Cache, Digest, FileRef, Record};
+use crate::{Artifact, Cache, Digest, FileRef, Look, Reader as _, Record};
 
 /// What a look at every byte came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +21,8 @@ pub struct Verified {
     /// Bytes that were hashed.
     pub bytes: u64,
     pub damage: Vec<Damage>,
+    /// A word about each record of a format that this climb does not know; they were left alone.
+    pub unknown: Vec<String>,
 }
 
 /// Something that was not as it should be, and what became of it.
@@ -35,20 +39,87 @@ pub struct Damage {
 pub enum Fate {
     /// Moved to `damaged/`.
     SetAside,
+    /// Left where it is: the cache is only looked at.
+    Found,
     /// There was nothing to move.
     Missing,
     /// Made good again from another copy.
     Repaired,
 }
 
-impl Cache {
-    /// Bytes that [`Cache::verify`] will hash.
-    pub fn bytes_to_verify(&self) -> u64 {
-        let roots = [self.objects(), self.dir.join("records")];
-        let sizes = roots.iter().flat_map(|root| entries(root));
-        sizes.map(|entry| entry.size).sum()
-    }
+/// Bytes that verifying the cache in `dir` will hash.
+pub fn bytes_to_verify(dir: &Path) -> u64 {
+    let roots = ["objects", "records"].map(|root| dir.join(root));
+    let sizes = roots.iter().flat_map(|root| entries(root));
+    sizes.map(|entry| entry.size).sum()
+}
 
+type Read = (Entry, std::result::Result<Envelope, Unread>);
+
+/// Every record file, read in parallel; one in another's place is damaged.
+fn read_records(dir: &Path, seen: &(dyn Fn(u64) + Sync)) -> Result<Vec<Read>> {
+    let files = all_entries(&dir.join("records"))?;
+    let read = |entry: Entry| {
+        seen(entry.size);
+        let read = match read_envelope(&entry.path) {
+            Ok(envelope) if envelope.record.key != entry.digest => Err(Unread::Damaged),
+            read => read,
+        };
+        (entry, read)
+    };
+    Ok(files.into_par_iter().map(read).collect())
+}
+
+/// Every object, hashed in parallel, and whether it is right.
+fn hash_objects(dir: &Path, seen: &(dyn Fn(u64) + Sync)) -> Result<Vec<(Entry, bool)>> {
+    let mut files = all_entries(&dir.join("objects"))?;
+    // The largest first, so that no thread is left with one at the end.
+    files.sort_by_key(|entry| std::cmp::Reverse(entry.size));
+    let hash = |entry: Entry| match hash_file_seen(&entry.path, seen) {
+        Err(error) if !tells_of_damage(&error) => Err(error).doing("read", &entry.path),
+        hashed => {
+            let good = hashed.is_ok_and(|digest| digest == entry.digest);
+            Ok((entry, good))
+        }
+    };
+    files.into_par_iter().map(hash).collect()
+}
+
+impl Look {
+    /// [`Cache::verify`] of the files alone, which are left as they are.
+    pub fn verify(&self, seen: &(dyn Fn(u64) + Sync)) -> Result<Verified> {
+        let mut verified = Verified::default();
+        let found = |what: &str, digest: &Digest| Damage {
+            what: format!("{what} {}", digest.short()),
+            fate: Fate::Found,
+            tasks: Vec::new(),
+        };
+        for (entry, read) in read_records(self.dir(), seen)? {
+            verified.records += 1;
+            verified.bytes += entry.size;
+            match read {
+                Err(Unread::Unknown(unknown)) => {
+                    let what = format!("record {}", entry.digest.short());
+                    let error = unknown.error(what, &entry.path);
+                    verified.unknown.push(error.to_string());
+                }
+                Err(Unread::Io(error)) => return Err(error).doing("read", &entry.path),
+                Err(Unread::Damaged) => verified.damage.push(found("record", &entry.digest)),
+                Ok(_) | Err(Unread::Gone) => {}
+            }
+        }
+        for (entry, good) in hash_objects(self.dir(), seen)? {
+            verified.objects += 1;
+            verified.bytes += entry.size;
+            if !good {
+                verified.damage.push(found("object", &entry.digest));
+            }
+        }
+        Ok(verified)
+    }
+}
+
+impl Cache {
     /// Hashes every record and object, in parallel. Damage is set aside and the records that name
     /// it are forgotten, as when a run meets it. `seen` is told of bytes as they are hashed.
     pub fn verify(&self, seen: &(dyn Fn(u64) + Sync)) -> Result<Verified> {
@@ -60,23 +131,23 @@ impl Cache {
     }
 
     fn verify_records(&self, seen: &(dyn Fn(u64) + Sync), into: &mut Verified) -> Result<()> {
-        let files = entries(&self.dir.join("records"));
-        let envelopes: Vec<Option<Envelope>> = files
-            .par_iter()
-            .map(|entry| {
-                seen(entry.size);
-                read_envelope(&entry.path).filter(|e| e.record.key == entry.digest)
-            })
-            .collect();
-        into.records = files.len();
-        into.bytes += files.iter().map(|entry| entry.size).sum::<u64>();
-        for (entry, envelope) in files.iter().zip(&envelopes) {
+        let mut there = HashSet::new();
+        for (entry, envelope) in read_records(&self.dir, seen)? {
+            there.insert(entry.digest);
+            into.records += 1;
+            into.bytes += entry.size;
             match envelope {
-                Some(envelope) => self.verify_small_outputs(envelope, into)?,
-                None => self.bad_record(entry, into)?,
+                Ok(envelope) => self.verify_small_outputs(&envelope, into)?,
+                Err(Unread::Unknown(unknown)) => {
+                    let error = self.newer(&entry.digest, unknown);
+                    into.unknown.push(error.to_string());
+                }
+                Err(Unread::Io(error)) => return Err(error).doing("read", &entry.path),
+                Err(Unread::Damaged) => self.bad_record(&entry, into)?,
+                Err(Unread::Gone) => {}
             }
         }
-        self.restore_record_files(&files, into)
+        self.restore_record_files(&there, into)
     }
 
     /// The index and the record each have a copy of a small output: one makes good the other.
@@ -127,8 +198,7 @@ impl Cache {
     }
 
     /// A record in the index alone would be lost with it.
-    fn restore_record_files(&self, files: &[Entry], into: &mut Verified) -> Result<()> {
-        let there: HashSet<Digest> = files.iter().map(|entry| entry.digest).collect();
+    fn restore_record_files(&self, there: &HashSet<Digest>, into: &mut Verified) -> Result<()> {
         for record in self.records() {
             let record = record?;
             if !there.contains(&record.key) {
@@ -151,20 +221,11 @@ impl Cache {
     }
 
     fn verify_objects(&self, seen: &(dyn Fn(u64) + Sync), into: &mut Verified) -> Result<()> {
-        let mut files = entries(&self.objects());
-        // The largest first, so that no thread is left with one at the end.
-        files.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-        let good: Vec<bool> = files
-            .par_iter()
-            .map(|entry| {
-                hash_file_seen(&entry.path, seen).is_ok_and(|digest| digest == entry.digest)
-            })
-            .collect();
-        into.objects = files.len();
-        into.bytes += files.iter().map(|entry| entry.size).sum::<u64>();
         let mut sizes: HashMap<Digest, u64> = HashMap::new();
         let mut bad: BTreeMap<Digest, Fate> = BTreeMap::new();
-        for (entry, good) in files.iter().zip(good) {
+        for (entry, good) in hash_objects(&self.dir, seen)? {
+            into.objects += 1;
+            into.bytes += entry.size;
             match good {
                 true => _ = sizes.insert(entry.digest, entry.size),
                 false => _ = bad.insert(entry.digest, Fate::SetAside),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
+use climb_cache::Reader as _;
 use climb_cache::{Artifact, Cache, Digest, FileRef, Limits, Record, Wanted};
 use walkdir::WalkDir;
 
@@ -110,6 +111,7 @@ fn an_old_record_goes_with_what_it_alone_names() {
     let wanted = Wanted {
         keep: HashSet::from([pinned.key]),
         last_use: HashMap::from([(used.key, "2026-02-20T00:00:00Z".parse().unwrap())]),
+        ..Wanted::default()
     };
     let limits = Limits {
         before: Some("2026-02-01T00:00:00Z".parse().unwrap()),

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Cache, CacheError, Digest, Packed, RunFiles};
+use climb_cache::{CacheError, Digest, Packed, RunFiles};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::explain::stage_of;
 use climb_engine::runs;
 use climb_engine::schedule::RunResult;
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::common::{self, BAD_INPUT, CacheArgs, Opened};
 use crate::{diagnostics, show, status, text};
 
 /// Write what a run made to one file, to carry to another machine
@@ -58,12 +58,12 @@ pub fn run(args: &Args) -> Result<(), u8> {
         diagnostics::print(&[problem.help("send it to a file or a pipe")]);
         return Err(BAD_INPUT);
     }
-    let cache = common::open_existing_cache(dir)?;
+    let cache = common::open_existing_to_read(dir)?;
     let packed = match to_stdout {
-        true => cache.export(&keys, run.as_ref(), std::io::stdout().lock()),
+        true => export(&cache, &keys, run.as_ref(), std::io::stdout().lock()),
         false => to_file(&cache, &keys, run.as_ref(), &args.output),
     };
-    let packed = packed.map_err(common::failed)?;
+    let packed = packed.map_err(common::cache_failed)?;
     // Not on stdout, which may be the archive.
     eprintln!(
         "exported {}, {} ({}){}",
@@ -78,6 +78,13 @@ pub fn run(args: &Args) -> Result<(), u8> {
 /// All that the run made or used; also of a run that has not come to an end.
 fn all_keys(dir: &Path, id: &str) -> Result<BTreeSet<Digest>, u8> {
     match runs::read(dir, id) {
+        Some(run) if run.is_partly_unknown => {
+            let damage = run.damage.as_deref().unwrap_or("its journal was cut off");
+            let message = format!("not all that run {id} made is known: {damage}");
+            let help = "`--stage` exports stages that its result tells of";
+            diagnostics::print(&[Diagnostic::error(message).help(help)]);
+            Err(BAD_INPUT)
+        }
         Some(run) => Ok(run.done),
         None => Err(common::failed(format!(
             "the journal of run {id} cannot be read"
@@ -116,9 +123,21 @@ fn keys_of(result: &RunResult, stages: &[String]) -> Result<BTreeSet<Digest>, u8
     Ok(keys)
 }
 
+fn export(
+    cache: &Opened,
+    keys: &BTreeSet<Digest>,
+    run: Option<&RunFiles>,
+    out: impl Write,
+) -> Result<Packed, CacheError> {
+    match cache {
+        Opened::Cache(cache) => cache.export(keys, run, out),
+        Opened::Look(look, _) => look.export(keys, run, out),
+    }
+}
+
 /// The file is there whole or not at all.
 fn to_file(
-    cache: &Cache,
+    cache: &Opened,
     keys: &BTreeSet<Digest>,
     run: Option<&RunFiles>,
     path: &Path,
@@ -134,7 +153,7 @@ fn to_file(
     let write = || {
         let file = std::fs::File::create(&part).map_err(io)?;
         let mut out = BufWriter::new(file);
-        let packed = cache.export(keys, run, &mut out)?;
+        let packed = export(cache, keys, run, &mut out)?;
         out.flush().map_err(io)?;
         out.get_ref().sync_all().map_err(io)?;
         std::fs::rename(&part, path).map_err(io)?;

@@ -1,11 +1,13 @@
 //! `climb cache gc`.
 
 use climb_cache::{Garbage, Limits};
-use climb_engine::{retention, runs};
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::retention::Rules;
+use climb_engine::runs::{self, RunInfo};
 use jiff::{Span, Timestamp, tz::TimeZone};
 
-use crate::common::{self, CacheArgs};
-use crate::text;
+use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::{diagnostics, text};
 
 /// Remove what nobody wants any more, and free the room
 ///
@@ -13,7 +15,8 @@ use crate::text;
 /// well, and then what they alone name. A task's age is that of the last run that made or used it.
 ///
 /// Always kept: what pinned runs (`climb runs pin`) made or used, and what a run that did not
-/// succeed needs to go on (unless it is itself older than --older-than).
+/// succeed needs to go on (unless it is itself older than --older-than). Where the journal of such a
+/// run is damaged, nothing is removed until you let the run go.
 ///
 /// Examples:
 ///   climb cache gc --older-than 30d --dry-run
@@ -44,8 +47,20 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), u8> {
     let cache = common::open_existing_cache(&args.cache.cache)?;
-    let runs = runs::list(cache.dir());
-    let wanted = retention::wanted(&runs, args.keep_runs.unwrap_or(0), args.older_than);
+    let runs = runs::all(cache.dir()).map_err(|error| {
+        let folder = cache.dir().join("runs");
+        common::failed(format!("cannot read {}: {error}", folder.display()))
+    })?;
+    let rules = Rules {
+        keep_runs: args.keep_runs.unwrap_or(0),
+        before: args.older_than,
+    };
+    let is_limited =
+        args.older_than.is_some() || args.max_size.is_some() || args.keep_runs.is_some();
+    if is_limited {
+        check_clear(&rules.unclear(&runs))?;
+    }
+    let wanted = rules.wanted(&runs);
     let no_other = args.older_than.is_none() && args.max_size.is_none();
     let limits = Limits {
         before: args.older_than,
@@ -53,12 +68,39 @@ pub fn run(args: &Args) -> Result<(), u8> {
         only_kept: args.keep_runs.is_some() && no_other,
     };
     let garbage = cache.find_garbage(&wanted, &limits);
-    let garbage = garbage.map_err(common::failed)?;
+    let garbage = garbage.map_err(common::cache_failed)?;
     if !args.dry_run {
-        cache.remove(&garbage).map_err(common::failed)?;
+        cache.remove(&garbage).map_err(common::cache_failed)?;
     }
     print(&garbage, args.dry_run);
     Ok(())
+}
+
+/// Nothing is removed while it cannot be told what a run that is kept needs.
+fn check_clear(unclear: &[&RunInfo]) -> Result<(), u8> {
+    let problem = |run: &&RunInfo| {
+        let (id, damage) = (&run.id, run.damage.as_deref());
+        let damage = damage.unwrap_or("its journal was cut off");
+        let message = format!(
+            "what run {id} needs cannot be told: {damage}. It is kept, so nothing was removed"
+        );
+        let unpin = match run.pinned {
+            true => format!("`climb runs unpin {id}` and "),
+            false => String::new(),
+        };
+        let help = format!(
+            "{unpin}`climb rm {id}` let it go; without options `climb cache gc` removes leftovers only"
+        );
+        Diagnostic::error(message).help(help)
+    };
+    match unclear.is_empty() {
+        true => Ok(()),
+        false => {
+            let problems: Vec<Diagnostic> = unclear.iter().map(problem).collect();
+            diagnostics::print(&problems);
+            Err(BAD_INPUT)
+        }
+    }
 }
 
 fn print(garbage: &Garbage, dry_run: bool) {

@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<(), u8> {
             diagnostics::error(&format!("{}: {error}", args.file.display()));
             BAD_INPUT
         }
-        other => common::failed(other),
+        other => common::cache_failed(other),
     })?;
     println!(
         "Imported {}, {} ({}).",
@@ -58,7 +58,10 @@ pub fn run(args: &Args) -> Result<(), u8> {
         );
     }
     match &imported.run {
-        Some((run, false)) => println!("Run {run}: `climb show {run}`"),
+        Some((run, false)) => println!(
+            "Run {run}: `climb show {run}`. `climb resume` takes it up by name only: its commands \
+             are the archive's."
+        ),
         Some((run, true)) => println!("Run {run} is here already; it stays as it is."),
         None => {}
     }

@@ -1,7 +1,7 @@
 //! `climb cache rebuild`.
 
-use crate::common::{self, CacheArgs};
-use crate::text;
+use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::{diagnostics, text};
 
 /// Fill the index anew from the records
 ///
@@ -14,12 +14,20 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), u8> {
     let cache = common::open_existing_cache(&args.cache.cache)?;
-    let (found, bad) = cache.rebuild().map_err(common::failed)?;
-    let records = text::count(found, "record");
+    let rebuilt = cache.rebuild().map_err(common::cache_failed)?;
+    let records = text::count(rebuilt.found, "record");
     println!("The index holds {records}.");
-    if bad > 0 {
-        let bad = text::count(bad, "damaged record");
+    if rebuilt.damaged > 0 {
+        let bad = text::count(rebuilt.damaged, "damaged record");
         println!("{bad} set aside in damaged/; those tasks will run again.");
     }
-    Ok(())
+    let Some(about) = rebuilt.about_unknown else {
+        return Ok(());
+    };
+    let more = match rebuilt.unknown {
+        1 => String::new(),
+        n => format!(" (and {} more like it)", n - 1),
+    };
+    diagnostics::error(&format!("{about}{more}"));
+    Err(BAD_INPUT)
 }

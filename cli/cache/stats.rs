@@ -4,7 +4,7 @@ use climb_cache::{Count, Usage};
 use climb_engine::runs::{self, RunInfo, RunState};
 use serde_json::json;
 
-use crate::common::{self, CacheArgs};
+use crate::common::{self, CacheArgs, Opened};
 use crate::{report, text};
 
 /// Show what the cache holds and what room that takes
@@ -21,12 +21,17 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), u8> {
-    let cache = common::open_existing_cache(&args.cache.cache)?;
-    let usage = cache.usage().map_err(common::failed)?;
-    let runs = runs::list(cache.dir());
+    let cache = common::look_at_existing(&args.cache.cache)?;
+    let usage = match &cache {
+        Opened::Cache(cache) => cache.usage(),
+        Opened::Look(look, _) => look.usage(),
+    };
+    let usage = usage.map_err(common::cache_failed)?;
+    let dir = cache.reader().dir();
+    let runs = runs::list(dir);
     if args.json {
         let mut value = json!(usage);
-        value["cache"] = json!(cache.dir());
+        value["cache"] = json!(dir);
         value["runs"] = json!(runs.len());
         println!(
             "{}",
@@ -34,7 +39,7 @@ pub fn run(args: &Args) -> Result<(), u8> {
         );
         return Ok(());
     }
-    println!("{}", cache.dir().display());
+    println!("{}", dir.display());
     print(&usage, &runs);
     Ok(())
 }

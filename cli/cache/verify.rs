@@ -6,14 +6,14 @@ use std::time::Instant;
 use climb_cache::{Damage, Fate, Verified};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::common::{self, CacheArgs, FAILED};
-use crate::text;
+use crate::common::{self, BAD_INPUT, CacheArgs, FAILED, Opened};
+use crate::{diagnostics, text};
 
 /// Hash every object and record again, and set aside what is damaged
 ///
 /// Whatever is damaged is moved to the cache's damaged/ and the tasks that made it run again the
 /// next time they are wanted. A damaged record that the index still knows is written anew. Exit
-/// code 1 when anything was damaged.
+/// code 1 when anything was damaged, 2 when there are records of a newer climb, which are left alone.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -21,20 +21,27 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), u8> {
-    let cache = common::open_existing_cache(&args.cache.cache)?;
-    let bar = bar(cache.bytes_to_verify());
+    let cache = common::open_existing_to_read(&args.cache.cache)?;
+    let bar = bar(climb_cache::bytes_to_verify(cache.reader().dir()));
     let started = Instant::now();
-    let verified = cache.verify(&|bytes| bar.inc(bytes));
+    let verified = match &cache {
+        Opened::Cache(cache) => cache.verify(&|bytes| bar.inc(bytes)),
+        Opened::Look(look, _) => look.verify(&|bytes| bar.inc(bytes)),
+    };
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
-    let verified = verified.map_err(common::failed)?;
+    let verified = verified.map_err(common::cache_failed)?;
+    for about in &verified.unknown {
+        diagnostics::note(about);
+    }
     for damage in &verified.damage {
         println!("{}", describe(damage));
     }
     println!("{}", total(&verified, seconds));
-    match verified.damage.is_empty() {
-        true => Ok(()),
-        false => Err(FAILED),
+    match (verified.damage.is_empty(), verified.unknown.is_empty()) {
+        (false, _) => Err(FAILED),
+        (true, false) => Err(BAD_INPUT),
+        (true, true) => Ok(()),
     }
 }
 
@@ -50,6 +57,7 @@ fn bar(bytes: u64) -> ProgressBar {
 fn describe(damage: &Damage) -> String {
     let fate = match damage.fate {
         Fate::SetAside => "is damaged; it was set aside in damaged/",
+        Fate::Found => "is damaged; it was left as it is, as the cache cannot be written",
         Fate::Missing => "is gone",
         Fate::Repaired => "was damaged or gone; it was made good from a copy",
     };
@@ -64,9 +72,10 @@ fn total(verified: &Verified, seconds: f64) -> String {
     let objects = text::count(verified.objects, "object");
     let records = text::count(verified.records, "record");
     let rate = text::bytes((verified.bytes as f64 / seconds.max(1e-6)) as u64);
-    let end = match verified.damage.len() {
-        0 => "all as they should be".to_string(),
-        n => format!("{n} damaged"),
+    let end = match (verified.damage.len(), verified.unknown.len()) {
+        (0, 0) => "all as they should be".to_string(),
+        (0, n) => format!("{n} of another climb's format, the rest as they should be"),
+        (n, _) => format!("{n} damaged"),
     };
     format!(
         "{objects} and {records}, {} in {} ({rate}/s): {end}",

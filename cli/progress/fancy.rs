@@ -8,6 +8,7 @@ use climb_engine::event::{Event, Stamped};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Progress, plain, silence};
+use crate::printing::visible;
 use crate::text;
 use crate::view::{Outlook, RunView, StageView, seconds_between};
 
@@ -63,18 +64,15 @@ impl Fancy {
         let bar = self.stages.entry(stage.name.clone()).or_insert_with(|| {
             let bar = self.bars.insert_before(&self.total, ProgressBar::new(1));
             bar.set_style(style("{spinner:.cyan} {prefix:<22}", "cyan"));
-            bar.set_prefix(text::clip(&stage.name, NAME));
+            bar.set_prefix(text::clip(&visible(&stage.name), NAME));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
         let tasks = stage.tasks.unwrap_or(1);
         bar.set_length((tasks as f64 * STEPS) as u64);
         bar.set_position((stage.progress() * STEPS) as u64);
-        bar.set_message(stage_message(
-            stage,
-            view,
-            outlook.of_stage(stage, self.jobs),
-        ));
+        let message = stage_message(stage, view, outlook.of_stage(stage, self.jobs));
+        bar.set_message(visible(&message).into_owned());
     }
 
     fn draw_total(&self, view: &RunView, outlook: &Outlook) {
@@ -137,7 +135,7 @@ impl Progress for Fancy {
         let line = plain::describe(event, view);
         if !line.is_empty() {
             // Never fails but for a closed terminal.
-            let _ = self.bars.println(line);
+            let _ = self.bars.println(visible(&line));
         }
         if self.drawn.is_none_or(|drawn| drawn.elapsed() > DRAW_EVERY) {
             self.draw(view);

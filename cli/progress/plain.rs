@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use climb_engine::event::{Event, Stamped, TaskReport};
 
 use super::{Progress, mark, silence, stage_end};
+use crate::printing::visible;
 use crate::text;
 use crate::view::RunView;
 
@@ -35,7 +36,7 @@ impl Plain {
         self.last = Instant::now();
         self.news = false;
         // A run goes on though nobody can be told of it: the journal has it all.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = writeln!(std::io::stderr(), "{}", visible(line));
     }
 }
 

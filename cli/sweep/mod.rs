@@ -18,9 +18,9 @@ use climb_engine::stage::Registry;
 use climb_engine::sweep::{Spec, Union, Variant};
 use climb_engine::{journal, load};
 
-use crate::common::{self, BAD_INPUT, CacheArgs, Source, WorkflowArgs};
+use crate::common::{self, BAD_INPUT, CacheArgs, Opened, Source, WorkflowArgs};
 use crate::session::{self, MachineArgs, Place};
-use crate::{diagnostics, report};
+use crate::{diagnostics, report, standing};
 use announce::Announcement;
 use collect::Collector;
 use over::Over;
@@ -125,14 +125,17 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
         BAD_INPUT
     })?;
     let union = union(&mut launch.source, variants, &registry)?;
-    let cache = common::open_cache_or_wait(&launch.place.cache, launch.place.wait)?;
-    let sources = common::find_sources(&union.graph, &registry, &cache)?;
+    let cache = match launch.dry_run {
+        true => common::open_to_look(&launch.place.cache)?,
+        false => common::open_to_run(&launch.place.cache, launch.place.wait)?,
+    };
+    let sources = common::find_sources(&union.graph, &registry, cache.reader())?;
     let machine = launch.place.machine.machine();
     session::check_resources(&union.graph, &registry, &machine)?;
-    let plan = climb_engine::plan::plan(&union.graph, &registry, &cache, &sources);
-    let plan = plan.map_err(common::failed)?;
+    let plan = climb_engine::plan::plan(&union.graph, &registry, cache.reader(), &sources);
+    let plan = plan.map_err(common::cache_failed)?;
     let sizes = Sizes::of_plan(&plan, &sources);
-    let estimator = Estimator::new(&union.graph, &registry, &cache, &machine, &sizes);
+    let estimator = Estimator::new(&union.graph, &registry, cache.reader(), &machine, &sizes);
     let costs = cost::by_stage(&plan, &union.graph, &registry, &estimator, &machine);
     let announcement = Announcement::new(&union, &plan, &registry, &costs);
     if launch.dry_run {
@@ -140,6 +143,12 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
         return Ok(0);
     }
     eprintln!("{}", announcement.summary());
+    let cache = match cache {
+        Opened::Cache(cache) => cache,
+        Opened::Look(look, why) => {
+            return standing::show(&union.graph, &registry, &look, &why, &launch.place);
+        }
+    };
     let sweep = blank(&launch.source, &union, &cache);
     let mut collector = Collector::new(&union, &cache, &registry, sweep);
     let setting = Setting {
@@ -170,7 +179,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
             false => println!("{closing}"),
         }
     }
-    Ok(session::exit_code(result.outcome))
+    Ok(session::exit_code(&result, &cache))
 }
 
 /// The variants asked for: the file's section, with the axes of `--over`.

@@ -70,7 +70,14 @@ impl TableArgs {
 fn write(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     match path {
         Some(path) => std::fs::write(path, bytes).with_context(|| format!("{}", path.display())),
-        None => Ok(std::io::stdout().write_all(bytes)?),
+        // A text is printed as all texts are; Parquet is none.
+        None => match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                print!("{text}");
+                Ok(())
+            }
+            Err(_) => Ok(std::io::stdout().write_all(bytes)?),
+        },
     }
 }
 

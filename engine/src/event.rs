@@ -121,6 +121,9 @@ pub struct Origin {
     pub jobs: Option<u16>,
     pub gpus: Option<usize>,
     pub keep_going: bool,
+    /// Of the texts that the run keeps, so that damage to them is noticed; `None` in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<Digest>,
     /// The run that this one takes up.
     pub resumes: Option<String>,
     /// What makes it a sweep.

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use climb_cache::Digest;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -20,8 +21,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 pub struct Journal {
     file: File,
-    /// The last line is not whole, as after a write to a full disk.
-    torn: bool,
+    /// What a full disk did not take, maybe from the middle of a line: it goes before the next one.
+    unwritten: Vec<u8>,
     reported: HashMap<String, Instant>,
     pub run: String,
     pub folder: PathBuf,
@@ -55,7 +56,7 @@ impl Journal {
                 .open(folder.join("journal.jsonl"))?;
             return Ok(Journal {
                 file,
-                torn: false,
+                unwritten: Vec::new(),
                 reported: HashMap::new(),
                 run,
                 folder,
@@ -82,16 +83,17 @@ impl Journal {
             }
             self.reported.insert(task.clone(), Instant::now());
         }
-        let mut line = Vec::new();
-        if self.torn {
-            line.push(b'\n');
+        serde_json::to_writer(&mut self.unwritten, event).expect("plain data");
+        self.unwritten.push(b'\n');
+        // One write a line where the disk takes it, so that a kill leaves whole lines.
+        while !self.unwritten.is_empty() {
+            match self.file.write(&self.unwritten) {
+                Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Ok(taken) => _ = self.unwritten.drain(..taken),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        serde_json::to_writer(&mut line, event).expect("plain data");
-        line.push(b'\n');
-        // One write a line, so that a reader never sees an interleaved one.
-        self.torn = true;
-        self.file.write_all(&line)?;
-        self.torn = false;
         if matches!(event.event, Event::RunFinished { .. }) {
             self.file.sync_all()?;
         }
@@ -99,16 +101,71 @@ impl Journal {
     }
 }
 
-/// The ids of all runs in a cache, oldest first.
+/// The ids of all runs in a cache, oldest first, as far as the folder can be read.
 pub fn runs(cache: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(cache.join("runs")) else {
-        return Vec::new();
+    all_runs(cache).unwrap_or_default()
+}
+
+/// [`runs`], for those who take what is not there for gone.
+pub fn all_runs(cache: &Path) -> std::io::Result<Vec<String>> {
+    let folder = cache.join("runs");
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
     };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let journal = |run: &String| cache.join("runs").join(run).join("journal.jsonl").exists();
-    let mut runs: Vec<String> = names.filter(journal).collect();
-    runs.sort();
-    runs
+    let mut runs = Vec::new();
+    for entry in entries {
+        let run = entry?.file_name().to_string_lossy().into_owned();
+        if is_run(&folder.join(&run)) {
+            runs.push(run);
+        }
+    }
+    let now = Timestamp::now().strftime(STAMP).to_string();
+    runs.sort_by_cached_key(|run| order(cache, run, &now));
+    Ok(runs)
+}
+
+/// Whether a folder is a run's, whatever became of its journal.
+fn is_run(folder: &Path) -> bool {
+    /// Any of them; the journal nearly always.
+    const FILES: [&str; 5] = [
+        "journal.jsonl",
+        "result.json",
+        "workflow.yaml",
+        "pinned",
+        "imported",
+    ];
+    let there = |file: &&str| folder.join(file).symlink_metadata().is_ok();
+    // One that cannot be looked into may be anything.
+    FILES.iter().any(|file| there(&file)) || std::fs::read_dir(folder).is_err()
+}
+
+/// Runs are in the order of their ids, which begin with the time; an imported one that says it is
+/// of the future is of when it was imported.
+fn order(cache: &Path, run: &str, now: &str) -> String {
+    match run > now {
+        true => imported_at(cache, run).map_or_else(
+            || run.to_string(),
+            |at| format!("{}-{run}", at.strftime(STAMP)),
+        ),
+        false => run.to_string(),
+    }
+}
+
+/// When a run came with an archive, if it did: it is somebody else's.
+pub fn imported_at(cache: &Path, run: &str) -> Option<Timestamp> {
+    let path = cache.join("runs").join(run).join("imported");
+    let modified = path.metadata().ok()?.modified().ok();
+    let written = std::fs::read_to_string(&path).ok();
+    let written = written.and_then(|text| text.trim().parse().ok());
+    let made = || Timestamp::try_from(modified?).ok();
+    Some(written.or_else(made).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+/// The time that a run's id begins with.
+pub fn time_of(run: &str) -> Option<Timestamp> {
+    let time = DateTime::strptime(STAMP, run.get(..STAMPED)?).ok()?;
+    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 /// Whether a run's id is one of this workflow.
@@ -129,10 +186,7 @@ fn stamp(cache: &Path) -> Timestamp {
     /// Further ahead than this the clock was wrong.
     const AHEAD: i64 = 60;
     let now = Timestamp::now();
-    let latest = runs(cache).pop().and_then(|run| {
-        let time = DateTime::strptime(STAMP, run.get(..STAMPED)?).ok()?;
-        Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
-    });
+    let latest = runs(cache).pop().and_then(|run| time_of(&run));
     match latest {
         Some(latest) if (0..AHEAD).contains(&(latest.as_second() - now.as_second())) => {
             latest + SignedDuration::from_secs(1)
@@ -152,15 +206,79 @@ pub fn read(cache: &Path, run: &str) -> std::io::Result<Vec<Stamped>> {
 
 /// [`read`] without what running tasks told of themselves, which is most of a long journal.
 pub fn milestones(cache: &Path, run: &str) -> std::io::Result<Vec<Stamped>> {
+    Ok(survey(cache, run)?.events)
+}
+
+/// A journal as far as it can be read.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// All but what running tasks told of themselves.
+    pub events: Vec<Stamped>,
+    /// Keys of tasks in events that this climb does not know.
+    pub keys: Vec<Digest>,
+    /// What is wrong with it: `line 3 of its journal cannot be read`.
+    pub damage: Option<String>,
+    /// Its last line was cut off, as by a power loss: what followed nobody knows.
+    pub is_cut: bool,
+}
+
+/// Reads a journal, and says what cannot be read of it.
+pub fn survey(cache: &Path, run: &str) -> std::io::Result<Survey> {
     const REPORT: &[u8] = br#""event":"task_reported""#;
     let bytes = std::fs::read(cache.join("runs").join(run).join("journal.jsonl"))?;
     // Inside a text the quotes would be escaped.
     let is_report = |line: &[u8]| line.windows(REPORT.len()).take(80).any(|w| w == REPORT);
-    Ok(bytes
-        .split(|&byte| byte == b'\n')
-        .filter(|line| !is_report(line))
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect())
+    let mut survey = Survey::default();
+    let mut lines = bytes.split(|&byte| byte == b'\n').enumerate().peekable();
+    while let Some((number, line)) = lines.next() {
+        if line.is_empty() || is_report(line) {
+            continue;
+        }
+        match Line::of(line) {
+            Line::Event(event) => survey.events.push(*event),
+            Line::Unknown { event, key } => {
+                survey.keys.extend(key);
+                let what = format!(
+                    "line {} of its journal is an event `{event}` of a newer climb",
+                    number + 1
+                );
+                survey.damage.get_or_insert(what);
+            }
+            Line::Bad if lines.peek().is_none() => survey.is_cut = true,
+            Line::Bad => {
+                let what = format!("line {} of its journal cannot be read", number + 1);
+                survey.damage.get_or_insert(what);
+            }
+        }
+    }
+    Ok(survey)
+}
+
+/// A line of a journal.
+enum Line {
+    Event(Box<Stamped>),
+    /// Of a kind that this climb does not know: not damaged.
+    Unknown {
+        event: String,
+        key: Option<Digest>,
+    },
+    Bad,
+}
+
+impl Line {
+    fn of(line: &[u8]) -> Line {
+        if let Ok(event) = serde_json::from_slice(line) {
+            return Line::Event(Box::new(event));
+        }
+        let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+        match value["event"].as_str() {
+            Some(event) => Line::Unknown {
+                event: event.to_string(),
+                key: value["key"].as_str().and_then(|key| key.parse().ok()),
+            },
+            None => Line::Bad,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -215,8 +333,58 @@ mod tests {
         assert_eq!(runs(dir.path()), [journal.run.clone()]);
         let events = read(dir.path(), &journal.run).unwrap();
         assert_eq!(events.len(), 2);
-        assert_eq!(milestones(dir.path(), &journal.run).unwrap(), events);
+        let survey = survey(dir.path(), &journal.run).unwrap();
+        assert_eq!((survey.events, survey.damage), (events.clone(), None));
+        assert!(survey.is_cut);
         assert!(matches!(&events[1].event, Event::TaskSkipped { task, .. } if task == "b"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_an_unknown_event_still_tells_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(dir.path(), "w").unwrap();
+        let read = |journal: &Journal| survey(dir.path(), &journal.run).unwrap();
+        journal.write(&skipped("a")).unwrap();
+        assert_eq!(read(&journal).damage, None);
+        // A full disk took half a line; the next write goes on from there.
+        let line = serde_json::to_string(&skipped("b")).unwrap() + "\n";
+        let (taken, left) = line.split_at(30);
+        journal.file.write_all(taken.as_bytes()).unwrap();
+        journal.unwritten = left.into();
+        journal.write(&skipped("c")).unwrap();
+        assert_eq!(
+            (read(&journal).damage, read(&journal).events.len()),
+            (None, 3)
+        );
+        let key = Digest::of(b"x");
+        let line = format!(r#"{{"at":"2026-01-01T00:00:00Z","event":"task_flown","key":"{key}"}}"#);
+        journal.file.write_all(line.as_bytes()).unwrap();
+        journal.file.write_all(b"\n").unwrap();
+        assert_eq!(read(&journal).keys, [key]);
+        assert!(
+            read(&journal)
+                .damage
+                .unwrap()
+                .contains("`task_flown` of a newer climb")
+        );
+        let path = journal.folder.join("journal.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("skipped", "skip\u{7}", 1)).unwrap();
+        assert_eq!(
+            read(&journal).damage.unwrap(),
+            "line 1 of its journal cannot be read"
+        );
+    }
+
+    #[test]
+    fn an_imported_run_of_the_future_is_of_when_it_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let far = dir.path().join("runs/20991231-235959-far");
+        std::fs::create_dir_all(&far).unwrap();
+        std::fs::write(far.join("journal.jsonl"), "").unwrap();
+        std::fs::write(far.join("imported"), "2026-01-01T00:00:00Z\n").unwrap();
+        let mine = Journal::create(dir.path(), "mine").unwrap().run;
+        assert_eq!(runs(dir.path()), ["20991231-235959-far".to_string(), mine]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use climb_cache::Digest;
+
 /// A workflow's text, and those of the files that it extends by their absolute paths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Texts {
@@ -13,6 +15,15 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// Of all the texts, in their order.
+    pub fn digest(&self) -> Digest {
+        let texts = [&self.workflow].into_iter().chain(self.extends.values());
+        let all: Vec<u8> = texts
+            .flat_map(|text| *Digest::of(text.as_bytes()).as_bytes())
+            .collect();
+        Digest::of(&all)
+    }
+
     /// Writes them into a run's folder.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         std::fs::write(workflow_file(folder), &self.workflow)?;

@@ -27,6 +27,7 @@ pub mod runs;
 pub mod schedule;
 pub mod sources;
 pub mod stage;
+pub mod standing;
 pub mod sweep;
 pub mod tracker;
 pub mod warnings;

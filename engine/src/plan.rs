@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use climb_cache::{Cache, CacheError};
+use climb_cache::{CacheError, Reader};
 use serde::Serialize;
 
 use crate::cost::{Basis, Estimator};
@@ -93,7 +93,7 @@ impl Plan {
 pub fn plan(
     graph: &Graph,
     registry: &Registry,
-    cache: &Cache,
+    cache: &dyn Reader,
     sources: &NodeSources,
 ) -> Result<Plan, CacheError> {
     let mut tracker = Tracker::new(graph, registry, sources);

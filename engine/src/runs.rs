@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use climb_cache::{Cache, Digest};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Origin, Outcome, Stamped, Summary};
-use crate::journal;
+use crate::journal::{self, Survey};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +36,15 @@ pub struct RunInfo {
     pub command: Vec<String>,
     pub params: serde_json::Value,
     pub pinned: bool,
+    /// When it came with an archive: it is somebody else's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Timestamp>,
+    /// What of it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// Because of that, not all that it made, used or began is known.
+    #[serde(skip)]
+    pub is_partly_unknown: bool,
     /// Counted from the events where the run has not ended.
     pub summary: Summary,
     #[serde(skip)]
@@ -58,7 +67,12 @@ impl RunInfo {
     fn is_taken_up_by(&self, other: &RunInfo) -> bool {
         let asked = |origin: &Origin| (origin.set.clone(), origin.sweep.clone());
         let asked = |run: &RunInfo| run.origin.as_ref().map(asked);
+        // Somebody else's run cannot end one of ours.
+        if other.imported.is_some() && self.imported.is_none() {
+            return false;
+        }
         let same = self.file == other.file && self.params == other.params;
+        let same = same && !self.file.as_os_str().is_empty();
         other.resumes() == Some(&self.id) || (same && asked(self) == asked(other))
     }
 }
@@ -68,57 +82,203 @@ pub fn folder(cache: &Path, run: &str) -> PathBuf {
     cache.join("runs").join(run)
 }
 
-/// All runs, the oldest first.
+/// All runs, the oldest first, as far as the folder can be read.
 pub fn list(cache: &Path) -> Vec<RunInfo> {
-    let runs = journal::runs(cache);
-    let mut runs: Vec<RunInfo> = runs.iter().filter_map(|id| read(cache, id)).collect();
-    runs.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
-    runs
+    all(cache).unwrap_or_default()
 }
 
-/// `None`: there is no such run, or it has not written its first event.
+/// [`list`], for those who take what is not there for gone.
+pub fn all(cache: &Path) -> std::io::Result<Vec<RunInfo>> {
+    let runs = journal::all_runs(cache)?;
+    let mut runs: Vec<RunInfo> = runs.iter().filter_map(|id| read(cache, id)).collect();
+    runs.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    Ok(runs)
+}
+
+/// `None`: there is no such run, or it has not written its first event. One that cannot be read in
+/// part says so in `damage`.
 pub fn read(cache: &Path, id: &str) -> Option<RunInfo> {
-    let events = journal::milestones(cache, id).ok()?;
-    let mut info = started(cache, id, events.first()?)?;
-    info.latest = events.last()?.at;
-    let mut ran: BTreeSet<Digest> = BTreeSet::new();
-    let mut end = None;
-    for stamped in &events {
-        match &stamped.event {
-            Event::TaskCached { key, cost, .. } if !ran.contains(key) && info.done.insert(*key) => {
-                info.summary.saved_seconds += cost.wall_seconds;
-            }
-            Event::TaskStarted { key, .. } => _ = info.begun.insert(*key),
-            Event::TaskFinished { key, .. } => {
-                ran.insert(*key);
-                info.done.insert(*key);
-            }
-            Event::TaskFailed {
-                retry_seconds: None,
-                ..
-            } => info.summary.tasks_failed += 1,
-            Event::TaskSkipped { .. } => info.summary.tasks_skipped += 1,
-            Event::RunFinished {
-                outcome, summary, ..
-            } => end = Some((*outcome, summary.clone())),
-            _ => {}
-        }
+    let folder = folder(cache, id);
+    let journal = journal::survey(cache, id);
+    let result = Ending::read(&folder);
+    let mut info = match begun(cache, id, &journal) {
+        Some(info) => info,
+        None if nothing_was_begun(&folder, &journal) => return None,
+        None => unknown(cache, id),
+    };
+    let journal = journal.unwrap_or_else(|error| {
+        let what = format!("its journal cannot be read ({error})");
+        info.damage.get_or_insert(what);
+        Survey::default()
+    });
+    let end = info.take(&journal.events);
+    info.done.extend(&journal.keys);
+    if journal.damage.is_some() {
+        info.damage = journal.damage;
     }
+    info.is_partly_unknown = info.damage.is_some();
+    let end = match result {
+        Ok(None) => end,
+        Ok(Some(ending)) => {
+            // All that it made and used is there: what ended well began nothing besides.
+            info.done.extend(&ending.keys);
+            if end.is_none() {
+                info.damage.get_or_insert("its journal has no end".into());
+                info.is_partly_unknown = true;
+            }
+            info.is_partly_unknown &= ending.outcome != Outcome::Succeeded;
+            if info.workflow.is_empty() {
+                info.workflow = ending.workflow;
+            }
+            end.or(Some((ending.outcome, ending.summary)))
+        }
+        Err(error) => {
+            let what = format!("its result.json cannot be read ({error})");
+            info.damage.get_or_insert(what);
+            end
+        }
+    };
     info.begun.retain(|key| !info.done.contains(key));
-    info.summary.tasks_run = ran.len();
-    info.summary.tasks_cached = info.done.len() - ran.len();
-    info.summary.wall_seconds = info.latest.duration_since(info.started).as_secs_f64();
+    let is_running = || info.imported.is_none() && is_running(cache, info.pid, info.started);
     info.state = match &end {
         Some((Outcome::Succeeded, _)) => RunState::Succeeded,
         Some((Outcome::Failed, _)) => RunState::Failed,
         Some((Outcome::Interrupted, _)) => RunState::Interrupted,
-        None if is_running(cache, info.pid, info.started) => RunState::Running,
+        None if is_running() => RunState::Running,
         None => RunState::Died,
     };
+    // A power loss may have taken more than the last line.
+    info.is_partly_unknown |= journal.is_cut && info.state == RunState::Died;
     if let Some((_, summary)) = end {
         info.summary = summary;
     }
+    info.clamp();
     Some(info)
+}
+
+impl RunInfo {
+    /// Takes in what the events tell; returns how it ended, if they tell that.
+    fn take(&mut self, events: &[Stamped]) -> Option<(Outcome, Summary)> {
+        let mut ran: BTreeSet<Digest> = BTreeSet::new();
+        let mut end = None;
+        for stamped in events {
+            match &stamped.event {
+                Event::TaskCached { key, cost, .. }
+                    if !ran.contains(key) && self.done.insert(*key) =>
+                {
+                    self.summary.saved_seconds += cost.wall_seconds;
+                }
+                Event::TaskStarted { key, .. } => _ = self.begun.insert(*key),
+                Event::TaskFinished { key, .. } => {
+                    ran.insert(*key);
+                    self.done.insert(*key);
+                }
+                Event::TaskFailed {
+                    retry_seconds: None,
+                    ..
+                } => self.summary.tasks_failed += 1,
+                Event::TaskSkipped { .. } => self.summary.tasks_skipped += 1,
+                Event::RunFinished {
+                    outcome, summary, ..
+                } => end = Some((*outcome, summary.clone())),
+                _ => {}
+            }
+            self.latest = self.latest.max(stamped.at);
+        }
+        self.summary.tasks_run = ran.len();
+        self.summary.tasks_cached = self.done.len() - ran.len();
+        self.summary.wall_seconds = self.latest.duration_since(self.started).as_secs_f64();
+        end
+    }
+
+    /// Somebody else's clock says nothing of when a run came here.
+    fn clamp(&mut self) {
+        if let Some(imported) = self.imported {
+            self.started = self.started.min(imported);
+            self.latest = self.latest.min(imported);
+        }
+    }
+}
+
+/// What a journal that begins as it should tells of its run.
+fn begun(cache: &Path, id: &str, journal: &std::io::Result<Survey>) -> Option<RunInfo> {
+    started(cache, id, journal.as_ref().ok()?.events.first()?)
+}
+
+/// Whether a run was cut off before its first event: nothing of it is worth a word.
+fn nothing_was_begun(folder: &Path, journal: &std::io::Result<Survey>) -> bool {
+    let empty = match journal {
+        Ok(journal) => journal.events.is_empty() && journal.damage.is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    let there = |name: &str| folder.join(name).symlink_metadata().is_ok();
+    let logs = std::fs::read_dir(folder.join("logs"));
+    let logged = logs.is_ok_and(|mut logs| logs.next().is_some());
+    empty && !logged && !["pinned", "result.json", "imported"].into_iter().any(there)
+}
+
+/// A run whose first event is gone: what its folder tells besides.
+fn unknown(cache: &Path, id: &str) -> RunInfo {
+    let folder = folder(cache, id);
+    let modified = folder.metadata().and_then(|meta| meta.modified());
+    let modified = modified.ok().and_then(|at| Timestamp::try_from(at).ok());
+    let started = journal::time_of(id).or(modified);
+    let started = started.unwrap_or(Timestamp::UNIX_EPOCH);
+    RunInfo {
+        id: id.to_string(),
+        workflow: String::new(),
+        file: PathBuf::new(),
+        state: RunState::Died,
+        started,
+        latest: modified.map_or(started, |at| at.max(started)),
+        pid: 0,
+        command: Vec::new(),
+        params: serde_json::Value::Null,
+        pinned: pin_file(cache, id).symlink_metadata().is_ok(),
+        imported: journal::imported_at(cache, id),
+        damage: Some("its journal does not say how it began".into()),
+        is_partly_unknown: true,
+        summary: Summary::default(),
+        origin: None,
+        done: BTreeSet::new(),
+        begun: BTreeSet::new(),
+    }
+}
+
+/// What `result.json` tells, whichever climb wrote it.
+struct Ending {
+    workflow: String,
+    outcome: Outcome,
+    summary: Summary,
+    /// Of all tasks that were done.
+    keys: Vec<Digest>,
+}
+
+impl Ending {
+    /// `None`: the run has none (yet).
+    fn read(folder: &Path) -> Result<Option<Ending>, String> {
+        let text = match std::fs::read(folder.join("result.json")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|error| error.to_string())?,
+        };
+        let value: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let parse = || {
+            let stages = value["stages"].as_array()?.iter();
+            let tasks = stages.map(|stage| stage["tasks"].as_array());
+            let tasks: Option<Vec<_>> = tasks.collect();
+            let tasks = tasks?.into_iter().flatten();
+            let keys = tasks.map(|task| task["key"].as_str()?.parse().ok());
+            Some(Ending {
+                workflow: value["workflow"].as_str()?.to_string(),
+                outcome: Outcome::deserialize(&value["outcome"]).ok()?,
+                summary: Summary::deserialize(&value["summary"]).ok()?,
+                keys: keys.collect::<Option<_>>()?,
+            })
+        };
+        let ending = parse().ok_or("it is not as this climb writes it")?;
+        Ok(Some(ending))
+    }
 }
 
 /// What a run's first event tells.
@@ -136,20 +296,17 @@ fn started(cache: &Path, id: &str, first: &Stamped) -> Option<RunInfo> {
         return None;
     };
     Some(RunInfo {
-        id: id.to_string(),
         workflow: workflow.clone(),
         file: PathBuf::from(file),
-        state: RunState::Died,
         started: first.at,
         latest: first.at,
         pid: *pid,
         command: command.clone(),
         params: params.clone(),
-        pinned: pin_file(cache, id).exists(),
-        summary: Summary::default(),
         origin: origin.as_deref().cloned(),
-        done: BTreeSet::new(),
-        begun: BTreeSet::new(),
+        damage: None,
+        is_partly_unknown: false,
+        ..unknown(cache, id)
     })
 }
 
@@ -218,6 +375,9 @@ mod tests {
             command: Vec::new(),
             params: serde_json::json!({ "clusters": clusters }),
             pinned: false,
+            imported: None,
+            damage: None,
+            is_partly_unknown: false,
             summary: Summary::default(),
             origin: Some(origin),
             done: BTreeSet::new(),
@@ -239,6 +399,10 @@ mod tests {
         assert_eq!(ids(&[a.clone(), resumed]), ["b"]);
         let again = run("b", 8, Succeeded, None);
         assert!(ids(&[a.clone(), again.clone()]).is_empty());
+        // Nor does somebody else's run.
+        let mut theirs = again.clone();
+        theirs.imported = Some(Timestamp::UNIX_EPOCH);
+        assert_eq!(ids(&[a.clone(), theirs]), ["a"]);
         // The workflow on its own does not finish a sweep of it.
         let mut sweep = a;
         let origin = sweep.origin.as_mut().unwrap();

@@ -707,37 +707,39 @@ impl<'a> Scheduler<'a, '_> {
             outcome,
             summary,
             budgets: self.setting.graph.budgets.clone(),
-            stages: self.stage_results(),
+            stages: stage_results(&self.tracker, self.setting.registry, &self.ran),
         }
     }
+}
 
-    fn stage_results(&self) -> Vec<StageResult> {
-        let tasks = |id: usize| {
-            let tasks = self.tracker.nodes[id].iter().flatten();
-            tasks
-                .map(|&task| &self.tracker.tasks[task])
-                .filter_map(|task| {
-                    let TaskState::Done { outputs, .. } = &task.state else {
-                        return None;
-                    };
-                    let key = task.keyed.as_ref()?.key;
-                    let cached = !self.ran.contains(&key);
-                    Some(TaskResult {
-                        name: task.name.clone(),
-                        key,
-                        cached,
-                        outputs: outputs.clone(),
-                    })
-                })
-        };
-        let nodes = self.setting.graph.nodes.iter().enumerate();
-        nodes
-            .map(|(id, node)| StageResult {
-                name: node.name.clone(),
-                kind: node.kind.clone(),
-                types: self.setting.registry.output_types(&node.kind, &node.params),
-                tasks: tasks(id).collect(),
+/// What each stage's done tasks came to; those that are not in `ran` were cached.
+pub(crate) fn stage_results(
+    tracker: &Tracker,
+    registry: &Registry,
+    ran: &BTreeSet<Digest>,
+) -> Vec<StageResult> {
+    let tasks = |id: usize| {
+        let tasks = tracker.nodes[id].iter().flatten();
+        tasks.map(|&task| &tracker.tasks[task]).filter_map(|task| {
+            let TaskState::Done { outputs, .. } = &task.state else {
+                return None;
+            };
+            let key = task.keyed.as_ref()?.key;
+            Some(TaskResult {
+                name: task.name.clone(),
+                key,
+                cached: !ran.contains(&key),
+                outputs: outputs.clone(),
             })
-            .collect()
-    }
+        })
+    };
+    let nodes = tracker.graph.nodes.iter().enumerate();
+    nodes
+        .map(|(id, node)| StageResult {
+            name: node.name.clone(),
+            kind: node.kind.clone(),
+            types: registry.output_types(&node.kind, &node.params),
+            tasks: tasks(id).collect(),
+        })
+        .collect()
 }

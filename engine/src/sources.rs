@@ -9,7 +9,7 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Artifact, Cache, Digest, FileRef};
+use climb_cache::{Artifact, Digest, FileRef, Reader};
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{Graph, Node, NodeId};
@@ -58,7 +58,7 @@ pub fn look(
 pub fn find_all(
     graph: &Graph,
     registry: &Registry,
-    cache: &Cache,
+    cache: &dyn Reader,
 ) -> Result<NodeSources, Vec<Diagnostic>> {
     let base = graph.base_dir();
     let mut found = NodeSources::new();
@@ -104,7 +104,7 @@ pub fn file_refs(files: &[SourceFile]) -> BTreeMap<String, FileRef> {
     files.iter().map(|f| (f.name.clone(), file(f))).collect()
 }
 
-fn digest(cache: &Cache, files: Vec<FoundFile>) -> Result<Vec<SourceFile>, Diagnostic> {
+fn digest(cache: &dyn Reader, files: Vec<FoundFile>) -> Result<Vec<SourceFile>, Diagnostic> {
     let found = files.into_iter().map(|file| (file.name, file.path));
     let (names, paths): (Vec<_>, Vec<_>) = found.unzip();
     let digests = cache

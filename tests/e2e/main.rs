@@ -1,11 +1,13 @@
 //! The binary run as people run it: real files, real sled, real libtorch, real XGBoost.
 
+mod archives;
 mod authoring;
 mod bench;
 mod broken;
 mod cache_commands;
 mod caching;
 mod commands;
+mod damaged_runs;
 mod determinism;
 mod errors;
 mod explain;
@@ -14,11 +16,14 @@ mod inputs;
 mod killing;
 mod materialize;
 mod numbers;
+mod reading;
 mod runs;
 mod segments;
 mod shared_inputs;
 mod snapshot;
 mod strategies;
 mod sweeps;
+mod terminal;
 mod texts;
+mod unknown;
 mod workspace;

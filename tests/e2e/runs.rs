@@ -418,18 +418,21 @@ fn all_that_only_looks_works_during_a_run() {
     workspace.run_small(&["--set", "params.threshold=0.051"]);
     let earlier = ids(&workspace);
     let child = start_slow(&workspace);
-    let looks: [&[&str]; 6] = [
+    let looks: [&[&str]; 9] = [
         &["status"],
         &["log"],
         &["runs"],
         &["show"],
         &["show", &earlier[0]],
         &["diff", &earlier[0], &earlier[1]],
+        &["plan", "small.yaml"],
+        &["explain", "small.yaml"],
+        &["cache", "stats"],
     ];
     let ran: Vec<Ran> = looks.iter().map(|args| workspace.climb(args)).collect();
     let running = ids(&workspace).pop().expect("a run");
     let rm = workspace.climb(&["rm", &running]);
-    let stats = workspace.climb(&["cache", "stats"]);
+    let gc = workspace.climb(&["cache", "gc"]);
     let_go(&workspace, child);
     for (args, ran) in looks.iter().zip(&ran) {
         assert!(ran.ok(), "{args:?}: {}", ran.stderr);
@@ -443,12 +446,10 @@ fn all_that_only_looks_works_during_a_run() {
     assert!(ran[4].stdout.contains("The evidence"), "{}", ran[4].stdout);
     assert_eq!(rm.code, Some(2));
     assert!(rm.stderr.contains("is still running"), "{}", rm.stderr);
-    assert_eq!(stats.code, Some(2));
-    assert!(
-        stats.stderr.contains("is in use by process"),
-        "{}",
-        stats.stderr
-    );
+    let planned = &ran[6].stdout;
+    assert!(planned.contains("0 to run"), "{planned}");
+    assert_eq!(gc.code, Some(2));
+    assert!(gc.stderr.contains("is in use by process"), "{}", gc.stderr);
 }
 
 #[test]
@@ -483,8 +484,8 @@ fn a_second_run_names_the_first_or_waits_for_it() {
         steady(&note)
     );
     check_table("runs/second-process", &told);
+    assert_eq!((left.code, plan.code), (Some(2), Some(0)));
     for ran in [&left, &plan] {
-        assert_eq!(ran.code, Some(2));
         let holder = format!("in use by process {pid} since 20");
         for part in [&holder, " UTC: ", "run slow.yaml"] {
             assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);

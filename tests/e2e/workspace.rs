@@ -120,6 +120,52 @@ impl Workspace {
         Ran::from(self.command(args).output().expect("climb starts"))
     }
 
+    /// [`Workspace::climb`] as a user who owns nothing here, and may read everything. Tests run as
+    /// root that becomes another; elsewhere the cache is made read-only by its owner.
+    pub fn climb_as_a_stranger(&self, args: &[&str]) -> Ran {
+        let here = self.path("");
+        let run = |program: &str, args: &[&str]| {
+            let done = Command::new(program).args(args).arg(&here).status();
+            assert!(done.expect("it starts").success(), "{program} {args:?}");
+        };
+        run("chmod", &["-R", "a+rX"]);
+        let command = self.command(args);
+        // SAFETY: it only asks.
+        if unsafe { libc::geteuid() } != 0 {
+            run("chmod", &["-R", "a-w"]);
+            let ran = Ran::from({ command }.output().expect("climb starts"));
+            run("chmod", &["-R", "u+w"]);
+            return ran;
+        }
+        let mut stranger = Command::new("setpriv");
+        stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        stranger.arg(command.get_program()).args(command.get_args());
+        stranger.current_dir(&here);
+        stranger.env_remove("CLIMB_CACHE").env("NO_COLOR", "1");
+        Ran::from(stranger.output().expect("setpriv starts"))
+    }
+
+    /// The folder of the only run.
+    pub fn only_run(&self) -> PathBuf {
+        let runs = std::fs::read_dir(self.path(".climb/runs")).expect("runs");
+        let mut runs: Vec<PathBuf> = runs.map(|e| e.expect("entry").path()).collect();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.pop().expect("one")
+    }
+
+    /// Every file and folder below `name`, with what is in it; but not who has the cache open.
+    pub fn contents(&self, name: &str) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        let entries = WalkDir::new(self.path(name)).into_iter();
+        let entries = entries.map(|entry| entry.expect("readable").into_path());
+        let entries = entries.filter(|path| !path.ends_with("lock"));
+        entries
+            .map(|path| {
+                let bytes = std::fs::read(&path).ok();
+                (path, bytes)
+            })
+            .collect()
+    }
+
     /// Runs `small.yaml` with these extra arguments and counts what was done.
     pub fn run_small(&self, extra: &[&str]) -> Counts {
         let mut args = vec!["run", "small.yaml", "--json"];

@@ -3,103 +3,155 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
 use super::{FORMAT, Manifest, ManifestRun, Packed, Place, RUN_FILES, RunFiles, extended_files};
+use crate::envelope::{Unread, read_envelope};
 use crate::error::{CacheError, Doing};
 use crate::objects::{hash_file, path_of};
 use crate::store::{INLINE, Result};
-use crate::{Artifact, Cache, Digest, FileRef};
+use crate::{Artifact, Cache, Digest, FileRef, Look, Reader};
 
 /// zstd's own default: objects are mostly floats, which hardly shrink further.
 const LEVEL: i32 = 3;
 
 impl Cache {
-    /// Writes the records `keys`, all they name, and a run's files. Objects are checked on the way.
+    /// Writes the records `keys`, all they name, and a run's files. Objects are checked on the way:
+    /// a damaged one is set aside.
     pub fn export(
         &self,
         keys: &BTreeSet<Digest>,
         run: Option<&RunFiles>,
         out: impl Write,
     ) -> Result<Packed> {
-        let objects = self.objects_of(keys)?;
-        let manifest = Manifest {
-            format: FORMAT,
-            objects: objects.len(),
-            object_bytes: objects.values().sum(),
-            records: keys.len(),
-            run: run.map(describe).transpose()?,
-        };
-        let here = self.dir.clone();
-        let encoder = zstd::Encoder::new(out, LEVEL).doing("write", &here)?;
-        let mut tar = Builder::new(encoder);
-        let json = serde_json::to_vec_pretty(&manifest).expect("plain data");
-        append(&mut tar, &Place::Manifest, json.len() as u64, &json[..])?;
-        for (digest, size) in &objects {
-            self.append_object(&mut tar, digest, *size)?;
-        }
-        for key in keys {
-            let path = self.record_path(key);
-            let bytes = fs::read(&path).doing("read", &path)?;
-            append(
-                &mut tar,
-                &Place::Record(*key),
-                bytes.len() as u64,
-                &bytes[..],
-            )?;
-        }
-        if let (Some(run), Some(described)) = (run, &manifest.run) {
-            for (name, file) in &described.files {
-                let path = run.folder.join(name);
-                let input = File::open(&path).doing("read", &path)?;
-                append(&mut tar, &Place::Run(name.clone()), file.size, input)?;
+        match pack(self, keys, run, out) {
+            Err(Failure::Damaged(file)) => {
+                self.forget_users(&[file])?;
+                Err(self.damaged(&file, self.set_object_aside(&file.digest)?))
             }
+            Err(Failure::Other(error)) => Err(error),
+            Ok(packed) => Ok(packed),
         }
-        let encoder = tar.into_inner().doing("write", &here)?;
-        let mut out = encoder.finish().doing("write", &here)?;
-        out.flush().doing("write", &here)?;
-        Ok(Packed {
-            records: keys.len(),
-            objects: objects.len(),
-            bytes: manifest.object_bytes,
+    }
+}
+
+impl Look {
+    /// [`Cache::export`]; what is damaged is left for those who may write.
+    pub fn export(
+        &self,
+        keys: &BTreeSet<Digest>,
+        run: Option<&RunFiles>,
+        out: impl Write,
+    ) -> Result<Packed> {
+        pack(self, keys, run, out).map_err(|failure| match failure {
+            Failure::Damaged(file) => CacheError::Io {
+                doing: "export",
+                path: path_of(&self.dir().join("objects"), &file.digest),
+                source: io::Error::other("it is damaged"),
+            },
+            Failure::Other(error) => error,
         })
     }
+}
 
-    /// The objects that the records name, with their sizes.
-    fn objects_of(&self, keys: &BTreeSet<Digest>) -> Result<BTreeMap<Digest, u64>> {
-        let mut objects = BTreeMap::new();
-        for key in keys {
-            let record = self.lookup(key)?.ok_or(CacheError::Absent { key: *key })?;
-            let files = record.outputs.values().flat_map(Artifact::files);
-            let large = files.filter(|(_, file)| file.size > INLINE);
-            objects.extend(large.map(|(_, file)| (file.digest, file.size)));
-        }
-        Ok(objects)
+enum Failure {
+    /// An object is not what it is named by.
+    Damaged(FileRef),
+    Other(CacheError),
+}
+
+impl From<CacheError> for Failure {
+    fn from(error: CacheError) -> Failure {
+        Failure::Other(error)
     }
+}
 
-    fn append_object<W: Write>(
-        &self,
-        tar: &mut Builder<W>,
-        digest: &Digest,
-        size: u64,
-    ) -> Result<()> {
-        let path = path_of(&self.objects(), digest);
-        let mut input = Hashing {
-            inner: File::open(&path).doing("read", &path)?,
-            hasher: blake3::Hasher::new(),
-        };
-        append(tar, &Place::Object(*digest), size, &mut input)?;
-        if Digest::from(input.hasher.finalize()) == *digest {
-            return Ok(());
+fn pack(
+    cache: &dyn Reader,
+    keys: &BTreeSet<Digest>,
+    run: Option<&RunFiles>,
+    out: impl Write,
+) -> std::result::Result<Packed, Failure> {
+    let here = cache.dir();
+    let objects = objects_of(cache, keys)?;
+    let manifest = Manifest {
+        format: FORMAT,
+        objects: objects.len(),
+        object_bytes: objects.values().sum(),
+        records: keys.len(),
+        run: run.map(describe).transpose()?,
+    };
+    let encoder = zstd::Encoder::new(out, LEVEL).doing("write", here)?;
+    let mut tar = Builder::new(encoder);
+    let json = serde_json::to_vec_pretty(&manifest).expect("plain data");
+    append(&mut tar, &Place::Manifest, json.len() as u64, &json[..])?;
+    for (digest, size) in &objects {
+        append_object(here, &mut tar, digest, *size)?;
+    }
+    for key in keys {
+        let path = record_file(here, key);
+        let bytes = fs::read(&path).doing("read", &path)?;
+        let size = bytes.len() as u64;
+        append(&mut tar, &Place::Record(*key), size, &bytes[..])?;
+    }
+    if let (Some(run), Some(described)) = (run, &manifest.run) {
+        for (name, file) in &described.files {
+            let path = run.folder.join(name);
+            let input = File::open(&path).doing("read", &path)?;
+            append(&mut tar, &Place::Run(name.clone()), file.size, input)?;
         }
-        let file = FileRef {
+    }
+    let encoder = tar.into_inner().doing("write", here)?;
+    let mut out = encoder.finish().doing("write", here)?;
+    out.flush().doing("write", here)?;
+    Ok(Packed {
+        records: keys.len(),
+        objects: objects.len(),
+        bytes: manifest.object_bytes,
+    })
+}
+
+fn record_file(cache: &Path, key: &Digest) -> PathBuf {
+    path_of(&cache.join("records"), key)
+}
+
+/// The objects that the records name, with their sizes.
+fn objects_of(cache: &dyn Reader, keys: &BTreeSet<Digest>) -> Result<BTreeMap<Digest, u64>> {
+    let mut objects = BTreeMap::new();
+    for key in keys {
+        let record = cache.lookup(key)?.ok_or(CacheError::Absent { key: *key })?;
+        // The file goes along, whatever the index knows.
+        let path = record_file(cache.dir(), key);
+        if let Err(Unread::Unknown(unknown)) = read_envelope(&path) {
+            return Err(unknown.error(format!("record {}", key.short()), &path));
+        }
+        let files = record.outputs.values().flat_map(Artifact::files);
+        let large = files.filter(|(_, file)| file.size > INLINE);
+        objects.extend(large.map(|(_, file)| (file.digest, file.size)));
+    }
+    Ok(objects)
+}
+
+fn append_object<W: Write>(
+    cache: &Path,
+    tar: &mut Builder<W>,
+    digest: &Digest,
+    size: u64,
+) -> std::result::Result<(), Failure> {
+    let path = path_of(&cache.join("objects"), digest);
+    let mut input = Hashing {
+        inner: File::open(&path).doing("read", &path)?,
+        hasher: blake3::Hasher::new(),
+    };
+    append(tar, &Place::Object(*digest), size, &mut input)?;
+    match Digest::from(input.hasher.finalize()) == *digest {
+        true => Ok(()),
+        false => Err(Failure::Damaged(FileRef {
             digest: *digest,
             size,
-        };
-        self.forget_users(&[file])?;
-        self.verify_object(&file)
+        })),
     }
 }
 

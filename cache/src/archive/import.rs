@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use tar::{Archive, EntryType};
 
 use super::{FORMAT, Manifest, Place};
-use crate::envelope::{Envelope, open_envelope, read_envelope};
+use crate::envelope::{Envelope, Unread, open_envelope, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::objects::{Stamp, write_atomically};
+use crate::objects::{Stamp, move_in_unsynced};
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef};
 
@@ -45,6 +47,7 @@ impl Cache {
     /// Every output of every record must have come along, or be here.
     fn check_outputs(&self, staged: &Staged) -> Result<()> {
         for (key, path) in &staged.records {
+            self.check_format(key)?;
             let envelope = staged_record(path)?;
             for (_, file) in envelope.record.outputs.values().flat_map(Artifact::files) {
                 let there = match file.size <= INLINE {
@@ -67,37 +70,57 @@ impl Cache {
         Ok(())
     }
 
-    /// Objects first, then the records that name them, then the run.
+    /// Objects first, then the records that name them, then the run. The disk is waited for once
+    /// before the first record is there, and once before the index names it.
     fn take_in(&self, staged: Staged) -> Result<Imported> {
         let mut imported = Imported::default();
         for (digest, (size, path)) in &staged.objects {
-            let stamp = Stamp::of(&path.metadata().doing("read", path)?);
-            self.take_object(path, digest, stamp)?;
+            let hashed = Stamp::of(&path.metadata().doing("read", path)?);
+            let stamp = move_in_unsynced(&root, path, digest, hashed)?;
+            self.stamp(digest, stamp)?;
             imported.objects += 1;
             imported.bytes += size;
         }
+        self.sync_all()?;
+        let mut fresh = Vec::new();
         for (key, path) in &staged.records {
-            if self.lookup(key)?.is_some() {
-                imported.known += 1;
-                continue;
+            match self.lookup(key)? {
+                Some(_) => imported.known += 1,
+                None => fresh.push((key, path)),
             }
-            let bytes = fs::read(path).doing("read", path)?;
-            write_atomically(&self.dir.join("tmp"), &self.record_path(key), &bytes)?;
-            self.adopt(&staged_record(path)?)?;
+        }
+        for (key, path) in &fresh {
+            let target = self.record_path(key);
+            let folder = target.parent().expect("records have folders");
+            fs::create_dir_all(folder).doing("make", folder)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o444)).doing("protect", path)?;
+            fs::rename(path, &target).doing("write", &target)?;
+        }
+        self.sync_all()?;
+        for (key, _) in &fresh {
+            self.adopt(&staged_record(&self.record_path(key))?)?;
             imported.records += 1;
         }
         self.index.db.flush()?;
         if let Some((id, folder)) = staged.run {
-            let target = self.dir.join("runs").join(&id);
-            let known = target.exists();
-            if !known {
-                fs::create_dir_all(self.dir.join("runs")).doing("make", &target)?;
-                fs::create_dir_all(folder.join("logs")).doing("make", &target)?;
-                fs::rename(&folder, &target).doing("write", &target)?;
-            }
-            imported.run = Some((id, known));
+            imported.run = Some(self.take_in_run(id, &folder)?);
         }
         Ok(imported)
+    }
+
+    /// Marked as somebody else's, for those who would run its commands. Returns its id, and whether
+    /// there was one of that id.
+    fn take_in_run(&self, id: String, folder: &Path) -> Result<(String, bool)> {
+        let target = self.dir.join("runs").join(&id);
+        let known = target.exists();
+        if !known {
+            fs::create_dir_all(self.dir.join("runs")).doing("make", &target)?;
+            fs::create_dir_all(folder.join("logs")).doing("make", &target)?;
+            let mark = folder.join("imported");
+            fs::write(&mark, format!("{}\n", Timestamp::now())).doing("write", &mark)?;
+            fs::rename(folder, &target).doing("write", &target)?;
+        }
+        Ok((id, known))
     }
 }
 
@@ -149,7 +172,7 @@ impl Staged {
 
 /// A record that was checked when it was staged.
 fn staged_record(path: &Path) -> Result<Envelope> {
-    read_envelope(path).ok_or_else(|| refuse(format!("{} is damaged", path.display())))
+    read_envelope(path).map_err(|_| refuse(format!("{} is damaged", path.display())))
 }
 
 /// What follows the last entry is padding; reading it makes zstd check the whole.
@@ -227,8 +250,14 @@ impl Reader<'_> {
     }
 
     fn record(&mut self, key: Digest, bytes: Vec<u8>) -> Result<()> {
-        if open_envelope(&bytes).is_none_or(|envelope| envelope.record.key != key) {
-            return Err(refuse(format!("record {} does not check", key.short())));
+        match open_envelope(&bytes) {
+            Ok(envelope) if envelope.record.key == key => {}
+            Err(Unread::Unknown(unknown)) => {
+                let what = format!("record {}", key.short());
+                let place = PathBuf::from(Place::Record(key).path());
+                return Err(refuse(unknown.error(what, &place).to_string()));
+            }
+            _ => return Err(refuse(format!("record {} does not check", key.short()))),
         }
         let Some(room) = self.room.checked_sub(bytes.len() as u64) else {
             return Err(refuse("it holds more records than the disk has room for"));

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use climb_cache::Cache;
+use climb_cache::Reader;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -117,7 +117,7 @@ impl Estimator {
     pub fn new(
         graph: &Graph,
         registry: &Registry,
-        cache: &Cache,
+        cache: &dyn Reader,
         machine: &Machine,
         sizes: &Sizes,
     ) -> Estimator {

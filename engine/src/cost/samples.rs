@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use climb_cache::{Cache, Record};
+use climb_cache::{Reader, Record};
 
 /// How many records of a stage are looked at, in the order of their keys, which is by chance.
 const OF_STAGE: usize = 200;
@@ -28,13 +28,13 @@ pub struct Sample {
 
 /// Reads samples, once for each stage and each kind.
 pub struct Samples<'a> {
-    cache: &'a Cache,
+    cache: &'a dyn Reader,
     of_kind: HashMap<String, Rc<Vec<Sample>>>,
     of_stage: HashMap<(String, String), Rc<Vec<Sample>>>,
 }
 
 impl<'a> Samples<'a> {
-    pub fn new(cache: &'a Cache) -> Samples<'a> {
+    pub fn new(cache: &'a dyn Reader) -> Samples<'a> {
         Samples {
             cache,
             of_kind: HashMap::new(),
@@ -65,7 +65,7 @@ impl<'a> Samples<'a> {
 }
 
 /// Records that cannot be read tell nothing.
-fn read(cache: &Cache, kind: &str, stage: &str, most: usize) -> Vec<Sample> {
+fn read(cache: &dyn Reader, kind: &str, stage: &str, most: usize) -> Vec<Sample> {
     let records = cache.records_of(kind, stage).into_iter().flatten();
     let records = records.take(most);
     let samples: Vec<Sample> = records.map(|record| sample(cache, &record)).collect();
@@ -76,7 +76,7 @@ fn read(cache: &Cache, kind: &str, stage: &str, most: usize) -> Vec<Sample> {
     }
 }
 
-fn sample(cache: &Cache, record: &Record) -> Sample {
+fn sample(cache: &dyn Reader, record: &Record) -> Sample {
     let mut totals = record.cost.totals.clone();
     if let Some(bytes) = source_bytes(cache, record) {
         totals.insert(SOURCE_BYTES.into(), bytes);
@@ -89,7 +89,7 @@ fn sample(cache: &Cache, record: &Record) -> Sample {
     }
 }
 
-fn source_bytes(cache: &Cache, record: &Record) -> Option<f64> {
+fn source_bytes(cache: &dyn Reader, record: &Record) -> Option<f64> {
     let inputs = record.ingredients.inputs.iter();
     let groups: Vec<_> = inputs
         .filter(|(port, _)| port.starts_with("source:"))

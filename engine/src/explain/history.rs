@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use climb_cache::{Cache, Digest, Ingredients, Record};
+use climb_cache::{Digest, Ingredients, Reader, Record};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ const COMPARED: usize = 256;
 
 /// What was recorded before. Stages are read when they are asked about.
 pub struct History<'a> {
-    pub(super) cache: &'a Cache,
+    pub(super) cache: &'a dyn Reader,
     stages: RefCell<HashMap<(String, String), Rc<StageRecords>>>,
     workflow: String,
     /// For each stage, the keys its tasks had in the latest run that had any.
@@ -64,7 +64,7 @@ pub(super) struct Group {
 
 impl<'a> History<'a> {
     /// `workflow`: its runs say which records are the latest.
-    pub fn new(cache: &'a Cache, workflow: &str) -> History<'a> {
+    pub fn new(cache: &'a dyn Reader, workflow: &str) -> History<'a> {
         History {
             cache,
             stages: RefCell::default(),
@@ -89,7 +89,7 @@ impl<'a> History<'a> {
 impl StageRecords {
     /// `latest`: whether the latest run had a key; `ours`: whether a run is of this workflow.
     fn read(
-        cache: &Cache,
+        cache: &dyn Reader,
         kind: &str,
         stage: &str,
         latest: &dyn Fn(&Digest) -> bool,
@@ -246,7 +246,7 @@ fn leaves(old: &Value, new: &Value) -> usize {
 }
 
 /// The keys each stage had in the latest run of this workflow that had it.
-fn latest(cache: &Cache, workflow: &str) -> HashMap<String, BTreeSet<Digest>> {
+fn latest(cache: &dyn Reader, workflow: &str) -> HashMap<String, BTreeSet<Digest>> {
     let mut latest: HashMap<String, BTreeSet<Digest>> = HashMap::new();
     let mut runs = journal::runs(cache.dir());
     runs.reverse();

@@ -5,13 +5,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What a cache has in its folder (docs/cache-format.md), beside `index.damaged-1` and the like.
-const ENTRIES: [&str; 12] = [
+const ENTRIES: [&str; 15] = [
+    "format",
     "lock",
     "objects",
     "records",
     "sources",
     "index",
     "index.seal",
+    "index.new",
+    "index.old",
     "checkouts",
     "work",
     "partial",

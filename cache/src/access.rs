@@ -1,0 +1,111 @@
+//! Whether a cache is this process's to write, asked before anything of it is touched.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use crate::error::{CacheError, Doing};
+use crate::objects::write_atomically;
+
+/// The format of the cache as a whole: which folders there are, and what is where in them.
+const FORMAT: u32 = 1;
+
+/// `format` in a cache's folder.
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    #[serde(rename = "climb-cache")]
+    format: u32,
+    /// The climb that made the cache.
+    climb: String,
+}
+
+/// An error where the folders or the index may not be written: half a cache that is somebody else's
+/// helps nobody, and sled would take it for damage.
+pub(crate) fn check(dir: &Path) -> Result<(), CacheError> {
+    let index = dir.join("index");
+    for folder in [dir.to_path_buf(), dir.join("objects"), dir.join("records")] {
+        if folder.exists() {
+            writable(&folder)?;
+        }
+    }
+    for entry in WalkDir::new(&index) {
+        match entry {
+            Ok(entry) => writable(entry.path())?,
+            Err(error) => {
+                let source = io::Error::from(error);
+                if source.kind() != io::ErrorKind::NotFound {
+                    return Err(source).doing("read", &index);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn writable(path: &Path) -> Result<(), CacheError> {
+    let name = CString::new(path.as_os_str().as_bytes()).expect("a path has no zero in it");
+    // SAFETY: a plain system call; the name outlives it.
+    match unsafe { libc::access(name.as_ptr(), libc::R_OK | libc::W_OK) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()).doing("write to", path),
+    }
+}
+
+/// In a folder that its group, or everybody, may write, they may write too what this process makes.
+pub(crate) fn share_like(dir: &Path) -> Result<(), CacheError> {
+    let mode = dir.metadata().doing("read", dir)?.mode();
+    let group = if mode & 0o020 != 0 { 0o070 } else { 0 };
+    let others = if mode & 0o002 != 0 { 0o007 } else { 0 };
+    // SAFETY: plain system calls, which always succeed.
+    unsafe {
+        let mask = libc::umask(0o077);
+        libc::umask(mask & !(group | others));
+    }
+    Ok(())
+}
+
+/// An error where the cache is of a format that this climb does not know.
+pub(crate) fn check_format(dir: &Path) -> Result<(), CacheError> {
+    let path = marker(dir);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        // Made by a climb that wrote no marker: of the first format.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).doing("read", &path),
+    };
+    let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    if value["climb-cache"].as_u64() == Some(FORMAT.into()) {
+        return Ok(());
+    }
+    Err(CacheError::Newer {
+        what: format!("the cache {}", dir.display()),
+        path,
+        format: value.get("climb-cache").map(ToString::to_string),
+        climb: value["climb"].as_str().map(String::from),
+        known: FORMAT,
+    })
+}
+
+/// Writes down which format the cache has, where that was not done.
+pub(crate) fn mark_format(dir: &Path) -> Result<(), CacheError> {
+    let path = marker(dir);
+    if path.exists() {
+        return Ok(());
+    }
+    let marker = Marker {
+        format: FORMAT,
+        climb: env!("CARGO_PKG_VERSION").into(),
+    };
+    let text = serde_json::to_string(&marker).expect("plain data") + "\n";
+    write_atomically(&dir.join("tmp"), &path, text.as_bytes())
+}
+
+fn marker(dir: &Path) -> PathBuf {
+    dir.join("format")
+}

@@ -1,0 +1,53 @@
+//! A run on a cache that cannot be written: it has to have nothing to do.
+
+use climb_cache::{CacheError, Look};
+use climb_engine::diagnostic::Diagnostic;
+use climb_engine::event::Stamped;
+use climb_engine::graph::Graph;
+use climb_engine::stage::Registry;
+use climb_engine::standing::{Standing, standing};
+use jiff::Timestamp;
+
+use crate::common::{self, BAD_INPUT};
+use crate::session::Place;
+use crate::view::RunView;
+use crate::{diagnostics, progress, report, text};
+
+/// Shows what a run would, where all is cached; else says that nothing can be run. `why`: what kept
+/// the cache from being opened. Returns the exit code.
+pub fn show(
+    graph: &Graph,
+    registry: &Registry,
+    look: &Look,
+    why: &CacheError,
+    place: &Place,
+) -> Result<u8, u8> {
+    let sources = common::find_sources(graph, registry, look)?;
+    let found = standing(graph, registry, look, &sources).map_err(common::cache_failed)?;
+    let (events, result) = match found {
+        Standing::Done { events, result } => (events, result),
+        Standing::ToRun(tasks) => {
+            let tasks = text::count(tasks, "task");
+            let message =
+                format!("{why}; {tasks} would run at least, and need a cache to write to");
+            let help = "`climb plan` shows them; `--cache DIR` names another cache";
+            diagnostics::print(&[Diagnostic::error(message).help(help)]);
+            return Err(BAD_INPUT);
+        }
+    };
+    let mut view = RunView::default();
+    let mut progress = progress::choose(place.json, 1);
+    for event in events {
+        let at = Timestamp::now();
+        let stamped = Stamped { at, event };
+        view.apply(&stamped);
+        progress.show(&stamped, &view);
+    }
+    drop(progress);
+    if !place.json {
+        use climb_cache::Reader;
+        report::print(&result, look.dir());
+        diagnostics::note(&format!("{why}; nothing was to be run, so no run was kept"));
+    }
+    Ok(0)
+}
