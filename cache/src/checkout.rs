@@ -230,20 +230,20 @@ impl Checkout<'_> {
         if now == before {
             return Ok(false);
         }
-        if !now.is_unwritten_since(before) {
+        let may_be_same =
+            |now: Stamp| now.is_unwritten_since(before) || now.is_renumbered_since(before);
+        if !may_be_same(now) {
             return Ok(true);
         }
         // Another checkout has a link to the same object, for example: the bytes decide.
         if file.size > INLINE && self.cache.is_linked(file, &path) {
             return match self.cache.right_stamps(&[*file]) {
-                Ok(stamps) => Ok(!stamps[0].is_unwritten_since(before)),
+                Ok(stamps) => Ok(!may_be_same(stamps[0])),
                 Err(CacheError::Damaged { .. }) => Ok(true),
                 Err(other) => Err(other),
             };
         }
-        let right = |(digest, stamp): (Digest, Stamp)| {
-            digest == file.digest && stamp.is_unwritten_since(before)
-        };
+        let right = |(digest, stamp): (Digest, Stamp)| digest == file.digest && may_be_same(stamp);
         Ok(!hash_at_rest(&path).is_ok_and(right))
     }
 }

@@ -44,6 +44,14 @@ impl Stamp {
         Stamp { ctime_ns, ..self } == earlier
     }
 
+    /// Whether the file system only has another number for the file by now, as exFAT and some network
+    /// ones may, which have no lasting ones: another file in its place would have another ctime. The
+    /// bytes decide.
+    pub fn is_renumbered_since(self, earlier: Stamp) -> bool {
+        let inode = earlier.inode;
+        Stamp { inode, ..self } == earlier
+    }
+
     /// Of the file itself; none where there is no plain file.
     pub fn of_file(path: &Path) -> Option<Stamp> {
         let meta = path.symlink_metadata().ok()?;
@@ -219,8 +227,9 @@ pub(crate) fn move_in(
     fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
     fs::rename(path, &target).doing("write", &target)?;
     sync_folder(folder)?;
+    let content = |stamp: Stamp| (stamp.size, stamp.mtime_ns);
     match Stamp::of_file(&target) {
-        Some(stamp) if stamp.is_unwritten_since(hashed) => Ok(stamp),
+        Some(stamp) if content(stamp) == content(hashed) => Ok(stamp),
         // Something that the task left behind still writes to it.
         _ => {
             fs::remove_file(&target).doing("remove", &target)?;

@@ -85,8 +85,9 @@ fn is_untouched(path: &Path, seen: &Seen) -> Result<bool, CacheError> {
     if now == seen.look {
         return Ok(true);
     }
-    let explained = now.attributes != seen.look.attributes;
-    if !explained || !now.stamp.is_unwritten_since(seen.look.stamp) {
+    let before = seen.look.stamp;
+    let explained = now.attributes != seen.look.attributes && now.stamp.is_unwritten_since(before);
+    if !explained && !now.stamp.is_renumbered_since(before) {
         return Ok(false);
     }
     Ok(hash_at_rest(path)?.0 == seen.digest)
