@@ -63,6 +63,21 @@ pub struct Contenders {
     pub seeds: Vec<u64>,
 }
 
+impl read::Checked for Contenders {
+    const WHAT: &'static str = "the contenders";
+
+    fn problem(&self) -> Option<String> {
+        let problem = |(name, weights): &(String, Vec<f64>)| {
+            let mixture = Mixture {
+                weights: weights.clone(),
+                seed: None,
+            };
+            Some(format!("`{name}`: {}", read::Checked::problem(&mixture)?))
+        };
+        self.mixtures.iter().find_map(problem)
+    }
+}
+
 /// The stage kind `baselines`.
 pub struct Baselines;
 

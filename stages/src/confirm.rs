@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::baselines::Contenders;
 use crate::fit::read_scored;
 use crate::formats::mixture::{Confirmation, Contender, Direction, Scored};
-use crate::formats::{read_json, write_json};
+use crate::formats::{read, write_json};
 use crate::stats;
 use crate::wiring;
 
@@ -55,7 +55,7 @@ impl Stage for Confirm {
     }
 
     fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let contenders: Contenders = read_json(cx.input("contenders")?)?;
+        let contenders: Contenders = read::json(cx, "contenders")?;
         let scored = read_scored(cx, "scored")?;
         write_json(
             &cx.output("confirmation"),
