@@ -184,7 +184,7 @@ fn a_last_iteration_that_is_not_finished_is_not_replaced_by_an_earlier_one() {
 fn a_deleted_working_folder_is_said_plainly_by_every_command() {
     let workspace = Workspace::empty();
     for command in [
-        "init data",
+        "init --corpus data",
         "check w.yaml",
         "run w.yaml",
         "resume",
@@ -196,7 +196,7 @@ fn a_deleted_working_folder_is_said_plainly_by_every_command() {
         "log",
         "runs",
         "show",
-        "diff",
+        "diff a b",
         "get x -",
         "rm x",
         "cache stats",

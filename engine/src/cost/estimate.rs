@@ -52,6 +52,8 @@ pub enum Basis {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expected {
     pub totals: Totals,
+    /// These, and of what feeds it those that pass through: its size.
+    size: Totals,
     pub seconds: Option<f64>,
     /// How far off `seconds` may be: from `seconds / within` to `seconds · within`.
     pub within: f64,
@@ -61,13 +63,14 @@ pub struct Expected {
 }
 
 impl Expected {
-    fn without_time(totals: Totals) -> Expected {
-        let basis = match totals.is_empty() {
-            true => Basis::Nothing,
-            false => Basis::Own,
-        };
+    fn without_time(totals: Totals, size: Totals) -> Expected {
+        let telling = ["flops", "tokens"]
+            .iter()
+            .any(|name| totals.contains_key(*name));
+        let basis = if telling { Basis::Own } else { Basis::Nothing };
         Expected {
             totals,
+            size,
             seconds: None,
             within: 1.0,
             basis,
@@ -126,16 +129,17 @@ impl Estimator {
         let mut expected: Vec<Expected> = Vec::new();
         for (id, node) in graph.nodes.iter().enumerate() {
             let Some(kind) = registry.get(&node.kind) else {
-                expected.push(Expected::without_time(Totals::new()));
+                expected.push(Expected::without_time(Totals::new(), Totals::new()));
                 continue;
             };
             let told = upstream.cost_of(id, kind);
             // What a program's arguments mean nobody knows here.
             let comparable = told.is_empty() && !kind.ports_depend_on_params();
             let own = sizes.recorded.get(&id).cloned().unwrap_or(told);
-            let size = size(node, own, sizes.source_bytes.get(&id), &expected);
+            let size = size(node, &own, sizes.source_bytes.get(&id), &expected);
             let wanted = Wanted {
                 params: kind.keyed(&node.params).to_string(),
+                own,
                 size,
                 on_gpu: machine.wanted(node, registry).gpus > 0,
                 comparable,
@@ -154,10 +158,10 @@ impl Estimator {
 }
 
 /// The totals that one task will have: its own, and of what feeds it those that pass through.
-fn size(node: &Node, own: Totals, source_bytes: Option<&f64>, expected: &[Expected]) -> Totals {
+fn size(node: &Node, own: &Totals, source_bytes: Option<&f64>, expected: &[Expected]) -> Totals {
     let mut inherited = Totals::new();
     for source in node.inputs.iter().flat_map(|wire| &wire.from) {
-        let totals = &expected[source.node].totals;
+        let totals = &expected[source.node].size;
         for name in INHERITED {
             // `heldout_documents` are the documents of the output `heldout`.
             let of_output = format!("{}_{name}", source.output);
@@ -167,7 +171,7 @@ fn size(node: &Node, own: Totals, source_bytes: Option<&f64>, expected: &[Expect
             }
         }
     }
-    let mut all = own;
+    let mut all = own.clone();
     if let Some(bytes) = source_bytes {
         all.entry(SOURCE_BYTES.into()).or_insert(*bytes);
     }
@@ -180,6 +184,8 @@ fn size(node: &Node, own: Totals, source_bytes: Option<&f64>, expected: &[Expect
 /// A task to be priced.
 struct Wanted {
     params: String,
+    /// What is known of it alone.
+    own: Totals,
     size: Totals,
     on_gpu: bool,
     /// Whether tasks of its stage with other parameters tell anything.
@@ -205,7 +211,7 @@ impl Wanted {
         if self.comparable && !stage.is_empty() {
             return self.mean(&stage.iter().collect::<Vec<_>>(), Basis::Stage);
         }
-        Expected::without_time(self.size.clone())
+        Expected::without_time(self.own.clone(), self.size.clone())
     }
 
     /// From the tasks that are nearest in size. `None`: there are none whose size can be compared.
@@ -244,8 +250,10 @@ impl Wanted {
         let other_device = near.iter().all(|(sample, _)| sample.on_gpu != self.on_gpu);
         let device = if other_device { OTHER_DEVICE } else { 1.0 };
         let samples: Vec<&Sample> = near.iter().map(|(sample, _)| *sample).collect();
+        let totals = self.totals(&samples, scaled);
         Some(Expected {
-            totals: self.totals(&samples, scaled),
+            size: self.size_with(&totals),
+            totals,
             seconds: Some(seconds / total * wanted),
             within: apart.powf(0.2).min(10.0) * device,
             basis,
@@ -256,8 +264,10 @@ impl Wanted {
     /// What these took, whatever their size.
     fn mean(&self, samples: &[&Sample], basis: Basis) -> Expected {
         let seconds: f64 = samples.iter().map(|sample| sample.seconds).sum();
+        let totals = self.totals(samples, 1.0);
         Expected {
-            totals: self.totals(samples, 1.0),
+            size: self.size_with(&totals),
+            totals,
             seconds: Some(seconds / samples.len() as f64),
             within: spread(samples),
             basis,
@@ -265,7 +275,7 @@ impl Wanted {
         }
     }
 
-    /// What is known of the task's size, and what others had, scaled.
+    /// What is known of the task alone, and what others had, scaled.
     fn totals(&self, samples: &[&Sample], scaled: f64) -> Totals {
         let mut totals = Totals::new();
         for (name, value) in samples.iter().flat_map(|sample| &sample.totals) {
@@ -274,8 +284,14 @@ impl Wanted {
                 *totals.entry(name.clone()).or_default() += value * scaled / samples.len() as f64;
             }
         }
-        totals.extend(self.size.clone());
+        totals.extend(self.own.clone());
         totals
+    }
+
+    fn size_with(&self, totals: &Totals) -> Totals {
+        let mut size = totals.clone();
+        size.extend(self.size.clone());
+        size
     }
 }
 
@@ -368,6 +384,7 @@ mod tests {
     fn wanted(params: &str, size: &[(&str, f64)]) -> Wanted {
         Wanted {
             params: params.into(),
+            own: totals(size),
             size: totals(size),
             on_gpu: false,
             comparable: true,
