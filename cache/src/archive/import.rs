@@ -74,6 +74,7 @@ impl Cache {
     /// before the first record is there, and once before the index names it.
     fn take_in(&self, staged: Staged) -> Result<Imported> {
         let mut imported = Imported::default();
+        let root = self.objects();
         for (digest, (size, path)) in &staged.objects {
             let hashed = Stamp::of(&path.metadata().doing("read", path)?);
             let stamp = move_in_unsynced(&root, path, digest, hashed)?;
