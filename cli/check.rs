@@ -37,7 +37,13 @@ pub struct Args {
 pub fn run(args: Args) -> u8 {
     let registry = common::registry();
     let env = |name: &str| std::env::var(name).ok();
-    let check = |file: &PathBuf| load::check(file, &args.set, &registry, &env);
+    let check = |file: &PathBuf| match common::is_no_text(file) {
+        None => load::check(file, &args.set, &registry, &env),
+        Some(problem) => Checked {
+            graph: None,
+            problems: vec![problem],
+        },
+    };
     let checked: Vec<Checked> = args.files.iter().map(check).collect();
     if args.json {
         print_json(&args.files, &checked, &registry);
@@ -74,7 +80,7 @@ pub fn summary(graph: &Graph, registry: &Registry, warnings: &[Diagnostic]) -> S
 fn print_json(files: &[PathBuf], checked: &[Checked], registry: &Registry) {
     let entry = |(file, checked): (&PathBuf, &Checked)| {
         json!({
-            "file": file,
+            "file": file.to_string_lossy(),
             "problems": checked.problems,
             "stages": checked.graph.as_ref().map(stages),
             "tasks_at_least": checked.graph.as_ref().map(|graph| tasks(graph, registry)),

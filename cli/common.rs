@@ -109,6 +109,9 @@ pub struct Source {
 
 impl Source {
     pub fn read(args: &WorkflowArgs) -> Result<Source, u8> {
+        if let Some(problem) = is_no_text(&args.file) {
+            return Err(bad_input(&[problem]));
+        }
         Ok(Source {
             file: args.file.clone(),
             text: read_text(&args.file)?,
@@ -169,6 +172,18 @@ impl Source {
         self.extends = texts.take();
         result
     }
+}
+
+/// What is wrong with a workflow's path: a run's journal and its programs' environment hold it as
+/// text.
+pub fn is_no_text(workflow: &Path) -> Option<Diagnostic> {
+    let path = std::path::absolute(workflow).unwrap_or_else(|_| workflow.to_path_buf());
+    if path.to_str().is_some() {
+        return None;
+    }
+    let message = format!("the path of the workflow, {path:?}, is not UTF-8");
+    let help = "rename the file or folder whose name has the bytes shown as \\x…";
+    Some(Diagnostic::error(message).help(help))
 }
 
 /// A file's text; says so when there is none.
@@ -325,12 +340,17 @@ fn check_existing(dir: &Path) -> Result<(), u8> {
 }
 
 fn try_open(dir: &Path) -> Result<Cache, CacheError> {
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let cache = Cache::open(dir, &command)?;
+    let cache = Cache::open(dir, &command_line().join(" "))?;
     for notice in cache.notices() {
         diagnostics::note(&notice);
     }
     Ok(cache)
+}
+
+/// The command line, for people.
+pub fn command_line() -> Vec<String> {
+    let args = std::env::args_os();
+    args.map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
 /// [`failed`] of the cache: what only another climb can read is no failure, and nothing was done.

@@ -135,7 +135,7 @@ fn choose(cache: &Path, named: Option<&str>) -> Result<Option<RunInfo>, u8> {
             Ok(None)
         }
         RunState::Running if named.is_none() => {
-            let message = format!("run {} is still running (process {})", run.id, run.pid);
+            let message = format!("run {} is still running ({})", run.id, run.process_name());
             diagnostics::print(&[Diagnostic::error(message).help("`climb status` shows it")]);
             Err(BAD_INPUT)
         }

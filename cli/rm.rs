@@ -31,7 +31,12 @@ pub fn run(args: Args) -> u8 {
             refused = true;
             continue;
         };
-        if let Some(problem) = runs::read(cache, &id).as_ref().and_then(why_not) {
+        let problem = match runs::read(cache, &id) {
+            Some(run) => why_not(&run),
+            None => runs::is_beginning(cache, &id)
+                .then(|| Diagnostic::error(format!("run {id} is just beginning"))),
+        };
+        if let Some(problem) = problem {
             diagnostics::print(&[problem]);
             refused = true;
         }
@@ -59,7 +64,7 @@ fn why_not(run: &RunInfo) -> Option<Diagnostic> {
         return Some(Diagnostic::error(format!("run {id} is pinned")).help(help));
     }
     (run.state == RunState::Running).then(|| {
-        let pid = run.pid;
-        Diagnostic::error(format!("run {id} is still running (process {pid})"))
+        let process = run.process_name();
+        Diagnostic::error(format!("run {id} is still running ({process})"))
     })
 }

@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use climb_cache::Cache;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
+use climb_engine::execute::{Program, no_more_processes};
 use climb_engine::graph::Graph;
 use climb_engine::kept::Texts;
 use climb_engine::resources::Machine;
@@ -86,8 +87,8 @@ pub fn options(
     Ok(RunOptions {
         machine: place.machine.machine(),
         keep_going: place.keep_going,
-        exe: own_path()?,
-        command: std::env::args().collect(),
+        program: own_program()?,
+        command: common::command_line(),
         origin: Origin {
             cwd,
             set: source.set,
@@ -104,10 +105,18 @@ pub fn options(
     })
 }
 
-fn own_path() -> Result<PathBuf, u8> {
-    std::env::current_exe().map_err(|error| {
+/// Names this build: the version, and a digest of the sources that it was made of.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("CLIMB_SOURCES"));
+
+fn own_program() -> Result<Program, u8> {
+    let name = std::env::current_exe().map_err(|error| {
         diagnostics::error(&format!("cannot find climb's own binary: {error}"));
         FAILED
+    })?;
+    Ok(Program {
+        exe: "/proc/self/exe".into(),
+        name,
+        build: BUILD.into(),
     })
 }
 
@@ -158,7 +167,7 @@ pub fn execute(
 ) -> Result<RunResult, u8> {
     let jobs = options.machine.cpus;
     let run = Run::new(setting, options);
-    listen_for_signals(run.interrupter());
+    listen_for_signals(run.interrupter())?;
     let shown = Mutex::new(Shown {
         view: RunView::default(),
         progress: progress::choose(json, jobs),
@@ -204,19 +213,55 @@ pub fn exit_code(result: &RunResult, cache: &Cache) -> u8 {
     }
 }
 
-/// Ctrl-C and SIGTERM: the first asks, the second ends. A stage on a thread cannot be killed, so
-/// after the second the whole process goes; what is committed is safe.
-fn listen_for_signals(interrupter: Interrupter) {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]);
-    let Ok(mut signals) = signals else { return };
-    std::thread::spawn(move || {
-        for (count, _) in signals.forever().enumerate() {
+/// The signals that ask a run, or a task, to save its state and stop: Ctrl-C, SIGTERM, and the end
+/// of the terminal or ssh session unless `nohup` has climb ignore that.
+pub fn interrupts() -> Vec<i32> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        signals.push(SIGHUP);
+    }
+    signals
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: only asks; zeroes are a valid sigaction.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// One interrupt may come several times: Ctrl-C reaches a whole group, and who started climb passes
+/// it on; a shutdown sends SIGTERM and SIGHUP.
+const SAME_INTERRUPT: Duration = Duration::from_millis(300);
+
+/// The first asks, the second ends. A stage on a thread cannot be killed, so after the second the
+/// whole process goes; what is committed is safe.
+fn listen_for_signals(interrupter: Interrupter) -> Result<(), u8> {
+    let signals = signal_hook::iterator::Signals::new(interrupts());
+    let mut signals = signals.map_err(|error| {
+        diagnostics::error(&format!("cannot listen for Ctrl-C: {error}"));
+        FAILED
+    })?;
+    let listen = move || {
+        let mut first: Option<Instant> = None;
+        for _ in signals.forever() {
+            if first.is_some_and(|first| first.elapsed() < SAME_INTERRUPT) {
+                continue;
+            }
             interrupter.interrupt();
-            if count > 0 {
+            if first.is_some() {
                 std::thread::sleep(Duration::from_millis(300));
                 std::process::exit(i32::from(INTERRUPTED));
             }
+            first = Some(Instant::now());
         }
-    });
+    };
+    let thread = std::thread::Builder::new().spawn(listen);
+    thread.map(|_| ()).map_err(|error| {
+        diagnostics::error(&no_more_processes(&error));
+        FAILED
+    })
 }

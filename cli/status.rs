@@ -2,7 +2,8 @@
 
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Outcome;
-use climb_engine::{journal, runs};
+use climb_engine::journal;
+use climb_engine::runs::{self, RunState};
 use jiff::Timestamp;
 
 use crate::common::{BAD_INPUT, CacheArgs};
@@ -138,8 +139,8 @@ fn state(view: &RunView, cache: &std::path::Path) -> &'static str {
 }
 
 fn is_running(view: &RunView, cache: &std::path::Path) -> bool {
-    let started = view.started.unwrap_or_default();
-    runs::is_running(cache, view.pid, started)
+    let run = runs::read(cache, &view.run);
+    run.is_some_and(|run| run.state == RunState::Running)
 }
 
 fn since(view: &RunView) -> String {

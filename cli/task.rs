@@ -2,8 +2,10 @@
 //! runs the very same command.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+
+use climb_engine::task::{Interrupted, task_main};
+
+use crate::session;
 
 /// Run one task from its description (used by `climb run`)
 #[derive(clap::Args)]
@@ -13,11 +15,19 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> u8 {
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        if let Err(error) = signal_hook::flag::register(signal, cancel.clone()) {
+    let interrupted = Interrupted::default();
+    for signal in session::interrupts() {
+        if let Err(error) = listen(signal, &interrupted) {
             eprintln!("error: cannot listen for signal {signal}: {error}");
         }
     }
-    climb_engine::execute::task_main(&crate::common::registry(), &args.file, cancel) as u8
+    let registry = crate::common::registry();
+    task_main(&registry, &args.file, session::BUILD, &interrupted) as u8
+}
+
+fn listen(signal: i32, interrupted: &Interrupted) -> std::io::Result<()> {
+    let (latest, number) = (interrupted.signal.clone(), signal as usize);
+    signal_hook::flag::register_usize(signal, latest, number)?;
+    signal_hook::flag::register(signal, interrupted.cancel.clone())?;
+    Ok(())
 }

@@ -27,6 +27,11 @@ pub enum CacheError {
     },
     #[error("{} cannot be kept: {why}", path.display())]
     Unfit { path: PathBuf, why: &'static str },
+    #[error(
+        "the path of the cache, {path:?}, is not UTF-8: rename the folder whose name has the bytes \
+         shown as \\x…, or name another place with --cache"
+    )]
+    NoText { path: PathBuf },
     #[error("{} changed while it was being read; run again once it is at rest", path.display())]
     Changed { path: PathBuf },
     #[error("task {} is not in the cache (any more): run its workflow again, then export", key.short())]
@@ -46,6 +51,11 @@ pub enum CacheError {
     /// Nothing of it was imported.
     #[error("this is no archive that can be imported: {0}; nothing was imported")]
     Archive(String),
+    #[error(
+        "no more threads can be started, and the cache needs {needed}: {source} (a limit is reached: \
+         `ulimit -u`, pids.max of the container, or memory; raise it, or end other processes)"
+    )]
+    NoThreads { source: io::Error, needed: usize },
     /// After the first, sled refuses everything.
     #[error("{}", unusable(error))]
     Index {
@@ -65,12 +75,13 @@ impl CacheError {
         }
     }
 
-    /// Whether the disk is at fault, rather than what was asked for.
+    /// Whether the disk (or another limit of the machine) is at fault, rather than what was asked for.
     pub fn is_of_the_disk(&self) -> bool {
         match self {
             CacheError::Io { source, .. } => {
                 is_full(source.kind()) || source.raw_os_error() == Some(libc::EIO)
             }
+            CacheError::NoThreads { .. } => true,
             CacheError::Index { error } => !matches!(error, sled::Error::Corruption { .. }),
             _ => false,
         }
@@ -163,9 +174,9 @@ fn index_kind(error: &sled::Error) -> io::ErrorKind {
 fn locked(path: &Path, holder: Option<&Holder>) -> String {
     match holder {
         Some(holder) => format!(
-            "the cache {} is in use by process {} since {}: {}",
+            "the cache {} is in use by {} since {}: {}",
             path.display(),
-            holder.pid,
+            holder.process_name(),
             holder.since.strftime("%Y-%m-%d %H:%M:%S UTC"),
             holder.command
         ),

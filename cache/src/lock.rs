@@ -1,13 +1,18 @@
-//! One process at a time: an advisory lock on `lock`, which also says who holds it.
+//! One process at a time: an advisory lock on `lock`, which also says who holds it. The lock itself
+//! says whether anybody does: it is freed however its process ends, and a process of another
+//! machine or container that shares the file system is seen as well.
 
 use std::fs::{File, TryLockError};
-use std::io::{Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CacheError, Doing};
+use crate::process::ProcessId;
 
 /// Who holds a cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +20,39 @@ pub struct Holder {
     pub pid: u32,
     pub command: String,
     pub since: Timestamp,
+    /// `None` from climb 0.1.0's first days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
+    /// The run that it is for, once that has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+}
+
+impl Holder {
+    /// `process 4711`, or `process 4711 on node-3` where that is another machine.
+    pub fn process_name(&self) -> String {
+        process_name(self.pid, self.process.as_ref())
+    }
+}
+
+/// A process for people: with its machine where that is another one.
+pub fn process_name(pid: u32, process: Option<&ProcessId>) -> String {
+    match process {
+        Some(process) if process.host != crate::process::hostname() => {
+            format!("process {pid} on {}", process.host)
+        }
+        _ => format!("process {pid}"),
+    }
+}
+
+/// Whether a cache is in use.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Use {
+    Free,
+    /// Its holder, where that can be read.
+    By(Option<Holder>),
+    /// The lock cannot be asked: it cannot be opened, or the file system has no locks.
+    Unknown,
 }
 
 /// Held as long as it lives; the system frees it however the process ends.
@@ -22,7 +60,8 @@ pub(crate) struct Lock {
     /// The cache's folder, locked too, as nobody takes that away: a lock file that was removed would
     /// let a second process in. Freed first, so that whoever gets the file gets the folder.
     _folder: File,
-    _file: File,
+    file: File,
+    holder: Mutex<Holder>,
 }
 
 impl Lock {
@@ -34,8 +73,8 @@ impl Lock {
             .read(true)
             .write(true)
             .open(&path);
-        let mut file = file.doing("open", &path)?;
-        match file.try_lock() {
+        let file = file.doing("open", &path)?;
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(CacheError::Locked {
@@ -47,7 +86,7 @@ impl Lock {
         }
         let folder = File::open(dir).doing("open", dir)?;
         // Some network file systems lock no folders; there the file has to do.
-        if let Err(TryLockError::WouldBlock) = folder.try_lock() {
+        if let Err(TryLockError::WouldBlock) = lock(&folder) {
             // Made just now, beside the one that is gone.
             if file.metadata().is_ok_and(|meta| meta.len() == 0) {
                 let _ = std::fs::remove_file(&path);
@@ -60,19 +99,89 @@ impl Lock {
             pid: std::process::id(),
             command: command.to_string(),
             since: Timestamp::now(),
+            process: Some(ProcessId::own()),
+            run: None,
         };
-        let text = serde_json::to_vec(&holder).expect("plain data");
-        file.set_len(0).doing("write", &path)?;
-        file.rewind().doing("write", &path)?;
-        file.write_all(&text).doing("write", &path)?;
+        write(&file, &holder).doing("write", &path)?;
         Ok(Lock {
             _folder: folder,
-            _file: file,
+            file,
+            holder: Mutex::new(holder),
         })
     }
+
+    /// Says for which run the cache is held from now on.
+    pub fn name_run(&self, run: &str) -> std::io::Result<()> {
+        let mut holder = self.holder.lock().expect("not poisoned");
+        holder.run = Some(run.to_string());
+        write(&self.file, &holder)
+    }
+}
+
+/// Those who only ask hold it for a moment; see [`in_use`].
+fn lock(file: &File) -> Result<(), TryLockError> {
+    const TRIES: u32 = 10;
+    for _ in 1..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
+    }
+    file.try_lock()
+}
+
+/// In one write and never shorter than before, so that a reader sees the one or the other.
+fn write(file: &File, holder: &Holder) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(holder).expect("plain data");
+    let before = file.metadata()?.len() as usize;
+    text.resize(text.len().max(before), b' ');
+    file.write_all_at(&text, 0)
 }
 
 /// Who wrote the lock last, whether or not it still runs.
 pub(crate) fn holder(dir: &Path) -> Option<Holder> {
     serde_json::from_slice(&std::fs::read(dir.join("lock")).ok()?).ok()
+}
+
+/// Whether some process has the cache in `dir` open, on whatever machine.
+pub(crate) fn in_use(dir: &Path) -> Use {
+    use std::io::ErrorKind::NotFound;
+    let ask = |file: File, holder: &dyn Fn() -> Option<Holder>| {
+        // Shared, so that others can ask at the same time.
+        match file.try_lock_shared() {
+            Ok(()) => Use::Free,
+            Err(TryLockError::WouldBlock) => Use::By(holder()),
+            Err(TryLockError::Error(_)) => Use::Unknown,
+        }
+    };
+    match (File::open(dir.join("lock")), File::open(dir)) {
+        (Ok(lock), _) => ask(lock, &|| holder(dir)),
+        // Somebody removed it, perhaps while it was held.
+        (Err(error), Ok(folder)) if error.kind() == NotFound => ask(folder, &|| None),
+        (Err(error), Err(_)) if error.kind() == NotFound => Use::Free,
+        _ => Use::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_says_who_holds_it_and_for_which_run() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(in_use(dir.path()), Use::Free);
+        let lock = Lock::take(dir.path(), "a long command line of some climb run").unwrap();
+        let run = || match in_use(dir.path()) {
+            Use::By(Some(holder)) => holder.run,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(run(), None);
+        lock.name_run("20261126-010203-w").unwrap();
+        assert_eq!(run().as_deref(), Some("20261126-010203-w"));
+        drop(lock);
+        assert_eq!(in_use(dir.path()), Use::Free);
+        let _lock = Lock::take(dir.path(), "short").unwrap();
+        assert_eq!(holder(dir.path()).unwrap().command, "short");
+    }
 }

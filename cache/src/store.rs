@@ -13,18 +13,19 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use crate::attempt::clear;
 use crate::checkout::Checkouts;
 use crate::envelope::{Envelope, FORMAT, Unread, checksummed, read_envelope};
 use crate::error::{CacheError, Doing};
 use crate::index::{self, Index, Unopened};
-use crate::lock::{Holder, Lock, holder};
+use crate::lock::{Holder, Lock, Use, holder, in_use};
 use crate::objects::{
     Stamp, hash_at_rest, make_durable_folder, move_in, path_of, write_atomically,
 };
 use crate::seal::Seal;
-use crate::tree::{remove_tree, unlock_folders};
+use crate::tree::unlock_folders;
 use crate::turns::Turns;
-use crate::{Artifact, Digest, FileRef, Record, access, compact};
+use crate::{Artifact, Digest, FileRef, Record, access, compact, leftovers, threads};
 
 /// Files up to this many bytes live in the index and in their record, not as objects.
 pub const INLINE: u64 = 4096;
@@ -46,7 +47,7 @@ pub struct Cache {
     pub(crate) shrunk: AtomicBool,
     seal: Seal,
     /// Last, so that it is freed after the index is closed.
-    _lock: Lock,
+    lock: Lock,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, CacheError>;
@@ -55,7 +56,11 @@ impl Cache {
     /// Opens (or makes) the cache in `dir`, for this process alone. `command` is shown to others
     /// who want it meanwhile. A damaged index is set aside and rebuilt.
     pub fn open(dir: &Path, command: &str) -> Result<Cache> {
+        threads::prepare()?;
         let dir = std::path::absolute(dir).doing("make", dir)?;
+        if dir.to_str().is_none() {
+            return Err(CacheError::NoText { path: dir });
+        }
         make_durable_folder(&dir)?;
         let dir = dir.canonicalize().doing("open", &dir)?;
         access::check_format(&dir)?;
@@ -63,9 +68,10 @@ impl Cache {
         access::share_like(&dir)?;
         let lock = Lock::take(&dir, command)?;
         compact::put_right(&dir)?;
+        let ended = leftovers::end_all(&dir);
         for scratch in ["work", "tmp"] {
             let path = dir.join(scratch);
-            remove_tree(&path).doing("clear", &path)?;
+            clear(&path).doing("clear", &path)?;
             fs::create_dir_all(&path).doing("make", &path)?;
         }
         let fresh = !dir.join("records").exists();
@@ -86,7 +92,7 @@ impl Cache {
             met_unknown: AtomicBool::new(false),
             shrunk: AtomicBool::new(false),
             seal,
-            _lock: lock,
+            lock,
         };
         if !notices.is_empty() || (!fresh && cache.index.records.is_empty()) {
             let rebuilt = cache.rebuild()?;
@@ -100,6 +106,7 @@ impl Cache {
             }
             notices.extend(rebuilt.about_unknown);
         }
+        notices.extend(ended);
         *cache.notices.lock().expect("not poisoned") = notices;
         cache.clear_finished()?;
         Ok(cache)
@@ -108,6 +115,17 @@ impl Cache {
     /// Who holds the cache in `dir` (or held it last).
     pub fn holder(dir: &Path) -> Option<Holder> {
         holder(dir)
+    }
+
+    /// Whether some process has the cache in `dir` open, on whatever machine.
+    pub fn in_use(dir: &Path) -> Use {
+        in_use(dir)
+    }
+
+    /// Tells others for which run the cache is held from now on.
+    pub fn name_run(&self, run: &str) -> Result<()> {
+        let path = self.dir.join("lock");
+        self.lock.name_run(run).doing("write", &path)
     }
 
     pub fn dir(&self) -> &Path {
@@ -128,32 +146,17 @@ impl Cache {
         self.notices.lock().expect("not poisoned").push(text);
     }
 
-    /// An empty folder for one attempt at a task, on the objects' file system.
-    pub fn work_dir(&self, key: &Digest) -> Result<PathBuf> {
-        let path = self.dir.join("work").join(key.hex());
-        remove_tree(&path).doing("clear", &path)?;
-        fs::create_dir_all(&path).doing("make", &path)?;
-        Ok(path)
-    }
-
-    /// The partial state of a task: it survives kills, until the task is done.
-    pub fn state_dir(&self, key: &Digest) -> Result<PathBuf> {
-        let path = self.dir.join("partial").join(key.hex());
-        fs::create_dir_all(&path).doing("make", &path)?;
-        Ok(path)
-    }
-
     /// Removes the partial state of a task, which was made of what should not have been.
     pub fn discard_state(&self, key: &Digest) -> Result<()> {
         let path = self.dir.join("partial").join(key.hex());
-        remove_tree(&path).doing("clear", &path)
+        clear(&path).doing("clear", &path)
     }
 
     /// Removes the work and state folders of a finished task.
     pub fn finish_task(&self, key: &Digest) -> Result<()> {
         for folder in ["work", "partial"] {
             let path = self.dir.join(folder).join(key.hex());
-            remove_tree(&path).doing("clear", &path)?;
+            clear(&path).doing("clear", &path)?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ impl Fancy {
         let total = bars.add(ProgressBar::new(1));
         total.set_style(style("  {prefix:<22}", "green"));
         total.set_prefix("total");
-        total.enable_steady_tick(Duration::from_millis(200));
+        tick(&total);
         Fancy {
             jobs,
             bars,
@@ -65,7 +65,7 @@ impl Fancy {
             let bar = self.bars.insert_before(&self.total, ProgressBar::new(1));
             bar.set_style(style("{spinner:.cyan} {prefix:<22}", "cyan"));
             bar.set_prefix(text::clip(&visible(&stage.name), NAME));
-            bar.enable_steady_tick(Duration::from_millis(200));
+            tick(&bar);
             bar
         });
         let tasks = stage.tasks.unwrap_or(1);
@@ -118,6 +118,13 @@ fn stage_message(stage: &StageView, view: &RunView, left: Option<f64>) -> String
         parts.push(format!("{} running", stage.running.len()));
     }
     parts.join(" · ")
+}
+
+/// Has the bar move between events. indicatif panics where it can have no thread for that.
+fn tick(bar: &ProgressBar) {
+    if std::thread::Builder::new().spawn(|| {}).is_ok() {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    }
 }
 
 /// A bar that leaves room for words, in narrow terminals too.

@@ -169,6 +169,7 @@ mod tests {
             file: "w.yaml".into(),
             params: serde_json::Value::Null,
             pid: 1,
+            process: None,
             command: Vec::new(),
             stages,
             origin: None,

@@ -198,6 +198,10 @@ impl StageKind for CommandStage {
         Isolation::Process
     }
 
+    fn saves_at_interrupt(&self) -> bool {
+        true
+    }
+
     fn resources(&self, _params: &Value) -> Resources {
         Resources::default()
     }
@@ -317,7 +321,7 @@ fn run(params: &CommandParams, cx: &TaskContext) -> anyhow::Result<()> {
     let child = command
         .spawn()
         .with_context(|| format!("cannot start `{program}`"))?;
-    let status = wait(child, cx)?;
+    let status = wait(child, cx, &program)?;
     if let Some(signal) = status.signal() {
         bail!("`{program}` died of signal {signal}");
     }
@@ -344,11 +348,16 @@ fn run(params: &CommandParams, cx: &TaskContext) -> anyhow::Result<()> {
 fn wait(
     mut child: std::process::Child,
     cx: &TaskContext,
+    program: &str,
 ) -> anyhow::Result<std::process::ExitStatus> {
+    const GRACE: Duration = Duration::from_secs(20);
     let mut told: Option<Instant> = None;
+    let mut killed = false;
     loop {
         if let Some(status) = child.try_wait()? {
-            return if told.is_some() {
+            // Whoever told us may have told it too.
+            let cancelled = status.signal().is_some() && cx.check_cancelled().is_err();
+            return if told.is_some() || cancelled {
                 Err(Cancelled.into())
             } else {
                 Ok(status)
@@ -361,7 +370,14 @@ fn wait(
                     // SAFETY: a plain system call on a child not waited for yet.
                     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
                 }
-                Some(at) if at.elapsed() > Duration::from_secs(20) => child.kill()?,
+                Some(at) if at.elapsed() > GRACE && !killed => {
+                    killed = true;
+                    cx.warn(format!(
+                        "`{program}` did not stop within {} s of SIGTERM and was killed",
+                        GRACE.as_secs()
+                    ));
+                    child.kill()?;
+                }
                 Some(_) => {}
             }
         }

@@ -11,6 +11,7 @@ use crate::stage::SourceFile;
 /// One wired input: files on disk, read-only.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct InputArtifact {
+    #[serde(with = "crate::paths")]
     pub path: PathBuf,
     pub digest: climb_cache::Digest,
     /// Where it came from, for messages: `search[2].train[5].model`. Never let it change an output.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use climb_cache::{Cost, Digest};
+use climb_cache::{Cost, Digest, ProcessId};
 
 /// What a running task tells of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub enum Event {
         /// Effective values after `--set`.
         params: serde_json::Value,
         pid: u32,
+        /// `None` in journals of climb 0.1.0's first days.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<ProcessId>,
         command: Vec<String>,
         /// All nodes in topological order.
         stages: Vec<StageOutlook>,
@@ -111,6 +114,7 @@ pub enum Event {
 #[serde(default)]
 pub struct Origin {
     /// The working folder.
+    #[serde(with = "crate::paths")]
     pub cwd: PathBuf,
     /// `--set`, in order.
     pub set: Vec<(String, String)>,

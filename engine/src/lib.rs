@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod catalog;
+pub mod child;
 pub mod command;
 pub mod compare;
 pub mod context;
@@ -20,6 +21,7 @@ mod inputs;
 pub mod journal;
 pub mod kept;
 pub mod load;
+pub mod paths;
 pub mod plan;
 pub mod resources;
 pub mod retention;
@@ -29,6 +31,7 @@ pub mod sources;
 pub mod stage;
 pub mod standing;
 pub mod sweep;
+pub mod task;
 pub mod tracker;
 pub mod warnings;
 pub mod wired;

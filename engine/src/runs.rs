@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Cache, Digest};
+use climb_cache::{Cache, Digest, ProcessId, Use, process_name};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct RunInfo {
     /// Its last event so far.
     pub latest: Timestamp,
     pub pid: u32,
+    /// The process that went through it.
+    #[serde(skip)]
+    pub process: Option<ProcessId>,
     pub command: Vec<String>,
     pub params: serde_json::Value,
     pub pinned: bool,
@@ -60,6 +63,11 @@ pub struct RunInfo {
 impl RunInfo {
     pub fn resumes(&self) -> Option<&str> {
         self.origin.as_ref()?.resumes.as_deref()
+    }
+
+    /// Its process for people: `process 4711 on node-3`.
+    pub fn process_name(&self) -> String {
+        process_name(self.pid, self.process.as_ref())
     }
 
     /// Whether `other` is the same workflow (or sweep of it) with the same parameters, or takes
@@ -139,12 +147,11 @@ pub fn read(cache: &Path, id: &str) -> Option<RunInfo> {
         }
     };
     info.begun.retain(|key| !info.done.contains(key));
-    let is_running = || info.imported.is_none() && is_running(cache, info.pid, info.started);
     info.state = match &end {
         Some((Outcome::Succeeded, _)) => RunState::Succeeded,
         Some((Outcome::Failed, _)) => RunState::Failed,
         Some((Outcome::Interrupted, _)) => RunState::Interrupted,
-        None if is_running() => RunState::Running,
+        None if info.imported.is_none() && is_running(cache, &info) => RunState::Running,
         None => RunState::Died,
     };
     // A power loss may have taken more than the last line.
@@ -232,6 +239,7 @@ fn unknown(cache: &Path, id: &str) -> RunInfo {
         started,
         latest: modified.map_or(started, |at| at.max(started)),
         pid: 0,
+        process: None,
         command: Vec::new(),
         params: serde_json::Value::Null,
         pinned: pin_file(cache, id).symlink_metadata().is_ok(),
@@ -288,6 +296,7 @@ fn started(cache: &Path, id: &str, first: &Stamped) -> Option<RunInfo> {
         file,
         params,
         pid,
+        process,
         command,
         origin,
         ..
@@ -301,6 +310,7 @@ fn started(cache: &Path, id: &str, first: &Stamped) -> Option<RunInfo> {
         started: first.at,
         latest: first.at,
         pid: *pid,
+        process: process.clone(),
         command: command.clone(),
         params: params.clone(),
         origin: origin.as_deref().cloned(),
@@ -324,17 +334,24 @@ pub fn unfinished(runs: &[RunInfo]) -> Vec<&RunInfo> {
         .collect()
 }
 
-/// Whether the process that began a run still holds the cache for it.
-pub fn is_running(cache: &Path, pid: u32, started: Timestamp) -> bool {
-    let holds = |holder: climb_cache::Holder| holder.pid == pid && holder.since <= started;
-    is_alive(pid) && Cache::holder(cache).is_some_and(holds)
+/// Whether a run that has not ended is still going on. That is asked of the cache's lock, which is
+/// held as long as the run's process lives, on whatever machine or in whatever container that is.
+fn is_running(cache: &Path, run: &RunInfo) -> bool {
+    let lives = || run.process.as_ref().is_some_and(ProcessId::lives);
+    match Cache::in_use(cache) {
+        Use::Free => false,
+        Use::By(Some(holder)) => match &holder.run {
+            Some(held_for) => *held_for == run.id,
+            // Of an older climb, or not yet said.
+            None => holder.pid == run.pid && holder.since <= run.started,
+        },
+        Use::By(None) | Use::Unknown => lives(),
+    }
 }
 
-fn is_alive(pid: u32) -> bool {
-    // Signal 0 only asks. EPERM means that it is there, but another user's.
-    // SAFETY: a plain system call.
-    let there = unsafe { libc::kill(pid as i32, 0) } == 0;
-    there || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+/// Whether the cache is held for this run, which may not have written anything yet.
+pub fn is_beginning(cache: &Path, run: &str) -> bool {
+    matches!(Cache::in_use(cache), Use::By(Some(holder)) if holder.run.as_deref() == Some(run))
 }
 
 /// There when the run is pinned.
@@ -372,6 +389,7 @@ mod tests {
             started: Timestamp::UNIX_EPOCH,
             latest: Timestamp::UNIX_EPOCH,
             pid: 1,
+            process: None,
             command: Vec::new(),
             params: serde_json::json!({ "clusters": clusters }),
             pinned: false,

@@ -6,7 +6,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Budget;
 use crate::cost::{self, Basis, Estimator, Sizes};
 use crate::event::{Event, Origin, Outcome, StageOutlook, Stamped, Summary, TaskReport};
-use crate::execute::Control;
+use crate::execute::{Control, Program, no_more_processes};
 use crate::graph::Graph;
 use crate::holders::Holders;
 use crate::journal::Journal;
@@ -46,8 +46,8 @@ pub struct RunOptions {
     pub machine: Machine,
     /// After a failure, go on with whatever does not need the failed task.
     pub keep_going: bool,
-    /// The binary whose `task` subcommand runs tasks.
-    pub exe: PathBuf,
+    /// Its `task` subcommand runs tasks.
+    pub program: Program,
     /// The command line, for the journal.
     pub command: Vec<String>,
     /// For whoever resumes the run.
@@ -153,6 +153,8 @@ impl<'a> Run<'a> {
     pub fn execute(self, sink: &mut dyn FnMut(&Stamped)) -> std::io::Result<RunResult> {
         let started = Instant::now();
         let journal = Journal::create(self.setting.cache.dir(), &self.setting.graph.name)?;
+        // Best effort: without, others know the run by its process.
+        let _ = self.setting.cache.name_run(&journal.run);
         self.options.texts.write(&journal.folder)?;
         let mut scheduler = Scheduler {
             tracker: self.setting.tracker(),
@@ -181,9 +183,13 @@ impl<'a> Run<'a> {
             given_up: BTreeSet::new(),
             failed: 0,
             skipped: BTreeSet::new(),
+            most: usize::MAX,
         };
         scheduler.announce();
-        std::thread::scope(|scope| scheduler.drive(scope, &self.sender, &self.receiver));
+        std::thread::scope(|scope| {
+            let _stop = StopOnPanic(&self.control);
+            scheduler.drive(scope, &self.sender, &self.receiver);
+        });
         let result = scheduler.conclude(started.elapsed());
         let path = scheduler.out.journal.folder.join("result.json");
         let json = serde_json::to_vec_pretty(&result).expect("plain data");
@@ -191,6 +197,19 @@ impl<'a> Run<'a> {
         match scheduler.out.failed.take() {
             Some(error) => Err(error),
             None => written.map(|()| result),
+        }
+    }
+}
+
+/// A scheduler that panics must not wait for its tasks to come to their ends.
+struct StopOnPanic<'a>(&'a Control);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        use std::sync::atomic::Ordering::SeqCst;
+        if std::thread::panicking() {
+            self.0.cancel.store(true, SeqCst);
+            self.0.kill.store(true, SeqCst);
         }
     }
 }
@@ -293,6 +312,8 @@ struct Scheduler<'a, 's> {
     given_up: BTreeSet<String>,
     failed: usize,
     skipped: BTreeSet<String>,
+    /// At most so many tasks at once: as many as there were when the machine had no room for more.
+    most: usize,
 }
 
 impl<'a> Scheduler<'a, '_> {
@@ -305,6 +326,7 @@ impl<'a> Scheduler<'a, '_> {
             file: file.display().to_string(),
             params: graph.params.clone(),
             pid: std::process::id(),
+            process: Some(climb_cache::ProcessId::own()),
             command: self.options.command.clone(),
             stages: self.setting.outlook(&self.options.machine),
             origin: Some(Box::new(self.options.origin.clone())),
@@ -435,7 +457,9 @@ impl<'a> Scheduler<'a, '_> {
         if self.stop.is_some() || self.restart {
             return;
         }
-        while let Some(&turn) = self.queue.first() {
+        while self.running.len() < self.most
+            && let Some(&turn) = self.queue.first()
+        {
             let (_, node, _, task) = turn;
             if !self.may_run_beside_the_others(task) {
                 return;
@@ -502,14 +526,19 @@ impl<'a> Scheduler<'a, '_> {
         };
         self.out.emit(event);
         self.running.insert(task, Running { key, grant });
-        let (setting, control, sender) = (self.setting, self.control, sender.clone());
-        let (exe, holders) = (&self.options.exe, self.holders);
-        scope.spawn(move || {
-            let result = work::attempt(&setting, exe, control, holders, &job, &|report| {
-                let _ = sender.send(Message::Report { task, report });
-            });
-            let _ = sender.send(Message::Ended { task, result });
+        let (setting, control, reports) = (self.setting, self.control, sender.clone());
+        let (program, holders) = (&self.options.program, self.holders);
+        let ended = sender.clone();
+        let worker = std::thread::Builder::new().spawn_scoped(scope, move || {
+            let report = move |report| _ = reports.send(Message::Report { task, report });
+            let report = Arc::new(report);
+            let result = work::attempt(&setting, program, control, holders, &job, report);
+            let _ = ended.send(Message::Ended { task, result });
         });
+        if let Err(error) = worker {
+            let result = Err(WorkFailure::NoRoom(no_more_processes(&error)));
+            let _ = sender.send(Message::Ended { task, result });
+        }
     }
 
     fn handle(&mut self, message: Message) {
@@ -554,6 +583,7 @@ impl<'a> Scheduler<'a, '_> {
                         self.restarts = 0;
                         self.fail(task, error, tail, false);
                     }
+                    Err(WorkFailure::NoRoom(error)) => self.no_room(task, error),
                     Err(WorkFailure::Failed { error, tail }) => {
                         self.fail(task, error, tail, true);
                     }
@@ -623,6 +653,30 @@ impl<'a> Scheduler<'a, '_> {
         }
     }
 
+    /// The machine has no process or thread for one more task: it waits until another has ended, and
+    /// fails where there is none.
+    fn no_room(&mut self, task: TaskId, error: String) {
+        if self.running.is_empty() {
+            return self.fail(task, error, Vec::new(), true);
+        }
+        self.most = self.running.len();
+        self.attempts.entry(task).and_modify(|n| *n -= 1);
+        self.queue.insert(self.turn(task));
+        let message = format!("{error}; from here on {} at once", self.most);
+        self.warn(task, message);
+    }
+
+    fn warn(&mut self, task: TaskId, message: String) {
+        let stage = self.tracker.node(task).name.clone();
+        let task = self.tracker.tasks[task].name.clone();
+        let report = TaskReport::Warning { message };
+        self.out.emit(Event::TaskReported {
+            stage,
+            task,
+            report,
+        });
+    }
+
     /// The cache has set a damaged object aside and forgotten the records that name it. What made
     /// it must run again, and so must who had it, so the walk begins anew; everything else is found in
     /// the cache.
@@ -632,14 +686,7 @@ impl<'a> Scheduler<'a, '_> {
             self.fail(task, message, Vec::new(), false);
             return;
         }
-        let stage = self.tracker.node(task).name.clone();
-        let name = self.tracker.tasks[task].name.clone();
-        let report = TaskReport::Warning { message };
-        self.out.emit(Event::TaskReported {
-            stage,
-            task: name,
-            report,
-        });
+        self.warn(task, message);
         self.restart = true;
     }
 

@@ -159,6 +159,7 @@ pub struct FoundFile {
 pub struct SourceFile {
     /// Relative to the group's common root, `/`-separated; part of the key.
     pub name: String,
+    #[serde(with = "crate::paths")]
     pub path: PathBuf,
     pub size: u64,
     pub digest: climb_cache::Digest,
@@ -240,6 +241,12 @@ pub trait Stage: Send + Sync + 'static {
 
     fn isolation() -> Isolation {
         Isolation::Thread
+    }
+
+    /// Whether it saves state once it is told to stop, and so is given time for that. Any other that
+    /// has a process of its own is left where it is after a second; what it keeps on the way stays.
+    fn saves_at_interrupt() -> bool {
+        false
     }
 
     fn resources(_params: &Self::Params) -> Resources {
@@ -342,6 +349,7 @@ pub trait StageKind: Send + Sync {
     /// The part of completed params that is in the key.
     fn keyed(&self, params: &Value) -> Value;
     fn isolation(&self) -> Isolation;
+    fn saves_at_interrupt(&self) -> bool;
     fn resources(&self, params: &Value) -> Resources;
     fn list_size(&self, params: &Value) -> Option<usize>;
     /// What one task will cost, as far as parameters tell.
@@ -454,6 +462,10 @@ impl<S: Stage> StageKind for Erased<S> {
 
     fn isolation(&self) -> Isolation {
         S::isolation()
+    }
+
+    fn saves_at_interrupt(&self) -> bool {
+        S::saves_at_interrupt()
     }
 
     fn resources(&self, params: &Value) -> Resources {

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use climb_cache::{Artifact, Cache, CacheError, Cost, Provenance, Record};
 
+use crate::child::{ChildOptions, run_child};
 use crate::cost::RESUMED;
 use crate::event::TaskReport;
-use crate::execute::{ChildOptions, Control, Failure, TaskSpec, run_child, run_here};
+use crate::execute::{Control, Failure, PROTOCOL, Program, TaskSpec, describe_panic, run_here};
 use crate::holders::Holders;
 use crate::inputs::{Inputs, Watched};
 use crate::resources::Grant;
@@ -47,6 +49,8 @@ pub(crate) enum WorkFailure {
         error: String,
         tail: Vec<String>,
     },
+    /// The machine has no process or thread for it; nothing was begun.
+    NoRoom(String),
     Failed {
         error: String,
         tail: Vec<String>,
@@ -62,13 +66,30 @@ impl WorkFailure {
     }
 }
 
+/// Where reports go.
+pub(crate) type Reporter = Arc<dyn Fn(TaskReport) + Send + Sync>;
+
+/// Whatever goes wrong, a panic too, is a failure of this attempt.
 pub(crate) fn attempt(
     setting: &Setting,
-    exe: &Path,
+    program: &Program,
     control: &Control,
     holders: &Holders,
     job: &Job,
-    report: &(dyn Fn(TaskReport) + Sync),
+    report: Reporter,
+) -> Result<Attempt, WorkFailure> {
+    let attempt = || try_attempt(setting, program, control, holders, job, report);
+    catch_unwind(AssertUnwindSafe(attempt))
+        .unwrap_or_else(|panic| Err(WorkFailure::plain(describe_panic(&*panic))))
+}
+
+fn try_attempt(
+    setting: &Setting,
+    program: &Program,
+    control: &Control,
+    holders: &Holders,
+    job: &Job,
+    report: Reporter,
 ) -> Result<Attempt, WorkFailure> {
     let started = Instant::now();
     let cache = setting.cache;
@@ -88,6 +109,8 @@ pub(crate) fn attempt(
         .map_err(WorkFailure::plain)?;
     let resumed = has_entries(&state_dir);
     let spec = TaskSpec {
+        protocol: PROTOCOL,
+        build: program.build.clone(),
         task: job.name.clone(),
         kind: node.kind.clone(),
         params: node.params.clone(),
@@ -99,22 +122,14 @@ pub(crate) fn attempt(
         threads: job.grant.cpus.max(1),
         device: "cpu".into(),
     };
-    let totals = Mutex::new(BTreeMap::new());
-    let noted = |task_report: TaskReport| {
-        if let TaskReport::Total { name, value } = &task_report {
-            totals
-                .lock()
-                .expect("not poisoned")
-                .insert(name.clone(), *value);
-        }
-        report(task_report);
-    };
-    let ended = execute(setting, exe, control, job, spec.clone(), &noted);
-    inputs.compare(ended, &noted)?;
+    let totals = Arc::new(Mutex::new(BTreeMap::new()));
+    let noted = noting_totals(totals.clone(), report.clone());
+    let ended = execute(setting, program, control, job, spec.clone(), noted.clone());
+    inputs.compare(ended, &*noted)?;
     watched.compare(&job.keyed.key)?;
     let outputs = store(setting, job, &out_dir)?;
-    tell_of_hidden_items(setting, job, &outputs, report);
-    let mut totals = totals.into_inner().expect("not poisoned");
+    tell_of_hidden_items(setting, job, &outputs, &*report);
+    let mut totals = std::mem::take(&mut *totals.lock().expect("not poisoned"));
     if resumed {
         totals.insert(RESUMED.into(), 1.0);
     }
@@ -135,13 +150,23 @@ fn has_entries(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
+fn noting_totals(totals: Arc<Mutex<BTreeMap<String, f64>>>, report: Reporter) -> Reporter {
+    Arc::new(move |task_report| {
+        if let TaskReport::Total { name, value } = &task_report {
+            let mut totals = totals.lock().expect("not poisoned");
+            totals.insert(name.clone(), *value);
+        }
+        report(task_report);
+    })
+}
+
 fn execute(
     setting: &Setting,
-    exe: &Path,
+    program: &Program,
     control: &Control,
     job: &Job,
     mut spec: TaskSpec,
-    report: &(dyn Fn(TaskReport) + Sync),
+    report: Reporter,
 ) -> Result<(), WorkFailure> {
     let node = &setting.graph.nodes[job.node];
     let kind = setting
@@ -155,20 +180,27 @@ fn execute(
             spec.device = "cuda:0".into();
         }
         let options = ChildOptions {
-            exe,
+            program,
             log: &job.log,
             gpus: &job.grant.gpus,
             timeout: node.timeout,
         };
-        run_child(&spec, &options, control, report)
+        let end = run_child(&spec, &options, control, &*report);
+        if end.is_err() {
+            end_leftovers(setting.cache, &spec, &report);
+        }
+        end
     } else {
         if let Some(gpu) = job.grant.gpus.first() {
             spec.device = format!("cuda:{gpu}");
         }
-        run_on_this_thread(setting, control, &spec, report)
+        let send = move |task_report| report(task_report);
+        let cx = spec.context(control.cancel.clone(), Box::new(send));
+        run_here(setting.registry, &spec, &cx)
     };
     end.map_err(|failure| match failure {
         Failure::Cancelled => WorkFailure::Cancelled,
+        Failure::NoRoom(error) => WorkFailure::NoRoom(error),
         Failure::Failed(error) => WorkFailure::Failed {
             tail: tail(&job.log, &error),
             error,
@@ -176,20 +208,12 @@ fn execute(
     })
 }
 
-fn run_on_this_thread(
-    setting: &Setting,
-    control: &Control,
-    spec: &TaskSpec,
-    report: &(dyn Fn(TaskReport) + Sync),
-) -> Result<(), Failure> {
-    // The context owns its reporter, so reports go through a channel to the borrowed one.
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(move || receiver.into_iter().for_each(report));
-        let send = move |task_report| _ = sender.send(task_report);
-        let cx = spec.context(control.cancel.clone(), Box::new(send));
-        run_here(setting.registry, spec, &cx)
-    })
+/// What has left the task's process group would go on beside the next attempt.
+fn end_leftovers(cache: &Cache, spec: &TaskSpec, report: &Reporter) {
+    let attempt = spec.out_dir.parent();
+    if let Some(message) = attempt.and_then(|attempt| cache.end_leftovers(attempt)) {
+        report(TaskReport::Warning { message });
+    }
 }
 
 /// The last lines of a log, without the error itself, which is shown anyway.
@@ -302,16 +326,10 @@ fn record(job: &Job, outputs: &BTreeMap<String, Artifact>, cost: &Cost) -> Recor
         provenance: Provenance {
             run: job.run.clone(),
             task: job.name.clone(),
-            host: hostname(),
+            host: climb_cache::hostname(),
             device: device.into(),
             climb: env!("CARGO_PKG_VERSION").into(),
             finished: jiff::Timestamp::now(),
         },
     }
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_string())
-        .unwrap_or_default()
 }

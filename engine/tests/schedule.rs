@@ -8,6 +8,7 @@ use std::path::Path;
 use climb_cache::Cache;
 use climb_engine::context::TaskContext;
 use climb_engine::event::{Event, Outcome};
+use climb_engine::execute::Program;
 use climb_engine::load::load_text;
 use climb_engine::resources::Machine;
 use climb_engine::schedule::{Run, RunOptions, RunResult, Setting};
@@ -243,7 +244,11 @@ fn options(cpus: usize, keep_going: bool) -> RunOptions {
             gpus: 0,
         },
         keep_going,
-        exe: "/no/process/is/started/here".into(),
+        program: Program {
+            exe: "/no/process/is/started/here".into(),
+            name: "climb".into(),
+            build: "test".into(),
+        },
         command: Vec::new(),
         origin: Default::default(),
         texts: Default::default(),

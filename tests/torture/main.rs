@@ -9,9 +9,11 @@ mod checkouts;
 mod corruption;
 mod crashes;
 mod kills;
+mod processes;
 mod races;
 mod random;
 mod secrets;
+mod who_runs;
 
 /// How many kills, when the long pass is asked for.
 fn long() -> Option<usize> {

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
 use tch::{Kind, Tensor};
 
+use super::ledger::Ledger;
 use crate::formats::questions::{Choice, Questions};
 use crate::train::model::Decoder;
 
@@ -17,7 +17,7 @@ pub fn measure(
     model: &Decoder,
     questions: &Questions,
     batch: usize,
-    cx: &TaskContext,
+    ledger: &mut Ledger,
     metrics: &mut BTreeMap<String, f64>,
 ) -> anyhow::Result<()> {
     let name = &questions.name;
@@ -30,10 +30,9 @@ pub fn measure(
     );
     let end_of_text = i64::from(questions.end_of_text);
     let all: Vec<&Choice> = questions.items.iter().flat_map(|q| &q.choices).collect();
-    let mut losses = Vec::with_capacity(all.len());
+    let mut losses: Vec<f64> = Vec::with_capacity(all.len());
     for some in all.chunks(batch) {
-        cx.check_cancelled()?;
-        losses.extend(choice_losses(model, some, end_of_text)?);
+        losses.extend(ledger.next(some.len(), || choice_losses(model, some, end_of_text))?);
     }
     let (mut right, mut right_norm, mut loss) = (0, 0, 0.0);
     let mut rest = losses.as_slice();

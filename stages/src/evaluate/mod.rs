@@ -2,6 +2,7 @@
 //! on benchmarks; here also losses for each cluster, and any weighted combination of these.
 
 mod choices;
+mod ledger;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use crate::formats::{read, write_json};
 use crate::train::model::Decoder;
 use crate::train::{self, load_model};
 use crate::wiring;
+use ledger::Ledger;
 
 /// Parameters of `evaluate`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -166,17 +168,24 @@ impl Stage for Evaluate {
         let mixture: Mixture = read::json_file(&folder.join("mixture.json"))
             .with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
         let targets = cx.optional("targets").map(Packed::open).transpose()?;
-        let mut metrics = BTreeMap::new();
+        let (mut metrics, mut ledger) = (BTreeMap::new(), Ledger::open(cx));
         if let Some(targets) = &targets {
-            measure(&model, targets, params, cx, true, &mut metrics)?;
+            measure(&model, targets, params, &mut ledger, true, &mut metrics)?;
         }
         for artifact in cx.list("questions") {
             let questions: Questions = read::json_of(artifact)?;
-            choices::measure(&model, &questions, params.batch, cx, &mut metrics)?;
+            choices::measure(&model, &questions, params.batch, &mut ledger, &mut metrics)?;
         }
         if let Some(path) = cx.optional("validation") {
             let validation = Packed::open(path)?;
-            measure(&model, &validation, params, cx, false, &mut metrics)?;
+            measure(
+                &model,
+                &validation,
+                params,
+                &mut ledger,
+                false,
+                &mut metrics,
+            )?;
         }
         if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
             bail!("`{name}` is {value}, not a number: this proxy has diverged");
@@ -206,7 +215,7 @@ fn measure(
     model: &Decoder,
     packed: &Packed,
     params: &EvaluateParams,
-    cx: &TaskContext,
+    ledger: &mut Ledger,
     are_targets: bool,
     metrics: &mut BTreeMap<String, f64>,
 ) -> anyhow::Result<()> {
@@ -217,7 +226,6 @@ fn measure(
         packed.meta.vocab_size
     );
     for (part, meta) in packed.meta.parts.iter().enumerate() {
-        cx.check_cancelled()?;
         if packed.len(part) < 2 {
             ensure!(
                 !are_targets,
@@ -226,7 +234,7 @@ fn measure(
             );
             continue;
         }
-        let (loss, tokens) = part_loss(model, packed, part, params);
+        let (loss, tokens) = part_loss(model, packed, part, params, ledger)?;
         ensure!(loss.is_finite(), "the loss on `{}` is {loss}", meta.name);
         metrics.insert(format!("loss/{}", meta.name), loss);
         if are_targets && meta.bytes > 0 {
@@ -246,7 +254,8 @@ fn part_loss(
     packed: &Packed,
     part: usize,
     params: &EvaluateParams,
-) -> (f64, usize) {
+    ledger: &mut Ledger,
+) -> anyhow::Result<(f64, usize)> {
     let context = model.config.context as usize;
     let mut len = packed.len(part);
     if params.max_tokens > 0 {
@@ -262,10 +271,11 @@ fn part_loss(
         } else {
             (rows, context)
         };
-        sum += window_loss(model, packed, part, at, rows, width) * (rows * width) as f64;
+        let loss = ledger.next_one(|| Ok(window_loss(model, packed, part, at, rows, width)))?;
+        sum += loss * (rows * width) as f64;
         at += rows * width;
     }
-    (sum / predicted as f64, predicted)
+    Ok((sum / predicted as f64, predicted))
 }
 
 fn window_loss(

@@ -99,6 +99,10 @@ impl Stage for Doremi {
         Train::isolation()
     }
 
+    fn saves_at_interrupt() -> bool {
+        Train::saves_at_interrupt()
+    }
+
     fn resources(params: &DoremiParams) -> Resources {
         Train::resources(&params.train)
     }

@@ -299,6 +299,10 @@ impl Stage for Train {
         Isolation::Process
     }
 
+    fn saves_at_interrupt() -> bool {
+        true
+    }
+
     fn resources(_params: &TrainParams) -> Resources {
         Resources {
             gpus: 1,

@@ -215,6 +215,10 @@ impl Stage for TrainSegment {
         Train::isolation()
     }
 
+    fn saves_at_interrupt() -> bool {
+        Train::saves_at_interrupt()
+    }
+
     fn resources(params: &SegmentParams) -> Resources {
         Train::resources(&params.training())
     }

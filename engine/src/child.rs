@@ -1,0 +1,361 @@
+//! The parent's side of a task in a process of its own: starts `climb task`, listens to it, passes
+//! interrupts and the timeout on, and says how it ended. The other side is [`task`](crate::task).
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::event::TaskReport;
+use crate::execute::{ChildLine, Control, Failure, Program, TaskSpec, no_more_processes};
+
+/// Where a child's process is started from and logged to.
+pub struct ChildOptions<'a> {
+    pub program: &'a Program,
+    pub log: &'a Path,
+    pub gpus: &'a [usize],
+    pub timeout: Option<Duration>,
+}
+
+/// How long a child may take to save its state after the first interrupt.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often it is looked whether there is an interrupt.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long after a child was told to stop we may hear of it ourselves: a system that is shut down
+/// tells all its processes.
+const SAME_TIME: Duration = Duration::from_secs(1);
+
+/// Runs the task as `climb task` in its own process group.
+pub fn run_child(
+    spec: &TaskSpec,
+    options: &ChildOptions,
+    control: &Control,
+    report: &dyn Fn(TaskReport),
+) -> Result<(), Failure> {
+    let failed = |what: &str, path: &Path, error: std::io::Error| {
+        let hint = climb_cache::hint(error.kind());
+        Failure::Failed(format!("cannot {what} {}: {error}{hint}", path.display()))
+    };
+    let description = spec.out_dir.with_file_name("task.json");
+    let json = serde_json::to_vec_pretty(spec).expect("plain data");
+    std::fs::write(&description, json)
+        .map_err(|e| failed("write the task's description", &description, e))?;
+    let log = File::options().create(true).append(true).open(options.log);
+    let log = log.map_err(|e| failed("write the task's log", options.log, e))?;
+    let mut child = spawn(&description, log, options).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => Failure::NoRoom(no_more_processes(&error)),
+        _ => failed("start", &options.program.name, error),
+    })?;
+    let stdout = child.stdout.take().expect("stdout is piped");
+    // Held to the end: `wait` would close it, and a child whose stdin closes kills itself.
+    let _lifeline = child.stdin.take();
+    let mut watch = Watch::new(&child, control, options.timeout);
+    let last = attend(&mut watch, stdout, report);
+    // Whatever the task started and left behind goes with it. It is not waited for yet, so the
+    // group's number is nobody else's.
+    kill_group(watch.pid);
+    let end = End {
+        last,
+        status: child.wait(),
+        stopped: watch.stopped,
+        told: watch.told.is_some(),
+    };
+    end.judge(options, control, report)
+}
+
+fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Result<Child> {
+    let mut command = Command::new(&options.program.exe);
+    command
+        .arg0(&options.program.name)
+        .arg("task")
+        .arg(description)
+        .env("CLIMB_PARENT_PIPE", "1")
+        .env(climb_cache::MARKER, description)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .process_group(0);
+    if !options.gpus.is_empty() {
+        let list: Vec<String> = options.gpus.iter().map(usize::to_string).collect();
+        command.env("CUDA_VISIBLE_DEVICES", visible_devices(&list));
+    }
+    command.spawn()
+}
+
+/// Maps the run's GPU indices through a CUDA_VISIBLE_DEVICES that was already set (by Slurm, say).
+fn visible_devices(indices: &[String]) -> String {
+    let outer = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+    let outer: Vec<&str> = outer.split(',').filter(|s| !s.is_empty()).collect();
+    let map = |index: &String| match index.parse::<usize>().ok().and_then(|i| outer.get(i)) {
+        Some(device) => device.to_string(),
+        None => index.clone(),
+    };
+    indices.iter().map(map).collect::<Vec<_>>().join(",")
+}
+
+/// Forwards reports until the child has ended; returns the line that ended the task, if one came.
+fn attend(
+    watch: &mut Watch,
+    stdout: ChildStdout,
+    report: &dyn Fn(TaskReport),
+) -> Option<ChildLine> {
+    let mut ears = Ears {
+        stdout: Some(stdout),
+        line: Vec::new(),
+    };
+    let mut last = None;
+    let mut hear = |line: &[u8]| match serde_json::from_slice(line) {
+        Ok(ChildLine::Report(task_report)) => report(task_report),
+        Ok(end) => last = Some(end),
+        // A library printing to stdout, in whatever encoding, must not break the task.
+        Err(_) => tracing::debug!("stdout of a task: {}", String::from_utf8_lossy(line)),
+    };
+    loop {
+        // Looked at first, so that all it said before is heard.
+        let over = watch.is_over();
+        let wait = if over { Duration::ZERO } else { LOOK };
+        if !ears.listen(wait, &mut hear) && over {
+            return last;
+        }
+        watch.look();
+    }
+}
+
+/// The longest line that a child may say, in bytes. A longer one comes in pieces, so that a flood
+/// takes no memory.
+const MOST_LINE: usize = 1 << 20;
+
+struct Ears {
+    stdout: Option<ChildStdout>,
+    /// The beginning of a line whose rest has not come yet.
+    line: Vec<u8>,
+}
+
+impl Ears {
+    /// Waits at most so long for something. Returns whether there was any.
+    fn listen(&mut self, wait: Duration, hear: &mut dyn FnMut(&[u8])) -> bool {
+        let Some(stdout) = &mut self.stdout else {
+            std::thread::sleep(wait);
+            return false;
+        };
+        let mut poll = libc::pollfd {
+            fd: stdout.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one descriptor, which is open.
+        if unsafe { libc::poll(&mut poll, 1, wait.as_millis() as i32) } <= 0 {
+            return false;
+        }
+        let mut bytes = [0; 1 << 16];
+        match stdout.read(&mut bytes) {
+            Ok(n @ 1..) => {
+                self.take_in(&bytes[..n], hear);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => false,
+            _ => {
+                self.stdout = None;
+                hear(&std::mem::take(&mut self.line));
+                false
+            }
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&[u8])) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if self.line.ends_with(b"\n") || self.line.len() >= MOST_LINE {
+                hear(&self.line);
+                self.line.clear();
+            }
+        }
+    }
+}
+
+/// Why we killed a child.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stopped {
+    TimedOut,
+    /// It did not stop in time after the first interrupt.
+    Overdue,
+    /// At the second interrupt.
+    Killed,
+}
+
+struct Watch<'a> {
+    pid: i32,
+    started: Instant,
+    control: &'a Control,
+    timeout: Option<Duration>,
+    /// When it was told to stop.
+    told: Option<Instant>,
+    stopped: Option<Stopped>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(child: &Child, control: &'a Control, timeout: Option<Duration>) -> Watch<'a> {
+        Watch {
+            pid: child.id() as i32,
+            started: Instant::now(),
+            control,
+            timeout,
+            told: None,
+            stopped: None,
+        }
+    }
+
+    /// Whether the child has ended; it is not waited for yet.
+    fn is_over(&self) -> bool {
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: plain system call on our own child; zeroes are a valid siginfo_t.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let failed = libc::waitid(libc::P_PID, self.pid as libc::id_t, &mut info, flags) != 0;
+            failed || info.si_pid() == self.pid
+        }
+    }
+
+    /// Passes interrupts and the timeout on.
+    fn look(&mut self) {
+        let over = |limit: Duration, since: Instant| since.elapsed() > limit;
+        if self.stopped.is_some() {
+            kill_group(self.pid);
+        } else if self.timeout.is_some_and(|limit| over(limit, self.started)) {
+            self.stop(Stopped::TimedOut);
+        } else if self.control.kill.load(Ordering::Relaxed) {
+            self.stop(Stopped::Killed);
+        } else if self.told.is_some_and(|told| over(GRACE, told)) {
+            self.stop(Stopped::Overdue);
+        } else if self.told.is_none() && self.control.is_cancelled() {
+            self.told = Some(Instant::now());
+            // Only the leader: it forwards what its own child should know.
+            // SAFETY: a plain system call on a child that was not waited for yet.
+            unsafe { libc::kill(self.pid, libc::SIGTERM) };
+        }
+    }
+
+    fn stop(&mut self, why: Stopped) {
+        self.stopped = Some(why);
+        kill_group(self.pid);
+    }
+}
+
+/// How a child ended.
+struct End {
+    last: Option<ChildLine>,
+    status: std::io::Result<ExitStatus>,
+    stopped: Option<Stopped>,
+    /// Whether we told it to stop.
+    told: bool,
+}
+
+impl End {
+    fn judge(
+        self,
+        options: &ChildOptions,
+        control: &Control,
+        report: &dyn Fn(TaskReport),
+    ) -> Result<(), Failure> {
+        match (self.stopped, self.last) {
+            (Some(Stopped::TimedOut), _) => {
+                let limit = options.timeout.unwrap_or_default();
+                Err(Failure::Failed(format!(
+                    "it ran past its timeout of {limit:?} and was killed"
+                )))
+            }
+            (_, Some(ChildLine::Done)) => Ok(()),
+            (_, Some(ChildLine::Failed { error })) => Err(Failure::Failed(error)),
+            (Some(Stopped::Overdue), _) => {
+                report(TaskReport::Warning {
+                    message: format!(
+                        "it did not stop within {} s of the interrupt and was killed; what it had \
+                         not saved is lost",
+                        GRACE.as_secs()
+                    ),
+                });
+                Err(Failure::Cancelled)
+            }
+            (Some(Stopped::Killed), _) => Err(Failure::Cancelled),
+            (None, Some(ChildLine::Cancelled { signal })) if !self.told => {
+                unless_we_are_told_too(control, ended_from_outside(signal))
+            }
+            (None, Some(ChildLine::Cancelled { .. })) => Err(Failure::Cancelled),
+            (None, _) => match self.status {
+                Ok(status) => judge_silent(status, self.told, control),
+                Err(error) => Err(Failure::Failed(format!("its process was lost: {error}"))),
+            },
+        }
+    }
+}
+
+/// A child that said nothing of its end.
+fn judge_silent(status: ExitStatus, told: bool, control: &Control) -> Result<(), Failure> {
+    match status.signal() {
+        // Told before it listened.
+        Some(libc::SIGTERM) if told => Err(Failure::Cancelled),
+        Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
+            unless_we_are_told_too(control, ended_from_outside(Some(signal)))
+        }
+        _ => Err(Failure::Failed(describe_end(status))),
+    }
+}
+
+/// Somebody else told the child to stop. Where we are told at the same time, the run is interrupted.
+fn unless_we_are_told_too(control: &Control, error: String) -> Result<(), Failure> {
+    let began = Instant::now();
+    while began.elapsed() < SAME_TIME {
+        if control.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Err(Failure::Failed(error))
+}
+
+fn ended_from_outside(signal: Option<i32>) -> String {
+    let signal = signal.map_or("a signal".into(), |signal| signal_name(signal));
+    format!(
+        "it was ended by {signal} from outside climb: a limit of the machine's scheduler, \
+         systemd-oomd or somebody's `kill`, perhaps"
+    )
+}
+
+fn describe_end(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(libc::SIGKILL) => {
+            "its process was killed (SIGKILL): out of memory, perhaps; see `dmesg`".into()
+        }
+        Some(signal) => format!(
+            "its process died of signal {signal} ({})",
+            signal_name(signal)
+        ),
+        None => format!("its process left with {status} and no word"),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGABRT => "abort",
+        libc::SIGBUS => "bus error",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGFPE => "arithmetic fault",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGINT => "SIGINT",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGXCPU => "SIGXCPU, a limit on its time",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_string()
+}
+
+/// Kills what is left of a process group.
+fn kill_group(pid: i32) {
+    // SAFETY: a plain system call; a group that is gone gives ESRCH.
+    unsafe { libc::killpg(pid, libc::SIGKILL) };
+}
