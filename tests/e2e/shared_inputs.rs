@@ -368,11 +368,12 @@ stages:
         assert_eq!(left.expect("a folder").count(), 0, "{folder}");
     }
     // Checkouts are folders of that kind after a kill.
-    let killed = Command::new("chmod")
-        .args(["-R", "a-w"])
-        .arg(workspace.path(".climb/checkouts"))
+    let line = "chmod -R a-w .climb/checkouts/*";
+    let killed = Command::new("sh")
+        .args(["-c", line])
+        .current_dir(workspace.path(""))
         .status();
-    assert!(killed.expect("chmod runs").success());
+    assert!(killed.expect("sh runs").success());
     workspace.write("w.yaml", "stages: {z: {uses: command, with: {run: 'echo > \"$CLIMB_OUTPUT_X\"', outputs: {x: text}}}}");
     assert!(run().ok());
     let gc = climb(
