@@ -582,6 +582,8 @@ impl<'a> Scheduler<'a, '_> {
                         // There are only so many that do so.
                         self.restarts = 0;
                         self.fail(task, error, tail, false);
+                        // What it damaged is made again before anybody asks for it.
+                        self.restart |= self.stop.is_none();
                     }
                     Err(WorkFailure::NoRoom(error)) => self.no_room(task, error),
                     Err(WorkFailure::Failed { error, tail }) => {
