@@ -169,11 +169,12 @@ pub fn read(path: &Path, params: &CorpusParams, each: Each) -> anyhow::Result<()
     loop {
         let batch = guard::caught(|| Ok(reader.next().transpose()?)).with_context(broken)?;
         let Some(batch) = batch else { return Ok(()) };
-        let columns = wanted.iter().zip(&located);
-        let columns = columns.map(|(wanted, path)| Column::of(&batch, path, wanted));
-        let columns = columns
-            .collect::<anyhow::Result<Vec<_>>>()
-            .with_context(broken)?;
+        let columns = guard::caught(|| {
+            let columns = wanted.iter().zip(&located);
+            let columns = columns.map(|(wanted, path)| Column::of(&batch, path, wanted));
+            columns.collect::<anyhow::Result<Vec<_>>>()
+        });
+        let columns = columns.with_context(broken)?;
         for i in 0..batch.num_rows() {
             row += 1;
             let place = format!(":{row}");
