@@ -28,6 +28,7 @@ pub mod schedule;
 pub mod sources;
 pub mod stage;
 pub mod standing;
+pub mod state;
 pub mod sweep;
 pub mod tracker;
 pub mod warnings;
