@@ -105,8 +105,21 @@ fn describe(event: &Stamped) -> Option<String> {
         Event::TaskFinished { task, cost, .. } => {
             format!("{task}: finished in {}", text::seconds(cost.wall_seconds))
         }
+        Event::TaskFailed {
+            task,
+            error,
+            dropped: true,
+            ..
+        } => format!("{task}: failed and was dropped: {error}"),
         Event::TaskFailed { task, error, .. } => format!("{task}: failed: {error}"),
+        Event::TaskSkipped {
+            task,
+            because,
+            dropped: true,
+            ..
+        } => format!("{task}: dropped: {because}"),
         Event::TaskSkipped { task, because, .. } => format!("{task}: skipped: {because}"),
+        Event::StageFailed { stage, error } => format!("{stage}: failed: {error}"),
         Event::Stopping { reason } => reason.clone(),
         Event::RunFinished {
             outcome, summary, ..

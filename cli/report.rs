@@ -6,7 +6,7 @@ use std::path::Path;
 use climb_cache::{Artifact, Digest, look, stage_of};
 use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
-use climb_engine::schedule::{RunResult, TaskResult};
+use climb_engine::schedule::{Dropped, RunResult, TaskResult};
 use climb_stages::formats::clustering::{ClusterSummary, Clusters};
 use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
@@ -34,7 +34,23 @@ pub fn print(result: &RunResult, cache: &Path) {
     for budget in &result.budgets {
         println!("\n{}", budget_line(budget, used(budget, result, cache)));
     }
+    print_dropped(&result.dropped);
     println!("{}", closing_line(result.outcome, &result.summary));
+}
+
+/// What the results are without.
+fn print_dropped(dropped: &[Dropped]) {
+    const MOST: usize = 10;
+    if dropped.is_empty() {
+        return;
+    }
+    println!("\nDropped, as `on_failure` says; the next run tries again:");
+    for Dropped { task, because } in dropped.iter().take(MOST) {
+        println!("  {task}: {}", because.lines().next().unwrap_or_default());
+    }
+    if dropped.len() > MOST {
+        println!("  and {} more: see `climb log`", dropped.len() - MOST);
+    }
 }
 
 /// The last artifact of this type, a JSON file; `None` as well when the cache has lost it.
@@ -250,6 +266,9 @@ pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     }
     if summary.tasks_skipped > 0 {
         parts.push(format!("{} skipped", summary.tasks_skipped));
+    }
+    if summary.tasks_dropped > 0 {
+        parts.push(format!("{} dropped", summary.tasks_dropped));
     }
     let verb = match outcome {
         Outcome::Succeeded => "Done",

@@ -143,6 +143,9 @@ fn notes(run: &RunInfo) -> String {
     if run.summary.tasks_failed > 0 {
         notes.push(format!("{} failed", run.summary.tasks_failed));
     }
+    if run.summary.tasks_dropped > 0 {
+        notes.push(format!("{} dropped", run.summary.tasks_dropped));
+    }
     if let Some(resumed) = run.resumes() {
         notes.push(format!("resumes {resumed}"));
     }

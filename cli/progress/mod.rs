@@ -62,6 +62,9 @@ pub fn stage_end(stage: &StageView) -> String {
     if stage.skipped > 0 {
         parts.push(format!("{} skipped", stage.skipped));
     }
+    if stage.dropped > 0 {
+        parts.push(format!("{} dropped", stage.dropped));
+    }
     parts.join(" · ")
 }
 

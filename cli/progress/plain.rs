@@ -84,8 +84,18 @@ pub fn describe(event: &Stamped, view: &RunView) -> String {
             tail,
             log,
             retry_seconds,
+            dropped,
             ..
-        } => failure(task, error, tail, log, *retry_seconds),
+        } => {
+            let mut text = failure(task, error, tail, log, *retry_seconds);
+            if *dropped {
+                text.push_str(
+                    "\n    it is dropped, as `on_failure` says: the run goes on without it",
+                );
+            }
+            text
+        }
+        Event::StageFailed { stage, error } => format!("error: {stage}: {error}"),
         Event::Stopping { reason } => reason.clone(),
         _ => String::new(),
     }

@@ -128,6 +128,12 @@ impl<'a> Collector<'a> {
             | Event::TaskFinished {
                 stage, task, key, ..
             } => self.done(stage, task, *key),
+            // The variant goes on without it.
+            Event::TaskFailed { dropped: true, .. } | Event::TaskSkipped { dropped: true, .. } => {}
+            Event::StageFailed { stage, error } => {
+                self.failed(stage, stage, error);
+                return self.refresh();
+            }
             Event::TaskFailed {
                 stage,
                 task,
@@ -142,6 +148,7 @@ impl<'a> Collector<'a> {
                 stage,
                 task,
                 because,
+                ..
             } => self.failed(stage, task, because),
             Event::StageFinished { stage } => {
                 if let Some(seen) = self.node(stage) {
@@ -357,6 +364,7 @@ impl<'a> Collector<'a> {
             outcome: Outcome::Succeeded,
             summary: Summary::default(),
             budgets: Vec::new(),
+            dropped: Vec::new(),
             stages: member
                 .graph
                 .nodes

@@ -22,6 +22,8 @@ pub struct StageView {
     pub finished: usize,
     pub failed: usize,
     pub skipped: usize,
+    /// Left out, as `on_failure: drop` says.
+    pub dropped: usize,
     pub running: BTreeMap<String, TaskView>,
     pub over: bool,
     /// Seconds of the tasks finished in this run.
@@ -40,7 +42,7 @@ pub struct StageView {
 
 impl StageView {
     pub fn ended(&self) -> usize {
-        self.cached + self.finished + self.failed + self.skipped
+        self.cached + self.finished + self.failed + self.skipped + self.dropped
     }
 
     /// Ended tasks, with running ones counted by their fraction.
@@ -110,6 +112,8 @@ pub struct RunView {
     /// Those with running tasks.
     running: BTreeSet<usize>,
     pub failures: Vec<(String, String)>,
+    /// Tasks that failed and were dropped: stage, task, error.
+    pub dropped: Vec<(String, String, String)>,
     pub stopping: bool,
     pub end: Option<(Outcome, Summary)>,
 }
@@ -246,15 +250,27 @@ impl RunView {
                 task,
                 error,
                 retry_seconds,
+                dropped,
                 ..
             } => {
                 let stage = self.stop(stage, task);
-                if retry_seconds.is_none() {
+                if *dropped {
+                    stage.dropped += 1;
+                    let dropped = (stage.name.clone(), task.clone(), error.clone());
+                    self.dropped.push(dropped);
+                } else if retry_seconds.is_none() {
                     stage.failed += 1;
                     self.failures.push((task.clone(), error.clone()));
                 }
             }
-            Event::TaskSkipped { stage, .. } => self.stage_mut(stage).skipped += 1,
+            Event::TaskSkipped { stage, dropped, .. } => {
+                let stage = self.stage_mut(stage);
+                match dropped {
+                    true => stage.dropped += 1,
+                    false => stage.skipped += 1,
+                }
+            }
+            Event::StageFailed { stage, error } => self.stage_failed(stage, error),
             Event::StageFinished { stage } => self.stage_mut(stage).over = true,
             Event::Stopping { .. } => self.stopping = true,
             Event::RunFinished {
@@ -267,6 +283,20 @@ impl RunView {
                     .for_each(|stage| stage.running.clear());
             }
         }
+    }
+
+    /// What was dropped has failed after all.
+    fn stage_failed(&mut self, name: &str, error: &str) {
+        let stage = self.stage_mut(name);
+        stage.failed += std::mem::take(&mut stage.dropped);
+        let (failed, dropped) = std::mem::take(&mut self.dropped)
+            .into_iter()
+            .partition(|(stage, ..)| stage == name);
+        self.dropped = dropped;
+        let failed: Vec<(String, String, String)> = failed;
+        let failures = failed.into_iter().map(|(_, task, error)| (task, error));
+        self.failures.extend(failures);
+        self.failures.push((name.to_string(), error.to_string()));
     }
 
     fn reported(&mut self, at: Timestamp, stage: &str, task: &str, report: &TaskReport) {

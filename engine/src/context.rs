@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event::TaskReport;
 use crate::stage::SourceFile;
+use crate::state::State;
 
 /// One wired input: files on disk, read-only.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -30,7 +31,7 @@ pub struct TaskContext {
     /// Outputs are made here, one entry a port.
     pub out_dir: PathBuf,
     /// Survives a kill of this task and is given to the next attempt at the same key; removed once
-    /// the task is done. Write to it atomically (temp file, then rename).
+    /// the task is done. Named by the key. Stages use it through [`TaskContext::state`].
     pub state_dir: PathBuf,
     /// The workflow file's folder, where `command` stages run.
     pub base_dir: PathBuf,
@@ -76,6 +77,11 @@ impl TaskContext {
         let path = self.output(port);
         std::fs::create_dir_all(&path)?;
         Ok(path)
+    }
+
+    /// What earlier attempts have left of this task, as far as it is whole.
+    pub fn state(&self) -> anyhow::Result<State<'_>> {
+        State::open(self)
     }
 
     /// Progress in the stage's own unit (`documents`, `tokens`, …).

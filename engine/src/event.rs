@@ -88,12 +88,23 @@ pub enum Event {
         tail: Vec<String>,
         log: String,
         retry_seconds: Option<f64>,
+        /// It was the last attempt, and the run goes on without the task's item.
+        #[serde(default, skip_serializing_if = "is_false")]
+        dropped: bool,
     },
     /// The task will not run: something it needs failed.
     TaskSkipped {
         stage: String,
         task: String,
         because: String,
+        /// What it needs was dropped, and so is this task.
+        #[serde(default, skip_serializing_if = "is_false")]
+        dropped: bool,
+    },
+    /// More of a fan-out's items were dropped than may be: they have failed.
+    StageFailed {
+        stage: String,
+        error: String,
     },
     StageFinished {
         stage: String,
@@ -107,6 +118,14 @@ pub enum Event {
         outcome: Outcome,
         summary: Summary,
     },
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// What it takes to start a run again as it was. Its workflow's texts are beside the journal.
@@ -179,6 +198,9 @@ pub struct Summary {
     pub tasks_cached: usize,
     pub tasks_failed: usize,
     pub tasks_skipped: usize,
+    /// Left out by `on_failure: drop`; not among the failed and skipped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tasks_dropped: usize,
     pub wall_seconds: f64,
     /// What the cached tasks cost when they ran.
     pub saved_seconds: f64,

@@ -47,10 +47,33 @@ pub struct Node {
     /// Wait before the first retry; doubles with each further one.
     pub backoff: Duration,
     pub timeout: Option<Duration>,
+    pub on_failure: OnFailure,
     /// Where the stage's name stands in the file.
     pub span: Span,
     /// Where each `with:` field stands (dotted names), for problems found later with sources.
     pub param_spans: Vec<(String, Span)>,
+}
+
+/// What the failure of a task, its last, means for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum OnFailure {
+    /// The run has failed, and whatever needs the task is skipped.
+    #[default]
+    Stop,
+    /// Its item of the fan-out is left out by whoever gathers them, as long as at most this share
+    /// of the items is.
+    Drop { most: f64 },
+}
+
+impl OnFailure {
+    /// Whether so many of a fan-out's items may be left out.
+    pub fn allows(self, dropped: usize, items: usize) -> bool {
+        match self {
+            OnFailure::Stop => true,
+            // 0.2 of 10 is 2, whatever the last bit says.
+            OnFailure::Drop { most } => dropped as f64 <= most * items as f64 + 1e-9,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

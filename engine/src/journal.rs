@@ -290,6 +290,7 @@ mod tests {
             stage: "s".into(),
             task: task.into(),
             because: "`x` failed".into(),
+            dropped: false,
         };
         Stamped {
             at: Timestamp::now(),

@@ -30,6 +30,7 @@ pub mod schedule;
 pub mod sources;
 pub mod stage;
 pub mod standing;
+pub mod state;
 pub mod sweep;
 pub mod task;
 pub mod tracker;

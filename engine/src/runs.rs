@@ -181,10 +181,13 @@ impl RunInfo {
                     ran.insert(*key);
                     self.done.insert(*key);
                 }
+                Event::TaskFailed { dropped: true, .. }
+                | Event::TaskSkipped { dropped: true, .. } => self.summary.tasks_dropped += 1,
                 Event::TaskFailed {
                     retry_seconds: None,
                     ..
-                } => self.summary.tasks_failed += 1,
+                }
+                | Event::StageFailed { .. } => self.summary.tasks_failed += 1,
                 Event::TaskSkipped { .. } => self.summary.tasks_skipped += 1,
                 Event::RunFinished {
                     outcome, summary, ..

@@ -19,14 +19,14 @@ use crate::budget::Budget;
 use crate::cost::{self, Basis, Estimator, Sizes};
 use crate::event::{Event, Origin, Outcome, StageOutlook, Stamped, Summary, TaskReport};
 use crate::execute::{Control, Program, no_more_processes};
-use crate::graph::Graph;
+use crate::graph::{Graph, OnFailure};
 use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::kept::Texts;
 use crate::resources::{Grant, Machine, Pool};
 use crate::sources::NodeSources;
 use crate::stage::Registry;
-use crate::tracker::{TaskId, TaskState, Tracker};
+use crate::tracker::{Exceeded, TaskId, TaskState, Tracker};
 use crate::work::{self, Attempt, Job, WorkFailure};
 
 /// No time that a workflow may name is longer, and no wait: the clock could not tell its end.
@@ -67,6 +67,16 @@ pub struct RunResult {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
     pub stages: Vec<StageResult>,
+    /// Tasks that the run went on without, by `on_failure: drop`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Dropped>,
+}
+
+/// A task that was dropped, and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Dropped {
+    pub task: String,
+    pub because: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -181,6 +191,7 @@ impl<'a> Run<'a> {
             restarts: 0,
             suspects: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            let_go: BTreeMap::new(),
             failed: 0,
             skipped: BTreeSet::new(),
             most: usize::MAX,
@@ -310,6 +321,8 @@ struct Scheduler<'a, 's> {
     suspects: BTreeSet<String>,
     /// Tasks that failed for good, by name: beginning again does not take them up.
     given_up: BTreeSet<String>,
+    /// Those that were dropped, and why: likewise.
+    let_go: BTreeMap<String, String>,
     failed: usize,
     skipped: BTreeSet<String>,
     /// At most so many tasks at once: as many as there were when the machine had no room for more.
@@ -381,22 +394,22 @@ impl<'a> Scheduler<'a, '_> {
             for task in changed {
                 self.meet(task);
             }
+            self.fail_stages();
         }
         self.finish_stages();
     }
 
-    /// A task has become keyed or skipped.
+    /// A task has become keyed, skipped or dropped.
     fn meet(&mut self, task: TaskId) {
         let name = self.tracker.tasks[task].name.clone();
         let stage = self.tracker.node(task).name.clone();
-        if let TaskState::Skipped { because } = self.tracker.tasks[task].state.clone() {
-            self.skipped.insert(name.clone());
-            self.out.emit(Event::TaskSkipped {
-                stage,
-                task: name,
-                because,
-            });
-            return;
+        match self.tracker.tasks[task].state.clone() {
+            TaskState::Skipped { because } => return self.skip(task, because, false),
+            TaskState::Dropped { because } => return self.skip(task, because, true),
+            _ => self.tell_of_gaps(task),
+        }
+        if let Some(because) = self.let_go.get(&name).cloned() {
+            return self.tracker.settle(task, TaskState::Dropped { because });
         }
         if self.given_up.contains(&name) {
             return self.tracker.settle(task, TaskState::Failed);
@@ -436,6 +449,37 @@ impl<'a> Scheduler<'a, '_> {
                 self.fail(task, error.to_string(), Vec::new(), false);
             }
         }
+    }
+
+    fn skip(&mut self, task: TaskId, because: String, dropped: bool) {
+        let name = self.tracker.tasks[task].name.clone();
+        if !dropped {
+            self.skipped.insert(name.clone());
+        }
+        self.out.emit(Event::TaskSkipped {
+            stage: self.tracker.node(task).name.clone(),
+            task: name,
+            because,
+            dropped,
+        });
+    }
+
+    /// What is left out is said where it is missing.
+    fn tell_of_gaps(&mut self, task: TaskId) {
+        let keyed = self.tracker.tasks[task].keyed.as_ref().expect("keyed");
+        if keyed.without.is_empty() {
+            return;
+        }
+        let message = format!("it goes on without {}", keyed.without.join(", "));
+        self.warn(task, message);
+    }
+
+    fn warn(&mut self, task: TaskId, message: String) {
+        self.out.emit(Event::TaskReported {
+            stage: self.tracker.node(task).name.clone(),
+            task: self.tracker.tasks[task].name.clone(),
+            report: TaskReport::Warning { message },
+        });
     }
 
     fn first_of_stage(&mut self, task: TaskId) -> Entry<'_, String, Option<TaskId>> {
@@ -626,17 +670,21 @@ impl<'a> Scheduler<'a, '_> {
     fn fail(&mut self, task: TaskId, error: String, tail: Vec<String>, retry: bool) {
         let node = self.tracker.node(task);
         let attempt = self.attempts.get(&task).copied().unwrap_or(1);
+        // Otherwise it is the cache that failed, or another task that meddled.
+        let is_its_own = retry;
         let again = retry && attempt <= node.retries && self.stop.is_none();
         let doubled = 2u32.saturating_pow(attempt.saturating_sub(1));
         let wait = node.backoff.saturating_mul(doubled).min(LONGEST);
+        let dropped = is_its_own && !again && self.tracker.drops(self.tracker.tasks[task].node);
         let name = self.tracker.tasks[task].name.clone();
         let event = Event::TaskFailed {
             stage: node.name.clone(),
             task: name.clone(),
-            error,
+            error: error.clone(),
             tail,
             log: self.out.journal.log_path(&name).display().to_string(),
             retry_seconds: again.then_some(wait.as_secs_f64()),
+            dropped,
         };
         self.out.emit(event);
         if again {
@@ -646,10 +694,71 @@ impl<'a> Scheduler<'a, '_> {
         let key = self.tracker.tasks[task].keyed.as_ref().expect("keyed").key;
         let others = self.waiting_for.remove(&key).unwrap_or_default();
         for id in std::iter::once(task).chain(others) {
-            self.failed += 1;
-            self.given_up.insert(self.tracker.tasks[id].name.clone());
-            self.tracker.settle(id, TaskState::Failed);
+            // Who does the same may be dropped where this one is not.
+            let drops = is_its_own && self.tracker.drops(self.tracker.tasks[id].node);
+            match drops {
+                true => self.drop_task(id, task, &error),
+                false => {
+                    self.failed += 1;
+                    self.given_up.insert(self.tracker.tasks[id].name.clone());
+                    self.tracker.settle(id, TaskState::Failed);
+                    self.stop_for_failure();
+                }
+            }
         }
+        self.fail_stages();
+    }
+
+    /// The run goes on without a task, as `failed` did: itself, or one with the same key.
+    fn drop_task(&mut self, id: TaskId, failed: TaskId, error: &str) {
+        let because = match id == failed {
+            true => error.to_string(),
+            false => {
+                let name = &self.tracker.tasks[failed].name;
+                format!("`{name}`, which does the same, failed")
+            }
+        };
+        if id != failed {
+            self.skip(id, because.clone(), true);
+        }
+        let name = self.tracker.tasks[id].name.clone();
+        self.let_go.insert(name, because.clone());
+        self.tracker.settle(id, TaskState::Dropped { because });
+    }
+
+    /// Fan-outs that have lost more of their items than they may.
+    fn fail_stages(&mut self) {
+        for Exceeded {
+            node,
+            dropped,
+            items,
+        } in self.tracker.exceeded()
+        {
+            let node = &self.setting.graph.nodes[node];
+            let most = match node.on_failure {
+                // 7 %, and not 7.000000000000001 %.
+                OnFailure::Drop { most } => (most * 1e6).round() / 1e4,
+                OnFailure::Stop => 0.0,
+            };
+            self.failed += dropped;
+            let tasks = format!("{}[", node.name);
+            let (failed, let_go) = std::mem::take(&mut self.let_go)
+                .into_iter()
+                .partition(|(name, _)| name.starts_with(&tasks));
+            self.let_go = let_go;
+            let failed: BTreeMap<String, String> = failed;
+            self.given_up.extend(failed.into_keys());
+            self.out.emit(Event::StageFailed {
+                stage: node.name.clone(),
+                error: format!(
+                    "{dropped} of {items} failed, more than the {most} % allowed by `on_failure`"
+                ),
+            });
+            self.stop_for_failure();
+        }
+    }
+
+    fn stop_for_failure(&mut self) {
         if !self.options.keep_going && self.stop.is_none() {
             self.stop = Some(Stop::Failure);
         }
@@ -666,17 +775,6 @@ impl<'a> Scheduler<'a, '_> {
         self.queue.insert(self.turn(task));
         let message = format!("{error}; from here on {} at once", self.most);
         self.warn(task, message);
-    }
-
-    fn warn(&mut self, task: TaskId, message: String) {
-        let stage = self.tracker.node(task).name.clone();
-        let task = self.tracker.tasks[task].name.clone();
-        let report = TaskReport::Warning { message };
-        self.out.emit(Event::TaskReported {
-            stage,
-            task,
-            report,
-        });
     }
 
     /// The cache has set a damaged object aside and forgotten the records that name it. What made
@@ -728,12 +826,26 @@ impl<'a> Scheduler<'a, '_> {
         }
     }
 
+    fn dropped(&self) -> Vec<Dropped> {
+        let tasks = self.tracker.tasks.iter();
+        let dropped = tasks.filter_map(|task| match &task.state {
+            TaskState::Dropped { because } => Some(Dropped {
+                task: task.name.clone(),
+                because: because.clone(),
+            }),
+            _ => None,
+        });
+        dropped.collect()
+    }
+
     fn conclude(&mut self, elapsed: Duration) -> RunResult {
+        let dropped = self.dropped();
         let summary = Summary {
             tasks_run: self.ran.len(),
             tasks_cached: self.cached.len(),
             tasks_failed: self.failed,
             tasks_skipped: self.skipped.len(),
+            tasks_dropped: dropped.len(),
             wall_seconds: elapsed.as_secs_f64(),
             saved_seconds: self.cached.values().sum(),
         };
@@ -757,6 +869,7 @@ impl<'a> Scheduler<'a, '_> {
             summary,
             budgets: self.setting.graph.budgets.clone(),
             stages: stage_results(&self.tracker, self.setting.registry, &self.ran),
+            dropped,
         }
     }
 }

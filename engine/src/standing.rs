@@ -86,6 +86,7 @@ pub fn standing(
         summary: summary.clone(),
         budgets: graph.budgets.clone(),
         stages: stage_results(&tracker, registry, &BTreeSet::new()),
+        dropped: Vec::new(),
     };
     for node in &graph.nodes {
         let stage = node.name.clone();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use climb_cache::{Artifact, Digest, Ingredients};
 
-use crate::graph::{Axis, Graph, Node, NodeId, Select, Source};
+use crate::graph::{Axis, Graph, Node, NodeId, OnFailure, Select, Source};
 use crate::sources::{NodeSources, group_digest, is_hidden};
 use crate::stage::{Registry, SourceFile};
 
@@ -19,8 +19,9 @@ pub type TaskId = usize;
 /// ```text
 ///  Waiting ──inputs known──> Keyed ──hit──────────────────────> Done
 ///     │                        └──miss──> Pending ──finished──> Done
-///     │                                      └──last attempt──> Failed
-///     └──something it needs failed──> Skipped
+///     │                                      └──last attempt──> Failed, or Dropped
+///     ├──something it needs failed──> Skipped
+///     └──its item was dropped──> Dropped
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskState {
@@ -39,6 +40,9 @@ pub enum TaskState {
     Failed,
     /// It cannot run: something it needs failed or was skipped.
     Skipped { because: String },
+    /// It failed, or what it needs of its item did, and those who gather the items of the fan-out
+    /// go on without this one.
+    Dropped { because: String },
 }
 
 /// One executable instance of a node.
@@ -61,6 +65,8 @@ pub struct KeyedTask {
     pub ingredients: Ingredients,
     /// Artifacts by port, with the name of what made each.
     pub inputs: BTreeMap<String, Vec<(Artifact, String)>>,
+    /// Tasks whose outputs would be among them, had they not been dropped.
+    pub without: Vec<String>,
 }
 
 impl KeyedTask {
@@ -107,6 +113,12 @@ pub struct Tracker<'a> {
     items: Vec<Vec<Artifact>>,
     /// How many tasks of each node have come to their end.
     over: Vec<usize>,
+    /// For each node, how many of its tasks were dropped.
+    dropped: Vec<usize>,
+    /// Nodes that dropped more than they may, and those below: they drop nothing any more.
+    beyond: BTreeSet<NodeId>,
+    /// Of these the ones that the scheduler has yet to hear of.
+    exceeded: Vec<Exceeded>,
     /// For each node, those that read its outputs.
     consumers: Vec<Vec<Consumer>>,
     /// For each node, how many of those that it reads whole are not over yet.
@@ -137,7 +149,19 @@ enum Missing {
     NotYet,
     /// Never: the named task failed or was skipped.
     Never(String),
+    /// Never, and the item goes with it.
+    Dropped(String),
 }
+
+/// A fan-out that lost more of its items than it may.
+pub struct Exceeded {
+    pub node: NodeId,
+    pub dropped: usize,
+    pub items: usize,
+}
+
+/// Items that are left out, for each list that is mapped over.
+type Gaps<'a> = BTreeMap<(NodeId, &'a str), BTreeSet<usize>>;
 
 impl<'a> Tracker<'a> {
     pub fn new(graph: &'a Graph, registry: &'a Registry, sources: &'a NodeSources) -> Self {
@@ -158,6 +182,9 @@ impl<'a> Tracker<'a> {
             nodes: vec![None; count],
             items: vec![Vec::new(); count],
             over: vec![0; count],
+            dropped: vec![0; count],
+            beyond: BTreeSet::new(),
+            exceeded: Vec::new(),
             consumers,
             unfinished,
             bad: vec![false; count],
@@ -197,13 +224,17 @@ impl<'a> Tracker<'a> {
         (expanded, changed)
     }
 
-    /// Ends a task (`Done`, `Failed` or `Skipped`); what this makes possible comes out of the next
-    /// [`Tracker::advance`].
+    /// Ends a task (`Done`, `Failed`, `Skipped` or `Dropped`); what this makes possible comes out of
+    /// the next [`Tracker::advance`].
     pub fn settle(&mut self, id: TaskId, state: TaskState) {
+        let is_dropped = matches!(state, TaskState::Dropped { .. });
         let (node, item) = (self.tasks[id].node, self.tasks[id].item);
-        self.bad[node] |= !matches!(state, TaskState::Done { .. });
+        self.bad[node] |= !is_dropped && !matches!(state, TaskState::Done { .. });
         self.tasks[id].state = state;
         self.over[node] += 1;
+        if is_dropped {
+            self.count_dropped(node);
+        }
         if self.is_over(node) {
             self.end(node);
         }
@@ -232,6 +263,59 @@ impl<'a> Tracker<'a> {
         std::mem::take(&mut self.ended)
     }
 
+    /// Whether a failed task of this node is dropped.
+    pub fn drops(&self, node: NodeId) -> bool {
+        self.graph.nodes[node].on_failure != OnFailure::Stop && !self.beyond.contains(&node)
+    }
+
+    /// Fan-outs that have lost more than they may since this was last asked.
+    pub fn exceeded(&mut self) -> Vec<Exceeded> {
+        std::mem::take(&mut self.exceeded)
+    }
+
+    /// One more was dropped. Past the limit all of them have failed after all, and what was dropped
+    /// because of them is skipped. Nobody has gone on without them yet: whoever gathers a fan-out
+    /// waits for all of it.
+    fn count_dropped(&mut self, node: NodeId) {
+        self.dropped[node] += 1;
+        let items = self.nodes[node].as_ref().map_or(0, Vec::len);
+        if self.graph.nodes[node]
+            .on_failure
+            .allows(self.dropped[node], items)
+        {
+            return;
+        }
+        self.exceeded.push(Exceeded {
+            node,
+            dropped: self.dropped[node],
+            items,
+        });
+        self.end_dropped(node, &TaskState::Failed);
+        let because = format!("too many of `{}` failed", self.graph.nodes[node].name);
+        let skipped = TaskState::Skipped { because };
+        self.beyond.insert(node);
+        let mut below = vec![node];
+        while let Some(node) = below.pop() {
+            for consumer in self.consumers[node].clone() {
+                if consumer.aligned && self.beyond.insert(consumer.node) {
+                    self.end_dropped(consumer.node, &skipped);
+                    below.push(consumer.node);
+                }
+            }
+        }
+    }
+
+    /// Gives the dropped tasks of a node another end.
+    fn end_dropped(&mut self, node: NodeId, end: &TaskState) {
+        self.dropped[node] = 0;
+        self.bad[node] = true;
+        for &task in self.nodes[node].iter().flatten() {
+            if matches!(self.tasks[task].state, TaskState::Dropped { .. }) {
+                self.tasks[task].state = end.clone();
+            }
+        }
+    }
+
     /// The first states of a node's tasks, or `None` while its list is unknown.
     fn expand(&mut self, id: NodeId) -> Option<Vec<TaskState>> {
         let Some(axis) = &self.graph.nodes[id].axis else {
@@ -244,7 +328,9 @@ impl<'a> Tracker<'a> {
                 Some(states)
             }
             Err(Missing::NotYet) => None,
-            Err(Missing::Never(because)) => Some(vec![TaskState::Skipped { because }]),
+            Err(Missing::Never(because) | Missing::Dropped(because)) => {
+                Some(vec![TaskState::Skipped { because }])
+            }
         }
     }
 
@@ -317,7 +403,38 @@ impl<'a> Tracker<'a> {
             },
             TaskState::Failed => Err(Missing::Never(format!("`{}` failed", task.name))),
             TaskState::Skipped { because } => Err(Missing::Never(because.clone())),
+            TaskState::Dropped { .. } => {
+                Err(Missing::Dropped(format!("`{}` was dropped", task.name)))
+            }
             TaskState::Waiting | TaskState::Keyed | TaskState::Pending => Err(Missing::NotYet),
+        }
+    }
+
+    /// The items that a node which gathers fan-outs goes on without: those of which anything that
+    /// it gathers was dropped, so that lists which belong together stay so.
+    fn gaps(&self, node: &Node) -> Gaps<'a> {
+        let mut gaps = Gaps::new();
+        let sources = node.inputs.iter().flat_map(|wire| &wire.from);
+        for source in sources.filter(|source| source.select == Select::All) {
+            if self.dropped[source.node] == 0 {
+                continue;
+            }
+            let tasks = self.nodes[source.node].iter().flatten();
+            let tasks = tasks.map(|&task| &self.tasks[task]);
+            let dropped = tasks.filter(|task| matches!(task.state, TaskState::Dropped { .. }));
+            let items = dropped.map(|task| task.item);
+            gaps.entry(self.list_of(source.node))
+                .or_default()
+                .extend(items);
+        }
+        gaps
+    }
+
+    /// The list that a fan-out maps over.
+    fn list_of(&self, node: NodeId) -> (NodeId, &'a str) {
+        match &self.graph.nodes[node].axis {
+            Some(axis) => (axis.node, &axis.output),
+            None => (node, ""),
         }
     }
 
@@ -327,6 +444,7 @@ impl<'a> Tracker<'a> {
         id: NodeId,
         item: usize,
         source: &Source,
+        gaps: &Gaps,
     ) -> Result<Vec<(Artifact, String)>, Missing> {
         let from = &self.graph.nodes[source.node].name;
         let named = |i: usize| match self.graph.nodes[source.node].axis {
@@ -348,9 +466,18 @@ impl<'a> Tracker<'a> {
             }
             Select::All => {
                 let tasks = self.nodes[source.node].as_ref().ok_or(Missing::NotYet)?;
-                (0..tasks.len())
-                    .map(|i| Ok((self.artifact(source.node, i, &source.output)?, named(i))))
-                    .collect()
+                let left_out = gaps.get(&self.list_of(source.node));
+                let mut all = Vec::with_capacity(tasks.len());
+                for i in 0..tasks.len() {
+                    match self.artifact(source.node, i, &source.output) {
+                        Err(Missing::Dropped(_)) => {}
+                        // Left out too, but no sooner than it has ended.
+                        Ok(_) if left_out.is_some_and(|items| items.contains(&i)) => {}
+                        Ok(artifact) => all.push((artifact, named(i))),
+                        Err(missing) => return Err(missing),
+                    }
+                }
+                Ok(all)
             }
         }
     }
@@ -360,9 +487,10 @@ impl<'a> Tracker<'a> {
         let task = &self.tasks[id];
         let node = &self.graph.nodes[task.node];
         let mut inputs: BTreeMap<String, Vec<(Artifact, String)>> = BTreeMap::new();
+        let gaps = self.gaps(node);
         for wire in &node.inputs {
             for source in &wire.from {
-                match self.resolve(task.node, task.item, source) {
+                match self.resolve(task.node, task.item, source, &gaps) {
                     Ok(artifacts) => {
                         inputs
                             .entry(wire.port.clone())
@@ -374,18 +502,44 @@ impl<'a> Tracker<'a> {
                         self.settle(id, TaskState::Skipped { because });
                         return true;
                     }
+                    Err(Missing::Dropped(because)) => {
+                        let state = match self.beyond.contains(&task.node) {
+                            true => TaskState::Skipped { because },
+                            false => TaskState::Dropped { because },
+                        };
+                        self.settle(id, state);
+                        return true;
+                    }
                 }
             }
         }
         let ingredients = self.ingredients(task.node, &inputs);
         let key = ingredients.key();
+        let without = self.left_out(node, &gaps);
         self.tasks[id].keyed = Some(KeyedTask {
             key,
             ingredients,
             inputs,
+            without,
         });
         self.tasks[id].state = TaskState::Keyed;
         true
+    }
+
+    /// The tasks of the items that a node which gathers goes on without.
+    fn left_out(&self, node: &Node, gaps: &Gaps) -> Vec<String> {
+        let mut names = Vec::new();
+        if gaps.is_empty() {
+            return names;
+        }
+        let sources = node.inputs.iter().flat_map(|wire| &wire.from);
+        for source in sources.filter(|source| source.select == Select::All) {
+            let from = &self.graph.nodes[source.node].name;
+            let items = gaps.get(&self.list_of(source.node));
+            let new = items.into_iter().flatten().map(|i| format!("{from}[{i}]"));
+            names.extend(new.filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        }
+        names
     }
 
     /// The sources of a node's group, if it has that.

@@ -114,21 +114,35 @@ struct Drawn {
     from: BTreeSet<usize>,
     /// Maps over the list of an earlier stage.
     over: Option<usize>,
+    /// Of `from`, those that map over the same list and are taken item by item.
+    aligned: BTreeSet<usize>,
+    /// `on_failure: drop`, at most so many percent. Of a fan-out.
+    drop: Option<u8>,
 }
 
 fn workflows() -> impl Strategy<Value = Vec<Drawn>> {
     let stage = (
-        (0u8..2, 0u8..4, proptest::bool::weighted(0.15)),
+        (0u8..2, 0u8..4, proptest::bool::weighted(0.2)),
         1u8..4,
+        (
+            any::<u8>(),
+            proptest::option::weighted(0.6, proptest::sample::select(vec![34u8, 50, 67, 99])),
+        ),
         proptest::collection::vec(any::<proptest::sample::Index>(), 0..3),
         proptest::option::weighted(0.4, any::<proptest::sample::Index>()),
     );
     proptest::collection::vec(stage, 1..9).prop_map(|stages| {
         let mut drawn: Vec<Drawn> = Vec::new();
-        for (i, ((value, items, fails), cpus, from, over)) in stages.into_iter().enumerate() {
+        for (i, stage) in stages.into_iter().enumerate() {
+            let ((value, items, fails), cpus, (aligned, drop), from, over) = stage;
             let lists: Vec<usize> = (0..i).filter(|&j| drawn[j].over.is_none()).collect();
             let over = over.filter(|_| !lists.is_empty());
+            let over = over.map(|index: proptest::sample::Index| lists[index.index(lists.len())]);
             let from = from.iter().filter(|_| i > 0).map(|index| index.index(i));
+            let from: BTreeSet<usize> = from.collect();
+            let same = |j: &&usize| over.is_some() && drawn[**j].over == over;
+            let some = |j: &&usize| aligned >> (**j % 8) & 1 == 1;
+            let aligned = from.iter().filter(same).filter(some).copied().collect();
             let work = Work {
                 value,
                 items,
@@ -137,8 +151,10 @@ fn workflows() -> impl Strategy<Value = Vec<Drawn>> {
             drawn.push(Drawn {
                 work,
                 cpus,
-                from: from.collect(),
-                over: over.map(|index| lists[index.index(lists.len())]),
+                from,
+                over,
+                aligned,
+                drop: drop.filter(|_| over.is_some()),
             });
         }
         drawn
@@ -164,68 +180,154 @@ fn yaml(workflow: &[Drawn]) -> String {
         );
         text += &format!("    with: {{value: {value}, items: {items}, fails: {fails}}}\n");
         let from = stage.from.iter().map(|&j| match workflow[j].over {
-            Some(_) => format!("all.s{j}.text"),
-            None => format!("s{j}.text"),
+            Some(_) if !stage.aligned.contains(&j) => format!("all.s{j}.text"),
+            _ => format!("s{j}.text"),
         });
         let from: Vec<String> = from.collect();
         text += &format!("    needs: {{from: [{}]}}\n", from.join(", "));
         if let Some(list) = stage.over {
             text += &format!("    foreach: {{item: s{list}.list}}\n");
         }
+        if let Some(percent) = stage.drop {
+            text += &format!("    on_failure: {{drop: {percent}%}}\n");
+        }
     }
     text
 }
 
-/// What a stage's tasks come to: their texts, where they succeed. `None`: they never start.
-type Expected = Vec<Option<Vec<Result<String, ()>>>>;
+/// What a task comes to.
+#[derive(Clone, Debug, PartialEq)]
+enum End {
+    Text(String),
+    Failed,
+    Skipped,
+    Dropped,
+}
+
+/// What a stage's tasks come to. `None`: nobody knows which there are.
+type Expected = Vec<Option<Vec<End>>>;
+
+/// The texts of all tasks of stage `j` but those of the items in `gaps`, if none is missing.
+fn gathered(expected: &Expected, j: usize, gaps: &BTreeSet<usize>) -> Option<Vec<String>> {
+    let tasks = expected[j].as_ref()?.iter().enumerate();
+    let mut texts = Vec::new();
+    for (item, end) in tasks {
+        match end {
+            End::Text(text) if !gaps.contains(&item) => texts.push(text.clone()),
+            End::Text(_) | End::Dropped => {}
+            End::Failed | End::Skipped => return None,
+        }
+    }
+    Some(texts)
+}
+
+/// The items dropped by a stage or by another that it gathers over the same list.
+fn gaps(workflow: &[Drawn], expected: &Expected, stage: &Drawn, j: usize) -> BTreeSet<usize> {
+    let mut gaps = BTreeSet::new();
+    for &other in stage.from.difference(&stage.aligned) {
+        if workflow[j].over.is_some() && workflow[other].over == workflow[j].over {
+            let tasks = expected[other].iter().flatten().enumerate();
+            gaps.extend(
+                tasks
+                    .filter(|(_, end)| **end == End::Dropped)
+                    .map(|(i, _)| i),
+            );
+        }
+    }
+    gaps
+}
+
+/// One task of a stage. `Err`: it never starts.
+fn task(
+    workflow: &[Drawn],
+    expected: &Expected,
+    stage: &Drawn,
+    item: (usize, Option<&str>),
+) -> Result<End, End> {
+    let mut from = Vec::new();
+    for &j in &stage.from {
+        if !stage.aligned.contains(&j) {
+            let texts = gathered(expected, j, &gaps(workflow, expected, stage, j));
+            from.extend(texts.ok_or(End::Skipped)?);
+            continue;
+        }
+        match expected[j].as_ref().map(|tasks| &tasks[item.0]) {
+            Some(End::Text(text)) => from.push(text.clone()),
+            Some(End::Dropped) => return Err(End::Dropped),
+            _ => return Err(End::Skipped),
+        }
+    }
+    Ok(match (fails(&stage.work, item.1), stage.drop) {
+        (false, _) => End::Text(content(&stage.work, item.1, &from)),
+        (true, None) => End::Failed,
+        (true, Some(_)) => End::Dropped,
+    })
+}
 
 fn model(workflow: &[Drawn]) -> Expected {
     let mut expected: Expected = Vec::new();
-    for stage in workflow {
-        let whole = |j: &usize| -> Option<Vec<String>> {
-            let tasks = expected[*j].clone()?.into_iter();
-            tasks.collect::<Result<_, _>>().ok()
-        };
-        let from: Option<Vec<Vec<String>>> = stage.from.iter().map(whole).collect();
+    // Those that lost more than they may, and those that follow them item by item.
+    let mut beyond = BTreeSet::new();
+    for (i, stage) in workflow.iter().enumerate() {
         let items: Option<Vec<Option<String>>> = match stage.over {
             None => Some(vec![None]),
-            Some(list) => whole(&list).map(|texts| {
+            Some(list) => gathered(&expected, list, &BTreeSet::new()).map(|texts| {
                 let items = 0..workflow[list].work.items;
                 items.map(|i| Some(item(&texts[0], i))).collect()
             }),
         };
-        let task =
-            |item: &Option<String>, from: &[String]| match fails(&stage.work, item.as_deref()) {
-                true => Err(()),
-                false => Ok(content(&stage.work, item.as_deref(), from)),
-            };
-        expected.push(match (items, from) {
-            // A fan-out over nothing has no task that could miss an input.
-            (Some(items), _) if items.is_empty() => Some(Vec::new()),
-            (Some(items), Some(from)) => {
-                let from = from.concat();
-                Some(items.iter().map(|item| task(item, &from)).collect())
+        let tasks = items.map(|items| {
+            let items = items.iter().enumerate();
+            let ends = items.map(|(i, item)| {
+                let end = task(workflow, &expected, stage, (i, item.as_deref()));
+                end.unwrap_or_else(|never| never)
+            });
+            let mut ends: Vec<End> = ends.collect();
+            let dropped = ends.iter().filter(|end| **end == End::Dropped).count();
+            let most = stage.drop.unwrap_or(100);
+            if 100 * dropped > usize::from(most) * ends.len() || !stage.aligned.is_disjoint(&beyond)
+            {
+                beyond.insert(i);
+                ends.iter_mut()
+                    .filter(|end| **end == End::Dropped)
+                    .for_each(|end| *end = End::Failed);
             }
-            _ => None,
+            ends
         });
+        expected.push(tasks);
     }
     expected
 }
 
-/// The texts of the tasks that succeed, by task name.
-fn succeeding(workflow: &[Drawn], expected: &Expected) -> BTreeMap<String, String> {
-    let mut texts = BTreeMap::new();
+/// The tasks by name, with what they come to.
+fn named(workflow: &[Drawn], expected: &Expected) -> BTreeMap<String, End> {
+    let mut ends = BTreeMap::new();
     for (i, tasks) in expected.iter().enumerate() {
-        for (item, text) in tasks.iter().flatten().enumerate() {
+        for (item, end) in tasks.iter().flatten().enumerate() {
             let name = match workflow[i].over {
                 Some(_) => format!("s{i}[{item}]"),
                 None => format!("s{i}"),
             };
-            text.iter()
-                .for_each(|text| _ = texts.insert(name.clone(), text.clone()));
+            ends.insert(name, end.clone());
         }
     }
-    texts
+    ends
+}
+
+/// The texts of the tasks that succeed, by task name.
+fn succeeding(workflow: &[Drawn], expected: &Expected) -> BTreeMap<String, String> {
+    let ends = named(workflow, expected).into_iter();
+    ends.filter_map(|(name, end)| match end {
+        End::Text(text) => Some((name, text)),
+        _ => None,
+    })
+    .collect()
+}
+
+fn dropped(workflow: &[Drawn], expected: &Expected) -> BTreeSet<String> {
+    let ends = named(workflow, expected).into_iter();
+    ends.filter_map(|(name, end)| (end == End::Dropped).then_some(name))
+        .collect()
 }
 
 /// What was seen of a run.
@@ -322,15 +424,20 @@ proptest! {
         let unique: BTreeSet<&String> = seen.executed.iter().collect();
         prop_assert_eq!(unique.len(), seen.executed.len(), "a task was executed twice");
         prop_assert!(seen.most_cpus <= cpus, "{} of {cpus} cpus", seen.most_cpus);
-        let any_failed = expected.iter().flatten().flatten().any(Result::is_err);
+        let any_failed = named(&workflow, &expected).values().any(|end| *end == End::Failed);
         let outcome = if any_failed { Outcome::Failed } else { Outcome::Succeeded };
         prop_assert_eq!(seen.result.outcome, outcome);
+        let told = |seen: &Seen| -> BTreeSet<String> {
+            seen.result.dropped.iter().map(|dropped| dropped.task.clone()).collect()
+        };
+        prop_assert_eq!(told(&seen), dropped(&workflow, &expected));
 
         // Again: what succeeded is there, what failed is tried once more.
         let again = run(&cache, &workflow, 1, true);
         prop_assert!(again.executed.is_empty(), "{:?} ran again", again.executed);
         prop_assert_eq!(again.result.outcome, outcome);
         prop_assert_eq!(texts(&cache, &again.result), texts(&cache, &seen.result));
+        prop_assert_eq!(told(&again), told(&seen));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod inputs;
 mod killing;
 mod materialize;
 mod numbers;
+mod on_failure;
 mod reading;
 mod runs;
 mod segments;

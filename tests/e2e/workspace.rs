@@ -11,12 +11,18 @@ use walkdir::WalkDir;
 /// A temporary folder with a workflow, a corpus and a cache.
 pub struct Workspace {
     dir: tempfile::TempDir,
+    /// Climb runs as a user who may not do everything.
+    plain: bool,
 }
+
+/// `nobody`, whom the kernel itself names so.
+const PLAIN_USER: u32 = 65534;
 
 impl Workspace {
     pub fn empty() -> Workspace {
         Workspace {
             dir: tempfile::tempdir().expect("a temporary folder"),
+            plain: false,
         }
     }
 
@@ -55,8 +61,32 @@ impl Workspace {
         Workspace::copy_of(warm)
     }
 
+    #[allow(dead_code)] // shared with tests that have no use for it
+    /// From here on climb is run by a plain user, to whom all of this belongs. Where the tests are
+    /// run by one, nothing changes. `None`: root cannot become one here, or he cannot run climb.
+    pub fn for_plain_user(mut self) -> Option<Workspace> {
+        // SAFETY: a plain system call.
+        if unsafe { libc::geteuid() } != 0 {
+            return Some(self);
+        }
+        self.plain = true;
+        let root = self.dir.path();
+        let given = Command::new("chown")
+            .args(["-R", &format!("{PLAIN_USER}:{PLAIN_USER}")])
+            .arg(root)
+            .status();
+        assert!(given.expect("chown runs").success());
+        let works = self.command(&["--version"]).output();
+        let works = works.is_ok_and(|output| output.status.success());
+        if !works {
+            eprintln!("skipped: a plain user cannot run climb here");
+        }
+        works.then_some(self)
+    }
+
     pub fn copy_of(other: &Workspace) -> Workspace {
-        let workspace = Workspace::empty();
+        let mut workspace = Workspace::empty();
+        workspace.plain = other.plain;
         // `cp -a` keeps times, so that the stat cache and the objects' marks stay good.
         let from = format!("{}/.", other.path("").display());
         let copied = Command::new("cp")
@@ -75,6 +105,9 @@ impl Workspace {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         std::fs::write(&path, text).expect("written");
+        if self.plain {
+            std::os::unix::fs::chown(&path, Some(PLAIN_USER), Some(PLAIN_USER)).expect("given");
+        }
         path
     }
 
@@ -91,7 +124,19 @@ impl Workspace {
 
     /// The binary, to be run in this folder.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_climb"));
+        let climb = env!("CARGO_BIN_EXE_climb");
+        let mut command = match self.plain {
+            false => Command::new(climb),
+            true => {
+                let mut command = Command::new("setpriv");
+                let user = [
+                    format!("--reuid={PLAIN_USER}"),
+                    format!("--regid={PLAIN_USER}"),
+                ];
+                command.args(user).args(["--clear-groups", climb]);
+                command
+            }
+        };
         command.args(args).current_dir(self.dir.path());
         command.env_remove("CLIMB_CACHE").env("NO_COLOR", "1");
         command

@@ -10,6 +10,7 @@ use walkdir::WalkDir;
 
 use crate::changes::{self, Kind};
 use crate::layer::{self, How, Plan, Seen};
+use crate::pieces;
 use crate::random::Random;
 use crate::workspace::{Counts, Ran, Workspace};
 use crate::{each, long};
@@ -217,6 +218,46 @@ fn in_a_cache_that_is_there_a_failing_change_ends_in_a_clear_error_and_loses_not
         "params.times=2",
     ];
     fail_all(&Scene::of(before, args), 12);
+}
+
+/// Tasks that run at once and read the same folder: which change is the n-th is chance.
+#[test]
+fn among_several_tasks_at_once_a_failing_change_ends_in_a_clear_error_and_loses_nothing() {
+    let args = &["run", "several.yaml", "--jobs", "3"];
+    fail_all(&Scene::of(layer::several(), args), 8);
+}
+
+#[test]
+fn to_a_plain_user_a_failing_change_is_a_clear_error_and_loses_nothing() {
+    let Some(before) = layer::small().for_plain_user() else {
+        return;
+    };
+    let args = &["run", "faults.yaml", "--jobs", "1"];
+    fail_all(&Scene::of(before, args), 6);
+}
+
+/// An embedding and a dataset, as they keep what they have so far.
+#[test]
+fn a_failing_change_of_partial_state_ends_in_a_clear_error_and_loses_nothing() {
+    let args = &["run", "pieces.yaml", "--jobs", "1"];
+    let scene = Scene::of(pieces::workspace(), args);
+    let changes = scene.changes.iter().enumerate();
+    let places: Vec<usize> = changes
+        .filter(|(_, (_, place))| place == "partial")
+        .map(|(i, _)| i + 1)
+        .collect();
+    assert!(places.len() > 50, "only {} changes", places.len());
+    let random = &mut Random::new();
+    let count = if long() { 100 } else { 4 };
+    let places: Vec<usize> = (0..count)
+        .map(|_| places[random.below(places.len() as u64) as usize])
+        .collect();
+    each(count, |i| {
+        let how = [How::Once, How::Sticky, How::Short][i % 3];
+        let error = [IO, NO_SPACE][i / 3 % 2];
+        let at = places[i];
+        _ = scene.fail(Plan::Fail { at, error, how }, true);
+    });
 }
 
 /// Every kind of stage, training with libtorch among them.

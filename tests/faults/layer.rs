@@ -89,8 +89,54 @@ pub struct Seen {
 
 const PATH_BYTES: usize = 1024;
 
+/// Tasks that all read one folder, large files and small, and can run at once.
+pub fn several() -> Workspace {
+    let mut yaml = String::from(
+        r#"
+stages:
+  made:
+    uses: command
+    with:
+      run: |
+        mkdir "$CLIMB_OUTPUT_MADE"
+        for i in $(seq 12); do
+          echo small $i > "$CLIMB_OUTPUT_MADE/small$i"
+          seq $i 2000 | cat > "$CLIMB_OUTPUT_MADE/large$i"
+        done
+      outputs: {made: text}
+      pass_env: [LD_PRELOAD, CLIMB_FAULTS]
+"#,
+    );
+    for i in 1..5 {
+        yaml += &format!(
+            r#"  read{i}:
+    uses: command
+    needs: {{made: made}}
+    with:
+      run: cat "$CLIMB_INPUT_MADE"/* | tail -n {i}00 | cat > "$CLIMB_OUTPUT_X"
+      inputs: {{made: {{type: text}}}}
+      outputs: {{x: text}}
+      pass_env: [LD_PRELOAD, CLIMB_FAULTS]
+"#
+        );
+    }
+    let workspace = Workspace::empty();
+    workspace.write("several.yaml", yaml);
+    workspace
+}
+
 /// Runs climb with the layer, which does as planned.
 pub fn climb(workspace: &Workspace, plan: Plan, args: &[&str]) -> (Ran, Seen) {
+    let command = command(workspace, plan, args);
+    let ran = bounded(command, workspace, &format!("{plan:?}"));
+    let control = std::fs::read(workspace.path(CONTROL));
+    (ran, seen(&control.expect("the control file")))
+}
+
+const CONTROL: &str = "faults.ctl";
+
+/// Climb with the layer, which will do as planned.
+pub fn command(workspace: &Workspace, plan: Plan, args: &[&str]) -> Command {
     let (at, error, mode) = match plan {
         Plan::Pass => (0, 0, 0),
         Plan::Log => (0, 0, 4),
@@ -101,12 +147,11 @@ pub fn climb(workspace: &Workspace, plan: Plan, args: &[&str]) -> (Ran, Seen) {
     control.extend_from_slice(&error.to_ne_bytes());
     control.extend_from_slice(&mode.to_ne_bytes());
     control.resize(control.len() + 8 + 4 + PATH_BYTES + 4, 0);
-    let file = workspace.write("faults.ctl", control);
+    workspace.write(CONTROL, control);
     let mut command = workspace.command(args);
     command.env("LD_PRELOAD", library());
     command.env("CLIMB_FAULTS", "./faults.ctl");
-    let ran = bounded(command, workspace, &format!("{plan:?}"));
-    (ran, seen(&std::fs::read(file).expect("the control file")))
+    command
 }
 
 fn seen(control: &[u8]) -> Seen {

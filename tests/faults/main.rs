@@ -11,6 +11,10 @@ mod workspace;
 #[path = "../torture/random.rs"]
 mod random;
 
+#[path = "../torture/pieces.rs"]
+#[allow(dead_code)]
+mod pieces;
+
 mod changes;
 mod disk;
 mod failing;

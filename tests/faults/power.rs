@@ -12,6 +12,7 @@ use climb_cache::look;
 use crate::changes::{self, Change, Kind};
 use crate::disk::{Disk, Loss};
 use crate::layer::{self, Plan};
+use crate::pieces::{self, Stopped};
 use crate::random::Random;
 use crate::workspace::{Counts, Workspace};
 use crate::{each, long};
@@ -21,6 +22,8 @@ type Files = BTreeMap<String, Vec<u8>>;
 /// Commands run one after another in a new cache, and all that they changed.
 struct Recording {
     workspace: Workspace,
+    /// A new workspace of the same workflow.
+    fresh: fn() -> Workspace,
     changes: Vec<Change>,
     /// For each command where its changes begin, and the run that goes on after a power loss.
     steps: Vec<(usize, &'static [&'static str])>,
@@ -33,31 +36,39 @@ const SECOND: &[&str] = &["run", "faults.yaml", "--json", "--set", "params.times
 const COLLECT: &[&str] = &["cache", "gc", "--keep-runs", "1"];
 
 fn record() -> Recording {
-    let workspace = layer::small();
-    let log = workspace.path("changes.log");
-    let mut steps = Vec::new();
-    let mut artifacts = BTreeMap::new();
+    let mut recording = Recording::new(layer::small);
     for (args, then) in [(FIRST, FIRST), (SECOND, SECOND), (COLLECT, SECOND)] {
-        let begin = match log.exists() {
-            true => changes::read(&log).len(),
-            false => 0,
-        };
-        steps.push((begin, then));
-        let (ran, _) = layer::climb(&workspace, Plan::Log, args);
-        assert!(ran.ok(), "{args:?}:\n{}", ran.stderr);
-        if args[0] == "run" {
-            artifacts.insert(args, workspace.artifacts());
-        }
+        recording.step(args, then);
     }
-    Recording {
-        changes: changes::read(&log),
-        workspace,
-        steps,
-        artifacts,
-    }
+    recording
 }
 
 impl Recording {
+    fn new(fresh: fn() -> Workspace) -> Recording {
+        Recording {
+            workspace: fresh(),
+            fresh,
+            changes: Vec::new(),
+            steps: Vec::new(),
+            artifacts: BTreeMap::new(),
+        }
+    }
+
+    /// Runs a command; after a power loss in it `then` is to be run.
+    fn step(&mut self, args: &'static [&'static str], then: &'static [&'static str]) {
+        self.steps.push((self.changes.len(), then));
+        let (ran, _) = layer::climb(&self.workspace, Plan::Log, args);
+        assert!(ran.ok(), "{args:?}:\n{}", ran.stderr);
+        if args[0] == "run" {
+            self.artifacts.insert(args, self.workspace.artifacts());
+        }
+        self.read();
+    }
+
+    fn read(&mut self) {
+        self.changes = changes::read(&self.workspace.path("changes.log"));
+    }
+
     /// The disk after the first `count` changes.
     fn disk(&self, count: usize) -> Disk {
         let root = self.workspace.path("").canonicalize().expect("there");
@@ -76,8 +87,9 @@ impl Recording {
         lines.flat_map(|line| Counts::of(&line).keys).collect()
     }
 
-    fn lose_power(&self, count: usize, loss: Loss, random: &mut Random) {
-        let after = layer::small();
+    /// Says what the run told that went on.
+    fn lose_power(&self, count: usize, loss: Loss, random: &mut Random) -> String {
+        let after = (self.fresh)();
         self.disk(count).lose_power(loss, random, &after.path(""));
         let last = &self.changes[count - 1];
         let what = format!(
@@ -103,6 +115,7 @@ impl Recording {
             verified.stdout,
             verified.stderr
         );
+        said
     }
 
     /// A seal is there only with the very index that it was put on.
@@ -165,6 +178,69 @@ fn files(root: &Path) -> Files {
     files.map(|entry| read(entry.path())).collect()
 }
 
+/// Power losses at `moments` (all of them in the long pass, each in every way); `check` is told of
+/// what was said.
+fn lose_at(recording: &Recording, moments: &[usize], short: usize, check: fn(&str)) {
+    let mut random = Random::new();
+    let count = if long() { 3 * moments.len() } else { short };
+    let losses: Vec<(usize, Loss, u64)> = (0..count)
+        .map(|i| {
+            let loss = [Loss::Some, Loss::All, Loss::Content][i % 3];
+            let at = match long() {
+                true => i / 3,
+                false => random.below(moments.len() as u64) as usize,
+            };
+            (moments[at], loss, random.below(1 << 40))
+        })
+        .collect();
+    each(count, |i| {
+        let (at, loss, seed) = losses[i];
+        check(&recording.lose_power(at, loss, &mut Random::seeded(seed)));
+    });
+    let (moments, all) = (moments.len(), recording.changes.len());
+    eprintln!("{count} power losses at {moments} moments of {all} changes");
+}
+
+const SEVERAL: &[&str] = &["run", "several.yaml", "--json", "--jobs", "3"];
+
+#[test]
+fn after_a_power_loss_among_several_tasks_at_once_none_has_half_of_anothers() {
+    let mut recording = Recording::new(layer::several);
+    recording.step(SEVERAL, SEVERAL);
+    let moments: Vec<usize> = (1..=recording.changes.len()).collect();
+    lose_at(&recording, &moments, 6, |_| {});
+}
+
+const PIECES: &[&str] = &pieces::RUN;
+
+#[test]
+fn after_a_power_loss_partial_state_is_whole_or_not_there() {
+    let mut recording = Recording::new(pieces::workspace);
+    // A training keeps a checkpoint when it is interrupted.
+    recording.steps.push((0, PIECES));
+    let command = layer::command(&recording.workspace, Plan::Log, PIECES);
+    pieces::stop(&recording.workspace, command, Stopped::Train);
+    recording.read();
+    let after = Workspace::empty();
+    let disk = recording.disk(recording.changes.len());
+    disk.lose_power(Loss::All, &mut Random::new(), &after.path(""));
+    let there = pieces::pieces(&after);
+    let kept = there
+        .iter()
+        .any(|p| p.to_string_lossy().contains("/checkpoint-"));
+    assert!(kept, "kept but not on the disk: {there:?}");
+    recording.step(PIECES, PIECES);
+    let changes = recording.changes.iter().enumerate();
+    let moments: Vec<usize> = changes
+        .filter(|(_, change)| change.path.contains("/partial/"))
+        .map(|(i, _)| i + 1)
+        .collect();
+    assert!(moments.len() > 50, "only {} changes", moments.len());
+    lose_at(&recording, &moments, 6, |said| {
+        assert!(!said.contains("is damaged"), "{said}");
+    });
+}
+
 #[test]
 fn after_a_power_loss_what_was_finished_is_there_and_the_rest_is_made_again() {
     let recording = record();
@@ -183,23 +259,6 @@ fn after_a_power_loss_what_was_finished_is_there_and_the_rest_is_made_again() {
         assert!(told[path] == *bytes, "{path} is not as recorded");
     }
 
-    let all = recording.changes.len();
-    let mut random = Random::new();
-    let count = if long() { 3 * all } else { 20 };
-    let losses: Vec<(usize, Loss, u64)> = (0..count)
-        .map(|i| {
-            let loss = [Loss::Some, Loss::All, Loss::Content][i % 3];
-            let at = if long() {
-                i / 3
-            } else {
-                random.below(all as u64) as usize
-            };
-            (at + 1, loss, random.below(1 << 40))
-        })
-        .collect();
-    each(count, |i| {
-        let (at, loss, seed) = losses[i];
-        recording.lose_power(at, loss, &mut Random::seeded(seed));
-    });
-    eprintln!("{count} power losses over {all} changes");
+    let moments: Vec<usize> = (1..=recording.changes.len()).collect();
+    lose_at(&recording, &moments, 20, |_| {});
 }

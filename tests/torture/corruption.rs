@@ -13,17 +13,20 @@ use crate::random::Random;
 use crate::workspace::{Ran, Workspace};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Harm {
+pub enum Harm {
     Halved,
     Flipped,
+    /// As many bytes, none of which reached the disk.
+    Zeroed,
     Emptied,
     Deleted,
     /// Holds what another file of its kind should.
     Swapped,
 }
 
-const HARMS: [Harm; 5] = [
+pub const HARMS: [Harm; 6] = [
     Harm::Flipped,
+    Harm::Zeroed,
     Harm::Halved,
     Harm::Swapped,
     Harm::Emptied,
@@ -40,7 +43,7 @@ fn files(workspace: &Workspace, folder: &str) -> Vec<PathBuf> {
     files.map(|entry| relative(entry.path())).collect()
 }
 
-fn harm(path: &Path, other: &Path, harm: Harm, random: &mut Random) {
+pub fn harm(path: &Path, other: &Path, harm: Harm, random: &mut Random) {
     let mut bytes = std::fs::read(path).expect("readable");
     match harm {
         Harm::Halved => bytes.truncate(bytes.len() / 2),
@@ -49,6 +52,7 @@ fn harm(path: &Path, other: &Path, harm: Harm, random: &mut Random) {
             let at = random.below(bytes.len() as u64) as usize;
             bytes[at] ^= 1 << random.below(8);
         }
+        Harm::Zeroed => bytes.fill(0),
         Harm::Emptied => bytes.clear(),
         Harm::Deleted => return std::fs::remove_file(path).expect("removed"),
         Harm::Swapped => bytes = std::fs::read(other).expect("readable"),
@@ -59,19 +63,25 @@ fn harm(path: &Path, other: &Path, harm: Harm, random: &mut Random) {
 }
 
 /// A run that must end by itself: damage may make a library wait for ever.
-fn run(workspace: &Workspace, what: &str) -> Ran {
+pub fn run(workspace: &Workspace, args: &[&str], what: &str) -> Ran {
     let mut child = workspace
-        .command(&["run", "small.yaml"])
+        .command(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("climb starts");
-    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
-    let read = |pipe: Option<&mut dyn Read>| {
-        let mut bytes = Vec::new();
-        _ = pipe.expect("piped").read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
+    // Read beside: a pipe that is full would make it wait.
+    let pipes: [Box<dyn Read + Send>; 2] = [
+        Box::new(child.stdout.take().expect("piped")),
+        Box::new(child.stderr.take().expect("piped")),
+    ];
+    let readers = pipes.map(|mut pipe| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            _ = pipe.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    });
     let deadline = Instant::now() + Duration::from_secs(90);
     let status = loop {
         if let Some(status) = child.try_wait().expect("waited") {
@@ -83,10 +93,11 @@ fn run(workspace: &Workspace, what: &str) -> Ran {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
+    let [stdout, stderr] = readers.map(|reader| reader.join().expect("read"));
     Ran {
         code: status.code(),
-        stdout: read(out.as_mut().map(|o| o as &mut dyn Read)),
-        stderr: read(err.as_mut().map(|e| e as &mut dyn Read)),
+        stdout,
+        stderr,
     }
 }
 
@@ -110,7 +121,7 @@ fn each(folder: &str, count: usize, check: impl Fn(&Workspace, &Ran, Harm, &str)
         let path = |i: usize| workspace.path(".climb").join(&all[i % all.len()]);
         let what = format!("{} {kind:?}", all[file].display());
         harm(&path(file), &path(file + 1), kind, &mut random);
-        let ran = run(&workspace, &what);
+        let ran = run(&workspace, &["run", "small.yaml"], &what);
         assert!(ran.ok(), "{what}:\n{}\n{}", ran.stdout, ran.stderr);
         assert!(!ran.stderr.contains("panicked"), "{what}:\n{}", ran.stderr);
         assert_eq!(workspace.artifacts(), whole.artifacts(), "{what}");
@@ -158,10 +169,51 @@ fn bits_flipped_in_the_log_of_the_index_do_no_harm() {
             harm(&db, &db, Harm::Flipped, &mut random);
         }
         let what = format!("bits flipped in index/db ({seed})");
-        let ran = run(&workspace, &what);
+        let ran = run(&workspace, &["run", "small.yaml"], &what);
         assert!(ran.ok(), "{what}:\n{}\n{}", ran.stdout, ran.stderr);
         assert!(!ran.stderr.contains("panicked"), "{what}:\n{}", ran.stderr);
         assert_eq!(workspace.artifacts(), whole.artifacts(), "{what}");
         assert!(workspace.run_small(&[]).ran.is_empty(), "{what}");
+    }
+}
+
+/// What tasks read of the cache beside the objects themselves: copies and links of them.
+#[test]
+fn a_damaged_checkout_is_made_anew_before_a_task_reads_it() {
+    let args = [
+        "run",
+        "small.yaml",
+        "--set",
+        "params.tokens=4224",
+        "--jobs",
+        "3",
+    ];
+    let before = Workspace::warm();
+    let whole = Workspace::copy_of(&before);
+    let ran = whole.climb(&args);
+    assert!(ran.ok(), "{}", ran.stderr);
+    let all = files(&before, "checkouts");
+    assert!(!all.is_empty(), "nothing in checkouts/");
+    let mut random = Random::new();
+    for n in 0..long().map_or(4, |_| all.len() * HARMS.len()) {
+        let (file, kind) = match long() {
+            Some(_) => (n / HARMS.len(), HARMS[n % HARMS.len()]),
+            None => (n * 11 % all.len(), HARMS[n]),
+        };
+        let workspace = Workspace::copy_of(&before);
+        let path = |i: usize| workspace.path(".climb").join(&all[i % all.len()]);
+        let what = format!("{} {kind:?}", all[file].display());
+        let writable = |path: &Path| {
+            let folder = path.parent().expect("a folder");
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
+        };
+        writable(&path(file)).expect("allowed");
+        harm(&path(file), &path(file + 1), kind, &mut random);
+        let ran = run(&workspace, &args, &what);
+        assert!(ran.ok(), "{what}:\n{}\n{}", ran.stdout, ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{what}:\n{}", ran.stderr);
+        assert_eq!(workspace.artifacts(), whole.artifacts(), "{what}");
+        let verified = workspace.climb(&["cache", "verify"]);
+        assert!(verified.ok(), "{what}:\n{}", verified.stderr);
     }
 }

@@ -13,15 +13,25 @@ use crate::workspace::Workspace;
 
 #[test]
 fn killed_anywhere_it_ends_in_the_same_bytes() {
+    kill_and_go_on(long().unwrap_or(10), || Some(Workspace::small()));
+}
+
+#[test]
+fn a_plain_users_run_killed_anywhere_ends_in_the_same_bytes() {
+    kill_and_go_on(long().unwrap_or(3), || Workspace::small().for_plain_user());
+}
+
+fn kill_and_go_on(kills: usize, small: impl Fn() -> Option<Workspace>) {
     let mut random = Random::new();
-    let kills = long().unwrap_or(10);
-    let whole = Workspace::small();
+    let Some(whole) = small() else {
+        return;
+    };
     let started = Instant::now();
     whole.run_small(&[]);
     let duration = started.elapsed();
     let (mut killed, mut rounds) = (0, 0);
     while killed < kills {
-        let workspace = Workspace::small();
+        let workspace = small().expect("as before");
         let moment = |random: &mut Random| duration.mul_f64(random.below(1000) as f64 / 1500.0);
         while killed < kills && run_and_kill(&workspace, moment(&mut random), random.below(2) == 0)
         {
@@ -40,7 +50,7 @@ fn killed_anywhere_it_ends_in_the_same_bytes() {
 /// otherwise they have to notice.
 fn run_and_kill(workspace: &Workspace, after: Duration, all: bool) -> bool {
     let mut child = workspace
-        .command(&["run", "small.yaml", "--json"])
+        .command(&["run", "small.yaml", "--json", "--jobs", "3"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

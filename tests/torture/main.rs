@@ -1,4 +1,4 @@
-//! Faults injected for real: kills, damage, crashing tasks. `make test` runs a short pass of each,
+//! Faults injected for real: kills, damage (to what is finished and to what is not), crashing tasks. `make test` runs a short pass of each,
 //! `make torture` the long one (`CLIMB_TORTURE=N`: N kills, and damage to every file).
 
 #[path = "../e2e/workspace.rs"]
@@ -9,6 +9,8 @@ mod checkouts;
 mod corruption;
 mod crashes;
 mod kills;
+mod partial;
+mod pieces;
 mod processes;
 mod races;
 mod random;

@@ -95,6 +95,7 @@ pub fn fill(dir: &Path, count: usize) -> anyhow::Result<Digest> {
                 key: ingredients.key(),
                 ingredients,
                 inputs: BTreeMap::new(),
+                without: Vec::new(),
             };
             let outputs = BTreeMap::from([("done".to_string(), done.clone())]);
             record(&format!("other[{i}]"), keyed, outputs)

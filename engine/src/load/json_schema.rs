@@ -28,11 +28,11 @@ pub fn json_schema(registry: &Registry) -> Value {
     definitions["Repeat"]["properties"]["stages"]["propertyNames"] = names;
     either_by_key(&mut definitions["Entry"]);
     for (name, field) in fields(&mut definitions["Stage"]) {
-        if ["resources", "retries", "backoff", "timeout"].contains(&name.as_str()) {
+        if ["resources", "retries", "backoff", "timeout", "on_failure"].contains(&name.as_str()) {
             wrap(field);
         }
     }
-    for owner in ["Resources", "Repeat", "BudgetSection"] {
+    for owner in ["Resources", "DropAtMost", "Repeat", "BudgetSection"] {
         let mut places = fields(&mut definitions[owner]);
         places.retain(|(name, _)| name != "as" && name != "stages");
         places.into_iter().for_each(|(_, field)| wrap(field));

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Loader;
-use super::quantity::{Size, Time, whole};
+use super::quantity::{Share, Size, Time, whole};
 use super::spans::Part;
 use super::suggest;
 use super::syntax::{self, keys};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::graph::ResourceOverrides;
+use crate::graph::{OnFailure, ResourceOverrides};
 use crate::schedule::LONGEST;
 
 /// A stage or a `repeat` as written.
@@ -60,7 +60,11 @@ pub struct Options {
     pub retries: u32,
     pub backoff: Option<Duration>,
     pub timeout: Option<Duration>,
+    pub on_failure: OnFailure,
 }
+
+/// The share of its items that a fan-out with `on_failure: drop` may lose.
+const MAY_DROP: f64 = 0.25;
 
 /// Names that mean something else in references.
 pub const RESERVED: [&str; 4] = ["previous", "all", "params", "env"];
@@ -237,7 +241,8 @@ impl Loader<'_> {
             let message = "`with` must be a mapping of parameters";
             self.error_at(message, self.place.value(&join(path, key("with"))));
         }
-        let options = self.options(fields, path);
+        let mut options = self.options(fields, path);
+        options.on_failure = self.on_failure(fields, path);
         Some(WrittenStage {
             name: name.into(),
             span,
@@ -351,6 +356,35 @@ impl Loader<'_> {
             }
         }
         options
+    }
+
+    /// `drop` is for fan-outs: of one task there is nothing to go on with.
+    fn on_failure(&mut self, fields: &serde_json::Map<String, Value>, path: &[Part]) -> OnFailure {
+        let here = join(path, key("on_failure"));
+        let value = fields.get("on_failure").cloned();
+        let Some(value) = value.and_then(|value| self.resolve_plain(value, &here)) else {
+            return OnFailure::Stop;
+        };
+        let most = match &value {
+            Value::String(word) if word == "stop" => return OnFailure::Stop,
+            Value::String(word) if word == "drop" => Some(MAY_DROP),
+            Value::Object(map) if map.len() == 1 => map.get("drop").and_then(Share::parse),
+            _ => None,
+        };
+        let Some(most) = most else {
+            let wanted = "`stop`, `drop`, or `{drop: 20%}` with a share of the items between 0 and \
+                          100 %";
+            self.bad_option(path, "on_failure", wanted);
+            return OnFailure::Stop;
+        };
+        if !fields.contains_key("foreach") {
+            let message = "`on_failure: drop` is for a fan-out: this stage is one task, and without \
+                           it there is nothing to go on with";
+            let problem = Diagnostic::error(message).at(self.place.key(&here));
+            self.problem(problem.help("give it to a stage with `foreach`"));
+            return OnFailure::Stop;
+        }
+        OnFailure::Drop { most }
     }
 
     fn bad_option(&mut self, path: &[Part], name: &str, wanted: &str) {

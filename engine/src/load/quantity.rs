@@ -1,4 +1,4 @@
-//! Times and sizes as people write them.
+//! Times, sizes and shares as people write them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -79,6 +79,39 @@ impl Size {
     }
 }
 
+/// A share, more than nothing and less than all: `20%`, or `0.2`.
+pub struct Share;
+
+impl Share {
+    pub fn parse(value: &Value) -> Option<f64> {
+        let share = match value.as_str() {
+            Some(text) => text.trim().strip_suffix('%')?.trim().parse::<f64>().ok()? / 100.0,
+            None => value.as_f64()?,
+        };
+        (share > 0.0 && share < 1.0).then_some(share)
+    }
+}
+
+impl JsonSchema for Share {
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A share: `20%`, or `0.2`.",
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                {
+                    "type": "string",
+                    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$",
+                    "examples": ["20%"],
+                },
+            ],
+        })
+    }
+}
+
 impl JsonSchema for Time {
     fn schema_name() -> Cow<'static, str> {
         "Time".into()
@@ -149,6 +182,17 @@ mod tests {
         assert_eq!(Size::parse(&json!("1.5 MB")), Some(1_500_000));
         assert_eq!(Size::parse(&json!("8 gigs")), None);
         assert_eq!(Size::parse(&json!(1e9)), Some(1_000_000_000));
+        assert_eq!(Share::parse(&json!("12.5 %")), Some(0.125));
+        assert_eq!(Share::parse(&json!(0.5)), Some(0.5));
+        for wrong in [
+            json!(20),
+            json!("0%"),
+            json!("100%"),
+            json!("0.2"),
+            json!("NaN%"),
+        ] {
+            assert_eq!(Share::parse(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

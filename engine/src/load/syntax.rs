@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value};
 
-use super::quantity::{Size, Time};
+use super::quantity::{Share, Size, Time};
 
 /// Top-level keys that begin so are free: for anchors.
 pub const FREE: &str = "x-";
@@ -85,6 +85,33 @@ pub struct Stage {
     pub backoff: Option<Time>,
     /// A task that takes longer is killed and has failed.
     pub timeout: Option<Time>,
+    /// For a fan-out, what the failure of one of its tasks means: `stop` (the default), or `drop`:
+    /// its item is left out by the stages that gather them, as long as at most a quarter of the
+    /// items is; `{drop: 10%}`: another share.
+    pub on_failure: Option<OnFailure>,
+}
+
+/// What the failure of a fan-out's task means.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub enum OnFailure {
+    Word(OnFailureWord),
+    Drop(DropAtMost),
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailureWord {
+    Stop,
+    Drop,
+}
+
+/// Items whose task failed are left out.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DropAtMost {
+    /// At most this share of the items.
+    pub drop: Share,
 }
 
 /// A condition: true, false, or an expression that is one of them.

@@ -711,6 +711,7 @@ fn node(draft: Draft, mut inputs: Vec<Wire>, mut axis: Option<Axis>, position: &
         retries: options.retries,
         backoff: options.backoff.unwrap_or(Duration::from_secs(1)),
         timeout: options.timeout,
+        on_failure: options.on_failure,
         span: draft.written.span.clone(),
         param_spans: draft.param_spans,
     }

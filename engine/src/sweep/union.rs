@@ -110,6 +110,7 @@ fn is_equal(a: &Node, b: &Node) -> bool {
         && a.axis == b.axis
         && a.resources == b.resources
         && (a.retries, a.backoff, a.timeout) == (b.retries, b.backoff, b.timeout)
+        && a.on_failure == b.on_failure
 }
 
 /// Nodes that only share a name get one of their own: `cluster{clusters=48}`, from what all their
@@ -212,6 +213,7 @@ mod tests {
             retries: 0,
             backoff: Duration::from_secs(1),
             timeout: None,
+            on_failure: Default::default(),
             span: Span::default(),
             param_spans: Vec::new(),
         };

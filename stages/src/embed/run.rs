@@ -1,7 +1,6 @@
 //! The embedding of a whole corpus: groups of documents, one after the other; finished ones are kept
 //! over a kill.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use super::encoder::Encoder;
 use super::folder::Folder;
 use crate::device::device;
 use crate::formats::documents::Documents;
-use crate::formats::flat::{Flat, FlatWriter};
+use crate::formats::flat::FlatWriter;
 use crate::formats::matrix::{self, MatrixMeta};
 use crate::formats::write_json;
 
@@ -25,11 +24,17 @@ pub fn run(params: &EmbedParams, cx: &TaskContext) -> anyhow::Result<()> {
     let folder = Folder::listed(cx.source("model"));
     let encoder = Encoder::load(params, &folder, device(&cx.device)?)?;
     let groups = documents.len().div_ceil(GROUP);
+    let (state, folder) = (cx.state()?, cx.output_folder("embeddings")?);
+    // Groups as they come, their bytes looked at once.
+    let mut out = FlatWriter::<u8>::create(&folder.join(matrix::DATA))?;
     let mut tokens = 0;
     for group in 0..groups {
-        let path = group_path(&cx.state_dir, group);
         let (start, end) = (group * GROUP, ((group + 1) * GROUP).min(documents.len()));
-        if is_whole(&path, (end - start) * encoder.dim()) {
+        let name = format!("vectors-{group:06}");
+        let length = (end - start) * encoder.dim() * size_of::<f32>();
+        let kept = state.load_bytes(&name)?;
+        if let Some(kept) = kept.filter(|kept| kept.len() == length) {
+            out.push(&kept)?;
             continue;
         }
         let texts: Vec<&str> = (start..end).map(|i| documents.text(i)).collect();
@@ -47,10 +52,20 @@ pub fn run(params: &EmbedParams, cx: &TaskContext) -> anyhow::Result<()> {
         cx.check_cancelled()?;
         check_finite(&vectors, encoder.dim(), start)?;
         tokens += count;
-        save_group(&path, &vectors)?;
+        let vectors = bytemuck::cast_slice(&vectors);
+        state.save_bytes(&name, vectors)?;
+        out.push(vectors)?;
         cx.progress(end as u64, documents.len() as u64, "documents");
     }
-    write(cx, documents.len(), encoder.dim(), groups)?;
+    out.finish()?;
+    write_json(
+        &folder.join(matrix::META),
+        &MatrixMeta {
+            rows: documents.len(),
+            cols: encoder.dim(),
+            names: Vec::new(),
+        },
+    )?;
     cx.total("documents", documents.len() as f64);
     cx.total("tokens", tokens as f64);
     Ok(())
@@ -66,38 +81,4 @@ fn check_finite(vectors: &[f32], dim: usize, start: usize) -> anyhow::Result<()>
         start + wrong.unwrap_or_default() / dim
     );
     Ok(())
-}
-
-fn group_path(state: &Path, group: usize) -> PathBuf {
-    state.join(format!("{group:06}.f32"))
-}
-
-fn is_whole(path: &Path, len: usize) -> bool {
-    Flat::<f32>::open(path).is_ok_and(|flat| flat.len() == len)
-}
-
-fn save_group(path: &Path, vectors: &[f32]) -> anyhow::Result<()> {
-    let tmp = path.with_extension("tmp");
-    crate::formats::flat::write(&tmp, vectors)?;
-    std::fs::File::open(&tmp)?.sync_all()?;
-    std::fs::rename(&tmp, path)?;
-    Ok(())
-}
-
-/// Puts the groups together.
-fn write(cx: &TaskContext, rows: usize, cols: usize, groups: usize) -> anyhow::Result<()> {
-    let folder = cx.output_folder("embeddings")?;
-    let mut out = FlatWriter::<f32>::create(&folder.join(matrix::DATA))?;
-    for group in 0..groups {
-        out.push(&Flat::<f32>::open(&group_path(&cx.state_dir, group))?)?;
-    }
-    out.finish()?;
-    write_json(
-        &folder.join(matrix::META),
-        &MatrixMeta {
-            rows,
-            cols,
-            names: Vec::new(),
-        },
-    )
 }

@@ -70,7 +70,7 @@ pub fn write(
     order: &[u32],
     source: &Source,
 ) -> anyhow::Result<Vec<ShardFile>> {
-    let folder = cx.output_folder("dataset")?;
+    let (state, folder) = (cx.state()?, cx.output_folder("dataset")?);
     let shards = shards(params, order, source.documents);
     let done = AtomicU64::new(0);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -79,23 +79,23 @@ pub fn write(
     let one = |(i, range): (usize, &Range<usize>)| -> anyhow::Result<ShardFile> {
         let documents = &order[range.clone()];
         let name = format!("{i:05}.{}", params.format.ending());
-        let kept = cx.state_dir.join(&name);
-        if !kept.exists() {
-            write_shard(params.format, cx, &kept, documents, source)?;
-        }
-        place(&kept, &folder.join(&name))?;
+        let kept = match state.load(&name)? {
+            Some(kept) => kept,
+            None => state.save(&name, |path| {
+                write_shard(params.format, cx, path, documents, source)
+            })?,
+        };
+        place(&kept.path, &folder.join(&name))?;
         let before = done.fetch_add(documents.len() as u64, Ordering::Relaxed);
         let now = before + documents.len() as u64;
         cx.progress(now, order.len() as u64, "documents");
         let counts = documents.iter().map(|&d| source.tokens.count(d as usize));
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(&kept)?)?;
         Ok(ShardFile {
             name,
             documents: documents.len() as u64,
             tokens: counts.sum(),
-            bytes: kept.metadata()?.len(),
-            blake3: hasher.finalize().to_hex().to_string(),
+            bytes: kept.size,
+            blake3: kept.digest.hex(),
         })
     };
     pool.install(|| shards.par_iter().enumerate().map(one).collect())
@@ -122,7 +122,6 @@ fn place(kept: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a shard whole or not at all.
 fn write_shard(
     format: ShardFormat,
     cx: &TaskContext,
@@ -130,23 +129,20 @@ fn write_shard(
     documents: &[u32],
     source: &Source,
 ) -> anyhow::Result<()> {
-    let tmp = path.with_extension("tmp");
-    let file = File::create(&tmp).with_context(|| format!("cannot write {}", tmp.display()))?;
-    let file = match format {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    match format {
         ShardFormat::Jsonl => {
             let mut out = BufWriter::with_capacity(1 << 20, file);
             write_jsonl(cx, &mut out, documents, source)?;
-            out.into_inner()?
+            out.flush()?;
         }
         ShardFormat::JsonlZst => {
             let mut out = zstd::Encoder::new(file, ZSTD_LEVEL)?;
             write_jsonl(cx, &mut out, documents, source)?;
-            out.finish()?
+            out.finish()?;
         }
         ShardFormat::Parquet => write_parquet(cx, file, documents, source)?,
-    };
-    file.sync_all()?;
-    std::fs::rename(&tmp, path)?;
+    }
     Ok(())
 }
 
@@ -169,7 +165,7 @@ fn write_parquet(
     file: File,
     documents: &[u32],
     source: &Source,
-) -> anyhow::Result<File> {
+) -> anyhow::Result<()> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .build();
@@ -192,7 +188,8 @@ fn write_parquet(
         bytes += length;
     }
     writer.write(&batch(&rows)?)?;
-    Ok(writer.into_inner()?)
+    writer.close()?;
+    Ok(())
 }
 
 fn batch(rows: &[Row]) -> anyhow::Result<RecordBatch> {

@@ -1,9 +1,10 @@
 //! The state of a training between two steps, so that a killed one goes on to the same bytes, and
 //! so does one that another task began.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
+use climb_engine::state;
 use safetensors::SafeTensors;
 use tch::{Device, Tensor};
 
@@ -23,12 +24,47 @@ pub struct State {
     pub carried: Vec<f64>,
 }
 
-/// Where a task that is not done keeps its state.
-pub fn partial(state_dir: &Path) -> PathBuf {
-    state_dir.join("checkpoint.safetensors")
+/// What the pieces of a task that is not done are called, before their step.
+const KEPT: &str = "checkpoint-";
+
+/// The checkpoints kept, by name, the oldest first.
+fn kept(pieces: &state::State) -> Vec<String> {
+    let mut names = pieces.names();
+    names.retain(|name| name.starts_with(KEPT));
+    names
 }
 
-/// Writes the state whole or not at all.
+/// Keeps the state of a task that is not done. The last one before it stays, so that damage costs
+/// little; those before that go first, so that the disk never holds three.
+pub fn keep(pieces: &state::State, state: &State) -> anyhow::Result<()> {
+    let mut before = kept(pieces);
+    before.pop();
+    for name in before {
+        pieces.remove(&name)?;
+    }
+    // Steps have as many digits, so that names are in their order.
+    let name = format!("{KEPT}{:012}", state.step);
+    pieces.save(&name, |path| write(path, state))?;
+    Ok(())
+}
+
+/// The last state kept that is whole and `params` long.
+pub fn restore(
+    pieces: &state::State,
+    params: i64,
+    device: Device,
+) -> anyhow::Result<Option<State>> {
+    for name in kept(pieces).iter().rev() {
+        if let Some(piece) = pieces.load(name)?
+            && let Some(state) = load(&piece.path, params, device)
+        {
+            return Ok(Some(state));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the state to a new file.
 pub fn write(path: &Path, state: &State) -> anyhow::Result<()> {
     let text = serde_json::to_vec(&(state.step, &state.curve, &state.losses))?;
     let text = Tensor::from_slice(&text);
@@ -41,12 +77,8 @@ pub fn write(path: &Path, state: &State) -> anyhow::Result<()> {
     if !state.carried.is_empty() {
         tensors.push(("carried", Tensor::from_slice(&state.carried)));
     }
-    let tmp = path.with_extension("tmp");
-    Tensor::write_safetensors(&tensors, &tmp)
-        .with_context(|| format!("cannot write the checkpoint {}", tmp.display()))?;
-    std::fs::File::open(&tmp)?.sync_all()?;
-    std::fs::rename(&tmp, path)?;
-    Ok(())
+    Tensor::write_safetensors(&tensors, path)
+        .with_context(|| format!("cannot write the checkpoint {}", path.display()))
 }
 
 /// The state at `path`, if it can be read and is `params` long.
@@ -89,4 +121,51 @@ pub fn step(path: &Path) -> anyhow::Result<u64> {
         Ok(step)
     };
     read().with_context(|| format!("{} is no checkpoint of a training", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use climb_engine::context::TaskContext;
+    use tch::Kind;
+
+    use super::*;
+
+    fn state(step: u64) -> State {
+        let numbers = |from: f64| Tensor::full([4], from, (Kind::Float, Device::Cpu));
+        State {
+            step,
+            weights: numbers(step as f64),
+            moments: (numbers(0.5), numbers(0.25)),
+            curve: format!("step {step}\n"),
+            losses: vec![1.5],
+            carried: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn damage_to_the_last_checkpoint_costs_the_steps_since_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let cx = TaskContext::for_test(dir.path());
+        let pieces = cx.state().unwrap();
+        let step = || {
+            let found = restore(&cx.state().unwrap(), 4, Device::Cpu).unwrap();
+            found.map(|state| (state.step, state.weights.double_value(&[3])))
+        };
+        assert_eq!(step(), None);
+        for n in [9, 10, 200] {
+            keep(&pieces, &state(n)).unwrap();
+            assert_eq!(step(), Some((n, n as f64)));
+        }
+        let names = ["checkpoint-000000000010", "checkpoint-000000000200"];
+        assert_eq!(cx.state().unwrap().names(), names);
+        for left in [Some((10, 10.0)), None] {
+            let last = pieces.load(names[usize::from(left.is_some())]).unwrap();
+            let path = last.unwrap().path;
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(step(), left);
+        }
+    }
 }

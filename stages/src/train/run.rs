@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use climb_engine::context::TaskContext;
+use climb_engine::state::State as Pieces;
 use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::{self, State};
@@ -18,6 +19,8 @@ use crate::formats::{read, read_json, write_json};
 
 /// How much work a kill may cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
+/// Checkpoints take at most one part in so many of the time.
+const CHECKPOINT_COST: u32 = 20;
 const ADAM_EPS: f64 = 1e-8;
 
 /// The whole training, or what is left of it after a checkpoint, to a model.
@@ -54,6 +57,7 @@ fn train(params: &TrainParams, cx: &TaskContext, end: End) -> anyhow::Result<()>
 pub struct Training<'a, O> {
     params: &'a TrainParams,
     cx: &'a TaskContext,
+    pieces: Pieces<'a>,
     device: Device,
     model: Decoder,
     objective: O,
@@ -88,11 +92,8 @@ impl<'a, O: Objective> Training<'a, O> {
             "its `state` has trained {first} steps already, and this ends after {}",
             params.steps()
         );
-        let partial = checkpoint::partial(&cx.state_dir);
-        let mut state = checkpoint::load(&partial, count, device);
-        if state.is_none() && partial.exists() {
-            cx.warn("its checkpoint cannot be read; it starts anew");
-        }
+        let pieces = cx.state()?;
+        let mut state = checkpoint::restore(&pieces, count, device)?;
         if let (None, Some(given)) = (&state, given) {
             state = checkpoint::load(given, count, device);
             ensure!(
@@ -125,6 +126,7 @@ impl<'a, O: Objective> Training<'a, O> {
         Ok(Training {
             params,
             cx,
+            pieces,
             device,
             model,
             objective,
@@ -140,25 +142,33 @@ impl<'a, O: Objective> Training<'a, O> {
         let step_tokens = self.params.step_tokens();
         let total = (schedule.steps - self.first) * step_tokens;
         let (mut saved, mut told) = (Instant::now(), Instant::now() - Duration::from_secs(1));
+        let mut every = CHECKPOINT_EVERY;
         while self.state.step < schedule.steps {
             if told.elapsed() > Duration::from_millis(300) {
                 let done = (self.state.step - self.first) * step_tokens;
                 self.cx.progress(done, total, "tokens");
                 told = Instant::now();
             }
-            let partial = checkpoint::partial(&self.cx.state_dir);
             if let Err(cancelled) = self.cx.check_cancelled() {
-                checkpoint::write(&partial, &self.state)?;
+                checkpoint::keep(&self.pieces, &self.state)?;
                 return Err(cancelled.into());
             }
-            if saved.elapsed() > CHECKPOINT_EVERY {
-                checkpoint::write(&partial, &self.state)?;
+            if saved.elapsed() > every {
+                let begun = Instant::now();
+                checkpoint::keep(&self.pieces, &self.state)?;
                 saved = Instant::now();
+                every = CHECKPOINT_EVERY.max(begun.elapsed() * CHECKPOINT_COST);
             }
             let rate = schedule.rate(self.state.step);
             let loss = self.step(rate)?;
             self.log(loss, rate, whole && self.state.step == schedule.steps);
         }
+        // The last step's loss is that before its update.
+        ensure!(
+            bool::try_from(self.state.weights.isfinite().all())?,
+            "{}",
+            self.diverged("some weights are not finite")
+        );
         self.cx.progress(total, total, "tokens");
         self.cx.total("tokens", total as f64);
         let flops = self.model.config.flops_per_token() + self.objective.flops_per_token();
@@ -177,13 +187,20 @@ impl<'a, O: Objective> Training<'a, O> {
         let value = loss.double_value(&[]);
         ensure!(
             value.is_finite(),
-            "the loss became {value} at step {}: lower `learning_rate` (it is {})",
-            self.state.step,
-            self.params.learning_rate
+            "{}",
+            self.diverged(&format!("the loss is {value}"))
         );
         tch::no_grad(|| self.adam_w(&gradient[0], rate));
         self.state.step += 1;
         Ok(value)
+    }
+
+    fn diverged(&self, how: &str) -> String {
+        let (step, rate) = (self.state.step, self.params.learning_rate);
+        format!(
+            "the training diverged at step {step}: {how}. Lower `learning_rate` (it is {rate}); to \
+             go on without such proxies, give the stage `on_failure: drop`"
+        )
     }
 
     /// AdamW (Loshchilov and Hutter 2019) on the flat vectors, after clipping by the global norm.
