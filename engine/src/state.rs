@@ -83,8 +83,8 @@ impl<'a> State<'a> {
         file.sync_all().with_context(cannot)?;
         let path = folder.join(format!("{name}.{}", self.seal(name, &digest, size)));
         fs::rename(&new, &path).with_context(cannot)?;
-        // The folder itself, and the one above it, may be as new.
-        for folder in folder.ancestors().take(3) {
+        // The folder itself, and those above it, may be as new.
+        for folder in folder.ancestors().take(4) {
             File::open(folder)
                 .and_then(|folder| folder.sync_all())
                 .with_context(cannot)?;
@@ -166,8 +166,8 @@ impl<'a> State<'a> {
 
     fn seal(&self, name: &str, digest: &Digest, size: u64) -> String {
         let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
-        // The folder's name is the task's key.
-        for part in [file_name(&self.cx.state_dir).as_bytes(), name.as_bytes()] {
+        let task = file_name(of_task(&self.cx.state_dir));
+        for part in [task.as_bytes(), name.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
@@ -177,6 +177,17 @@ impl<'a> State<'a> {
 
     fn with_files<T>(&self, f: impl FnOnce(&mut BTreeMap<String, Vec<PathBuf>>) -> T) -> T {
         f(&mut self.files.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The folder that is named by the task's key. Each attempt has one of its own in it, named by a
+/// number of 16 digits, and takes over what the one before has kept.
+fn of_task(state_dir: &Path) -> &Path {
+    let name = file_name(state_dir);
+    let is_attempts = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit());
+    match state_dir.parent() {
+        Some(parent) if is_attempts => parent,
+        _ => state_dir,
     }
 }
 
@@ -317,6 +328,24 @@ mod tests {
         assert_eq!(bytes(&cx, "y"), None);
         assert_eq!(bytes(&cx, "x").unwrap(), b"bytes");
         assert_eq!(told.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_piece_goes_from_attempt_to_attempt_of_its_task() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cx, told) = task(dir.path(), "key/1790000000000001");
+        cx.state().unwrap().save_bytes("x", b"bytes").unwrap();
+        let (next, next_told) = task(dir.path(), "key/1790000000000002");
+        fs::rename(&cx.state_dir, &next.state_dir).unwrap();
+        assert_eq!(bytes(&next, "x").unwrap(), b"bytes");
+        let (other, other_told) = task(dir.path(), "other/1790000000000002");
+        fs::rename(&next.state_dir, &other.state_dir).unwrap();
+        assert_eq!(bytes(&other, "x"), None);
+        let count = |told: &Mutex<Vec<String>>| told.lock().unwrap().len();
+        assert_eq!(
+            [count(&told), count(&next_told), count(&other_told)],
+            [0, 0, 1]
+        );
     }
 
     #[test]
