@@ -105,11 +105,10 @@ fn partial_state_of_another_task_or_an_older_climb_is_not_used() {
         let all = pieces::pieces(&scene.stopped[i].1);
         all[0].parent().expect("a folder").to_path_buf()
     };
-    let (embed, dataset) = (folder(0), folder(2));
+    let embed = folder(0);
     let said = scene.goes_on(2, "of another task", |workspace| {
-        let key = dataset.file_name().expect("a key");
-        let to = workspace.path(".climb/partial").join(key);
         for path in pieces::pieces(workspace) {
+            let to = path.parent().expect("a folder");
             let name = path
                 .file_name()
                 .expect("a name")
