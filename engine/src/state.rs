@@ -83,8 +83,8 @@ impl<'a> State<'a> {
         file.sync_all().with_context(cannot)?;
         let path = folder.join(format!("{name}.{}", self.seal(name, &digest, size)));
         fs::rename(&new, &path).with_context(cannot)?;
-        // The folder itself, and the one above it, may be as new.
-        for folder in folder.ancestors().take(3) {
+        // The folders of the attempt, of the task and of all partial state may be as new.
+        for folder in folder.ancestors().take(4) {
             File::open(folder)
                 .and_then(|folder| folder.sync_all())
                 .with_context(cannot)?;
@@ -166,8 +166,7 @@ impl<'a> State<'a> {
 
     fn seal(&self, name: &str, digest: &Digest, size: u64) -> String {
         let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
-        // The folder's name is the task's key.
-        for part in [file_name(&self.cx.state_dir).as_bytes(), name.as_bytes()] {
+        for part in [owner(&self.cx.state_dir).as_bytes(), name.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
@@ -195,6 +194,13 @@ fn piece_name(path: &Path) -> Option<String> {
     let name = file_name(path);
     let (name, seal) = name.rsplit_once('.')?;
     (seal.len() == 64 && blake3::Hash::from_hex(seal).is_ok()).then(|| name.to_string())
+}
+
+/// The task's key: `partial/KEY/ATTEMPT` has another last name for each attempt.
+fn owner(state_dir: &Path) -> String {
+    let mut names = state_dir.ancestors().map(file_name);
+    let key = names.find(|name| name.parse::<Digest>().is_ok());
+    key.unwrap_or_else(|| file_name(state_dir))
 }
 
 fn file_name(path: &Path) -> String {
@@ -300,6 +306,24 @@ mod tests {
             state.save_bytes("x", b"some bytes").unwrap();
             assert_eq!(bytes(&cx, "x").unwrap(), b"some bytes");
         }
+    }
+
+    #[test]
+    fn another_attempt_at_the_task_has_its_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let of_task = dir.path().join("partial").join(Digest::of(b"a task").hex());
+        let attempt = |name: &str| {
+            let (mut cx, told) = task(dir.path(), "x");
+            cx.state_dir = of_task.join(name);
+            (cx, told)
+        };
+        let (first, _) = attempt("0000000000000001");
+        fs::create_dir_all(&first.state_dir).unwrap();
+        first.state().unwrap().save_bytes("x", b"bytes").unwrap();
+        let (second, told) = attempt("0000000000000002");
+        fs::rename(&first.state_dir, &second.state_dir).unwrap();
+        assert_eq!(bytes(&second, "x").unwrap(), b"bytes");
+        assert!(told.lock().unwrap().is_empty());
     }
 
     #[test]

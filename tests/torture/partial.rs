@@ -105,26 +105,16 @@ fn partial_state_of_another_task_or_an_older_climb_is_not_used() {
         let all = pieces::pieces(&scene.stopped[i].1);
         all[0].parent().expect("a folder").to_path_buf()
     };
-    let (embed, dataset) = (folder(0), folder(2));
+    let embed = folder(0);
     let said = scene.goes_on(2, "of another task", |workspace| {
-        let key = dataset.file_name().expect("a key");
-        let to = workspace.path(".climb/partial").join(key);
         for path in pieces::pieces(workspace) {
-            let name = path
-                .file_name()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned();
-            let (name, _) = name.rsplit_once('.').expect("a seal");
+            let name = path.with_extension("");
             std::fs::remove_file(&path).expect("removed");
             for entry in std::fs::read_dir(&embed).expect("pieces") {
                 let other = entry.expect("an entry").path();
-                let seal = other
-                    .extension()
-                    .expect("a seal")
-                    .to_string_lossy()
-                    .into_owned();
-                std::fs::copy(&other, to.join(format!("{name}.{seal}"))).expect("copied");
+                let seal = other.extension().expect("a seal").to_string_lossy();
+                let to = format!("{}.{seal}", name.display());
+                std::fs::copy(&other, to).expect("copied");
             }
         }
     });
