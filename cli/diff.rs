@@ -169,6 +169,7 @@ fn reasons(change: &StageChange) -> Vec<String> {
         params,
         inputs,
         versions,
+        unkeyed,
         ..
     } = change
     else {
@@ -177,6 +178,7 @@ fn reasons(change: &StageChange) -> Vec<String> {
     let mut all: Vec<String> = params.iter().map(self::change).collect();
     all.extend(inputs.iter().map(|input| format!("{input} differs")));
     all.extend(versions.map(|(old, new)| format!("stage version {old} -> {new}")));
+    all.extend(unkeyed.clone());
     all
 }
 

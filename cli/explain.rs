@@ -100,6 +100,9 @@ fn print(plan: &Plan) {
                 println!("    (compared with {from})");
             }
         }
+        for other in &node.made_otherwise {
+            println!("{}: cached, though {other}", node.name);
+        }
         let waiting = match node.unknown {
             Unknown::None => continue,
             Unknown::Tasks(n) if n > 1 => format!("{} ({n} tasks)", node.name),

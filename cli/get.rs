@@ -235,6 +235,9 @@ fn write(cache: &Path, record: &Record, artifact: &Artifact, to: &Path) -> std::
     if let Artifact::Folder(_) = artifact {
         std::fs::create_dir(&whole)?;
     }
+    for path in artifact.empty_folders() {
+        std::fs::create_dir_all(whole.join(path))?;
+    }
     for (path, file) in artifact.files() {
         let place = match path {
             "" => whole.clone(),

@@ -56,7 +56,7 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn task_log(logs: &std::path::Path, task: &str, raw: bool) -> u8 {
-    match std::fs::read(logs.join(format!("{task}.log"))) {
+    match std::fs::read(logs.join(journal::log_name(task))) {
         Ok(log) if raw => match std::io::stdout().write_all(&log) {
             Ok(()) => 0,
             Err(error) => common::failed(error),

@@ -1,7 +1,8 @@
 //! Putting artifacts where tasks can read them, and finding out what was done to them there.
 //!
 //! `checkouts/HEX` is an artifact by its digest: a folder of hard links to the objects (copies, where
-//! the file system has no links) and of copies of small files. Folders are read-only while in use.
+//! the file system has no links) and of copies of small files and of programs: a mode is the object's
+//! own, whoever links to it. Folders are read-only while in use.
 //! One that is found wrong while a task has it stays, and another is made beside it (`HEX.2`).
 
 mod lay;
@@ -9,6 +10,7 @@ mod look;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -64,18 +66,33 @@ struct Laid {
     copied: bool,
 }
 
-/// The files of an artifact by their path below its checkout, in order.
-type Files<'a> = Vec<(Cow<'a, str>, FileRef)>;
+/// The files of an artifact by their path below its checkout, in order, and its empty folders.
+struct Files<'a> {
+    files: Vec<(Cow<'a, str>, FileRef)>,
+    empty_folders: Vec<&'a str>,
+}
+
+impl<'a> Deref for Files<'a> {
+    type Target = [(Cow<'a, str>, FileRef)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.files
+    }
+}
 
 fn files_of(artifact: &Artifact) -> Files<'_> {
-    match artifact {
+    let files = match artifact {
         // In a folder too, and not where the objects are: whoever may write to a folder can put
         // another file there. The name is one that does not meet another input's where both are copied.
         Artifact::File(file) => vec![(Cow::Owned(file.digest.short()), *file)],
-        Artifact::Folder(files) => {
-            let files = files.iter();
-            files.map(|(name, f)| (name.into(), *f)).collect()
+        Artifact::Folder(_) => {
+            let files = artifact.files().into_iter();
+            files.map(|(name, file)| (name.into(), file)).collect()
         }
+    };
+    Files {
+        files,
+        empty_folders: artifact.empty_folders().collect(),
     }
 }
 

@@ -259,7 +259,8 @@ impl Cache {
                 for artifact in record.outputs.values() {
                     live.insert(artifact.digest());
                     // An item of a list is checked out on its own.
-                    live.extend(artifact.files().iter().map(|(_, file)| file.digest));
+                    let files = artifact.files().into_iter();
+                    live.extend(files.map(|(_, file)| Artifact::File(file).digest()));
                 }
             }
         }

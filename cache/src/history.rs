@@ -153,10 +153,7 @@ pub(crate) fn kept_sources(cache: &Path, digest: &Digest) -> Option<BTreeMap<Str
     let text = fs::read_to_string(path_of(&cache.join("sources"), digest)).ok()?;
     let line = |line: &str| {
         let mut parts = line.splitn(3, ' ');
-        let file = FileRef {
-            digest: parts.next()?.parse().ok()?,
-            size: parts.next()?.parse().ok()?,
-        };
+        let file = FileRef::new(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         Some((parts.next()?.to_string(), file))
     };
     let files: BTreeMap<_, _> = text.lines().map(line).collect::<Option<_>>()?;
@@ -194,6 +191,7 @@ mod tests {
                 device: "cpu".into(),
                 climb: String::new(),
                 finished: jiff::Timestamp::UNIX_EPOCH,
+                made_with: Default::default(),
             },
         }
     }
@@ -226,10 +224,7 @@ mod tests {
     fn the_files_of_a_source_group_are_kept_and_damage_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path(), "test").unwrap();
-        let file = |text: &str| FileRef {
-            digest: Digest::of(text.as_bytes()),
-            size: text.len() as u64,
-        };
+        let file = |text: &str| FileRef::new(Digest::of(text.as_bytes()), text.len() as u64);
         let files = BTreeMap::from([
             ("a b/c.md".to_string(), file("one")),
             ("d.md".to_string(), file("two")),

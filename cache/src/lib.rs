@@ -46,7 +46,7 @@ pub use lock::{Holder, Use, process_name};
 pub use look::{Look, Reader};
 pub use process::{ProcessId, hostname};
 pub use rebuild::Rebuilt;
-pub use record::{Cost, Ingredients, Provenance, Record};
+pub use record::{Cost, Ingredients, MadeWith, Program, Provenance, Record};
 pub use stat::Seen;
 pub use store::Cache;
 pub use tree::remove_tree;

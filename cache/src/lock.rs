@@ -194,7 +194,11 @@ mod tests {
         lock.name_run("20261126-010203-w").unwrap();
         assert_eq!(run().as_deref(), Some("20261126-010203-w"));
         std::fs::remove_file(dir.path().join("lock")).unwrap();
-        assert_eq!(in_use(dir.path()), Use::By(None), "the folder is locked too");
+        assert_eq!(
+            in_use(dir.path()),
+            Use::By(None),
+            "the folder is locked too"
+        );
         drop(lock);
         assert_eq!(in_use(dir.path()), Use::Free);
         let _lock = Lock::take(dir.path(), "short").unwrap();

@@ -6,8 +6,9 @@
 //! the records of a stage; source files are hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -237,8 +238,19 @@ pub fn bytes(cache: &Path, key: &Digest, file: &FileRef) -> io::Result<Vec<u8>> 
     }
 }
 
-/// Writes an output file of the task `key` to a new file at `to`, checked; in bounded memory.
+/// Writes an output file of the task `key` to a new file at `to`, checked; in bounded memory. A
+/// program can be executed there.
 pub fn copy(cache: &Path, key: &Digest, file: &FileRef, to: &Path) -> io::Result<()> {
+    copy_bytes(cache, key, file, to)?;
+    if file.executable {
+        let mode = fs::metadata(to)?.permissions().mode();
+        // For whoever may read it, as `chmod +x` does.
+        fs::set_permissions(to, Permissions::from_mode(mode | (mode & 0o444) >> 2))?;
+    }
+    Ok(())
+}
+
+fn copy_bytes(cache: &Path, key: &Digest, file: &FileRef, to: &Path) -> io::Result<()> {
     let mut object = match File::open(path_of(&cache.join("objects"), &file.digest)) {
         Ok(object) => object,
         // A small one is in the record.

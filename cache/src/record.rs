@@ -54,6 +54,43 @@ pub struct Provenance {
     pub device: String,
     pub climb: String,
     pub finished: Timestamp,
+    #[serde(default, skip_serializing_if = "MadeWith::is_empty")]
+    pub made_with: MadeWith,
+}
+
+/// What a task met on its machine that is not in its key, though its bytes may hang on it. Records
+/// of earlier versions say nothing of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MadeWith {
+    /// The kind of processor: its architecture and widest instructions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
+    /// The numeric library that it computed with, and its build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
+    /// The digest of climb's own binary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<Digest>,
+    /// Programs that a command found by its PATH, by the names it calls them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, Program>,
+    /// Environment variables that every command is given.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A program as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    pub path: String,
+    pub digest: Digest,
+}
+
+impl MadeWith {
+    fn is_empty(&self) -> bool {
+        *self == MadeWith::default()
+    }
 }
 
 /// A finished task.

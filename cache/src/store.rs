@@ -1,12 +1,12 @@
 //! The cache itself: what goes in, what comes out, and noticing damage on the way.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, Permissions};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -46,6 +46,8 @@ pub struct Cache {
     /// Much was taken out of the index: it may have become larger than it need be.
     pub(crate) shrunk: AtomicBool,
     seal: Seal,
+    /// Whether the file system keeps modes, once somebody asked.
+    modes: OnceLock<bool>,
     /// Last, so that it is freed after the index is closed.
     lock: Lock,
 }
@@ -92,6 +94,7 @@ impl Cache {
             met_unknown: AtomicBool::new(false),
             shrunk: AtomicBool::new(false),
             seal,
+            modes: OnceLock::new(),
             lock,
         };
         if !notices.is_empty() || (!fresh && cache.index.records.is_empty()) {
@@ -197,29 +200,38 @@ impl Cache {
         }
         unlock_folders(path).doing("move the files out of", path)?;
         let mut files = Vec::new();
-        for entry in WalkDir::new(path) {
+        let mut empty = BTreeSet::new();
+        for entry in WalkDir::new(path).min_depth(1) {
             let entry = entry.map_err(|e| CacheError::Io {
                 doing: "read",
                 path: path.to_path_buf(),
                 source: e.into(),
             })?;
+            let relative = entry.path().strip_prefix(path).expect("below it");
+            let name = relative
+                .to_str()
+                .ok_or(unfit(entry.path(), "its name is not UTF-8"))?;
+            let name = name.to_string();
+            if let Some((above, _)) = name.rsplit_once('/') {
+                empty.remove(&format!("{above}/"));
+            }
             if entry.file_type().is_dir() {
+                empty.insert(format!("{name}/"));
                 continue;
             }
             if !entry.file_type().is_file() {
                 return Err(unfit(entry.path(), "it is a symlink or special file"));
             }
-            let relative = entry.path().strip_prefix(path).expect("below it");
-            let name = relative
-                .to_str()
-                .ok_or(unfit(entry.path(), "its name is not UTF-8"))?;
-            files.push((name.to_string(), entry.into_path()));
+            files.push((name, entry.into_path()));
         }
         let stored: Vec<(String, FileRef)> = files
             .into_par_iter()
             .map(|(name, path)| Ok((name, self.store_file(&path)?)))
             .collect::<Result<_>>()?;
-        Ok(Artifact::Folder(stored.into_iter().collect()))
+        let empty = empty
+            .into_iter()
+            .map(|name| (name, FileRef::empty_folder()));
+        Ok(Artifact::Folder(stored.into_iter().chain(empty).collect()))
     }
 
     fn store_file(&self, path: &Path) -> Result<FileRef> {
@@ -227,18 +239,38 @@ impl Cache {
         if meta.permissions().mode() & 0o400 == 0 {
             fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
         }
-        let size = meta.len();
+        let executable = meta.permissions().mode() & 0o100 != 0 && self.keeps_modes()?;
+        let stored = self.store_bytes(path, meta.len())?;
+        Ok(FileRef {
+            executable,
+            ..stored
+        })
+    }
+
+    /// Whether a file system tells programs from other files. Some (vfat, Windows' disks) have
+    /// every file executable.
+    fn keeps_modes(&self) -> Result<bool> {
+        if let Some(known) = self.modes.get() {
+            return Ok(*known);
+        }
+        let tmp = self.dir.join("tmp");
+        let plain = tempfile::NamedTempFile::new_in(&tmp).doing("make a file in", &tmp)?;
+        let mode = plain.as_file().metadata().doing("read", plain.path())?;
+        let keeps = mode.permissions().mode() & 0o111 == 0;
+        Ok(*self.modes.get_or_init(|| keeps))
+    }
+
+    fn store_bytes(&self, path: &Path, size: u64) -> Result<FileRef> {
         if size <= INLINE {
             let bytes = fs::read(path).doing("read", path)?;
             let digest = Digest::of(&bytes);
             self.index.inline.insert(digest.as_bytes(), bytes)?;
             fs::remove_file(path).doing("remove", path)?;
-            return Ok(FileRef { digest, size });
+            return Ok(FileRef::new(digest, size));
         }
         let (digest, stamp) = hash_at_rest(path)?;
         self.take_object(path, &digest, stamp)?;
-        let size = stamp.size;
-        Ok(FileRef { digest, size })
+        Ok(FileRef::new(digest, stamp.size))
     }
 
     /// Moves a file to its place among the objects; it was hashed when it had this stamp.

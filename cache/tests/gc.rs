@@ -74,10 +74,7 @@ fn a_list_of_sources_stays_as_long_as_a_record_that_was_made_from_it() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path());
     let list = |text: &str| {
-        let file = FileRef {
-            digest: Digest::of(text.as_bytes()),
-            size: 3,
-        };
+        let file = FileRef::new(Digest::of(text.as_bytes()), 3);
         let files = BTreeMap::from([("a.md".to_string(), file)]);
         cache.keep_sources(&files).unwrap();
         Artifact::Folder(files).digest()

@@ -40,6 +40,9 @@ pub enum StageChange {
         inputs: Vec<String>,
         /// Stage versions, where they differ.
         versions: Option<(u32, u32)>,
+        /// Where the very same ingredients gave other bytes: what that may come from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unkeyed: Option<String>,
     },
 }
 
@@ -144,7 +147,27 @@ fn compare_stage(cache: &Path, old: &StageResult, new: &StageResult) -> StageCha
         params: why.params,
         inputs: why.inputs,
         versions: why.versions,
+        unkeyed: example
+            .filter(|(a, b)| a == b)
+            .map(|(key, _)| unkeyed(cache, &new.kind, &key)),
     }
+}
+
+/// What one key gave two results for.
+fn unkeyed(cache: &Path, kind: &str, key: &Digest) -> String {
+    let what = match kind {
+        "command" => "its program, or programs and variables that are not in its key",
+        _ => "another kind of processor, or another build of the numeric library",
+    };
+    let mut text = format!("the same ingredients gave other bytes: {what}");
+    let made = look::record(cache, key).map(|record| record.provenance.made_with);
+    if let Some(processor) = made.as_ref().and_then(|made| made.processor.as_ref()) {
+        text.push_str(&format!("; the record is from {processor}"));
+    }
+    if let Some(library) = made.as_ref().and_then(|made| made.library.as_ref()) {
+        text.push_str(&format!(", {library}"));
+    }
+    text
 }
 
 #[derive(Default)]
@@ -189,5 +212,30 @@ mod tests {
         let names: Vec<String> = params(&old, &new).into_iter().map(|c| c.name).collect();
         assert_eq!(names, ["added", "gone", "k", "proxy.width"]);
         assert!(params(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn one_key_with_two_results_is_said_to_be_that() {
+        use climb_cache::{Artifact, FileRef};
+        let result = |text: &str| StageResult {
+            name: "embed".into(),
+            kind: "embed".into(),
+            types: BTreeMap::new(),
+            tasks: vec![TaskResult {
+                name: "embed".into(),
+                key: Digest::of(b"key"),
+                cached: false,
+                outputs: BTreeMap::from([(
+                    "embeddings".to_string(),
+                    Artifact::File(FileRef::new(Digest::of(text.as_bytes()), 3)),
+                )]),
+            }],
+        };
+        let compare = |old: &str| compare_stage(Path::new("none"), &result(old), &result("new"));
+        let StageChange::Differs { unkeyed, .. } = compare("old") else {
+            panic!("they differ");
+        };
+        assert!(unkeyed.unwrap().contains("kind of processor"));
+        assert_eq!(compare("new"), StageChange::Same);
     }
 }

@@ -135,10 +135,7 @@ mod tests {
     use climb_cache::FileRef;
 
     fn file(text: &str) -> Artifact {
-        Artifact::File(FileRef {
-            digest: Digest::of(text.as_bytes()),
-            size: 1,
-        })
+        Artifact::File(FileRef::new(Digest::of(text.as_bytes()), 1))
     }
 
     fn names(hold: &Hold, text: &str) -> Vec<String> {

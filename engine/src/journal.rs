@@ -32,6 +32,18 @@ pub struct Journal {
 const STAMP: &str = "%Y%m%d-%H%M%S";
 const STAMPED: usize = 15;
 
+/// The file name of a task's log. Variants may make a longer one than a file can have.
+pub fn log_name(task: &str) -> String {
+    const LONGEST: usize = 240;
+    if task.len() <= LONGEST {
+        return format!("{task}.log");
+    }
+    let kept = (0..LONGEST - 9).rev().find(|at| task.is_char_boundary(*at));
+    let kept = &task[..kept.unwrap_or(0)];
+    let digest = Digest::of(task.as_bytes()).hex();
+    format!("{kept}~{}.log", &digest[..8])
+}
+
 impl Journal {
     /// Starts the journal of a new run; its id is the time ([`stamp`]) and the workflow's name.
     pub fn create(cache: &Path, workflow: &str) -> std::io::Result<Journal> {
@@ -67,7 +79,7 @@ impl Journal {
 
     /// Where the log of a task goes.
     pub fn log_path(&self, task: &str) -> PathBuf {
-        self.folder.join("logs").join(format!("{task}.log"))
+        self.folder.join("logs").join(log_name(task))
     }
 
     pub fn write(&mut self, event: &Stamped) -> std::io::Result<()> {

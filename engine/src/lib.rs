@@ -21,6 +21,7 @@ mod inputs;
 pub mod journal;
 pub mod kept;
 pub mod load;
+pub mod made_with;
 pub mod paths;
 pub mod plan;
 pub mod resources;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cost::{Basis, Estimator};
 use crate::explain::{Difference, Explainer, History, Reason};
 use crate::graph::Graph;
+use crate::made_with::Today;
 use crate::sources::NodeSources;
 use crate::stage::Registry;
 use crate::tracker::{TaskState, Tracker};
@@ -24,6 +25,9 @@ pub struct PlannedNode {
     pub name: String,
     pub kind: String,
     pub cached: usize,
+    /// What cached results were made with that is not in their keys, where it is otherwise today.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub made_otherwise: Vec<String>,
     pub run: Vec<PlannedTask>,
     /// Tasks whose inputs are made by tasks that would run: cached or not, nobody knows yet.
     pub unknown: Unknown,
@@ -98,6 +102,8 @@ pub fn plan(
 ) -> Result<Plan, CacheError> {
     let mut tracker = Tracker::new(graph, registry, sources);
     let mut recorded: Vec<Option<BTreeMap<String, f64>>> = vec![None; graph.nodes.len()];
+    let mut otherwise: Vec<BTreeSet<String>> = vec![BTreeSet::new(); graph.nodes.len()];
+    let mut today = Today::new(graph, registry, cache);
     loop {
         let (_, changed) = tracker.advance();
         if changed.is_empty() {
@@ -110,7 +116,10 @@ pub fn plan(
             let key = tracker.tasks[task].keyed.as_ref().expect("keyed").key;
             match cache.lookup(&key)? {
                 Some(record) => {
-                    recorded[tracker.tasks[task].node].get_or_insert(record.cost.totals);
+                    let node = tracker.tasks[task].node;
+                    let then = &record.provenance.made_with;
+                    otherwise[node].extend(today.differences(node, then));
+                    recorded[node].get_or_insert(record.cost.totals);
                     let state = TaskState::Done {
                         outputs: record.outputs,
                         cached: true,
@@ -129,6 +138,7 @@ pub fn plan(
         .enumerate()
         .map(|(id, recorded)| PlannedNode {
             recorded,
+            made_otherwise: std::mem::take(&mut otherwise[id]).into_iter().collect(),
             ..planned_node(&tracker, id, &explainer, &walls)
         });
     Ok(Plan {
@@ -143,6 +153,7 @@ fn planned_node(tracker: &Tracker, id: usize, explainer: &Explainer, walls: &Wal
         name: node.name.clone(),
         kind: node.kind.clone(),
         cached: 0,
+        made_otherwise: Vec::new(),
         run: Vec::new(),
         unknown: Unknown::List,
         waits_for: Vec::new(),

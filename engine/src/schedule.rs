@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-use climb_cache::{Artifact, Cache, Cost, Digest};
+use climb_cache::{Artifact, Cache, CacheError, Cost, Digest, MadeWith, Record};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,7 @@ use crate::graph::{Graph, OnFailure};
 use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::kept::Texts;
+use crate::made_with::{self, Surprises};
 use crate::resources::{Grant, Machine, Pool};
 use crate::sources::NodeSources;
 use crate::stage::Registry;
@@ -195,6 +196,7 @@ impl<'a> Run<'a> {
             failed: 0,
             skipped: BTreeSet::new(),
             most: usize::MAX,
+            surprises: Surprises::default(),
         };
         scheduler.announce();
         std::thread::scope(|scope| {
@@ -228,6 +230,16 @@ impl Drop for StopOnPanic<'_> {
 impl<'a> Setting<'a> {
     fn tracker(&self) -> Tracker<'a> {
         Tracker::new(self.graph, self.registry, self.sources)
+    }
+
+    /// What a task of this node would be made with now.
+    pub(crate) fn made_with(&self, node: usize) -> Result<MadeWith, CacheError> {
+        let node = &self.graph.nodes[node];
+        let kind = self
+            .registry
+            .get(&node.kind)
+            .expect("the loader checked the kind");
+        made_with::now(kind, node, &self.graph.base_dir(), self.cache)
     }
 
     fn outlook(&self, machine: &Machine) -> Vec<StageOutlook> {
@@ -327,6 +339,7 @@ struct Scheduler<'a, 's> {
     skipped: BTreeSet<String>,
     /// At most so many tasks at once: as many as there were when the machine had no room for more.
     most: usize,
+    surprises: Surprises,
 }
 
 impl<'a> Scheduler<'a, '_> {
@@ -424,6 +437,7 @@ impl<'a> Scheduler<'a, '_> {
             Ok(Some(record)) => {
                 if !self.ran.contains(&key) {
                     self.cached.insert(key, record.cost.wall_seconds);
+                    self.tell_surprise(task, &record);
                 }
                 self.out.emit(Event::TaskCached {
                     stage,
@@ -480,6 +494,17 @@ impl<'a> Scheduler<'a, '_> {
             task: self.tracker.tasks[task].name.clone(),
             report: TaskReport::Warning { message },
         });
+    }
+
+    /// Says so where a result was made with another program than would be found today.
+    fn tell_surprise(&mut self, task: TaskId, record: &Record) {
+        let node = self.tracker.tasks[task].node;
+        let setting = self.setting;
+        // A program that cannot be read is told of when it is to run.
+        let now = || setting.made_with(node).ok();
+        if let Some(message) = self.surprises.of(node, record, now) {
+            self.warn(task, message);
+        }
     }
 
     fn first_of_stage(&mut self, task: TaskId) -> Entry<'_, String, Option<TaskId>> {

@@ -46,9 +46,7 @@ pub fn look(
         }
     }
     for problem in kind.check_sources(params, &groups) {
-        let mut diagnostic = Diagnostic::error(problem.message).at(span(&problem.field));
-        diagnostic.help = problem.help;
-        problems.push(diagnostic);
+        problems.push(problem.place(span));
     }
     (groups, problems)
 }
@@ -97,10 +95,7 @@ pub fn group_digest(files: &[SourceFile]) -> Digest {
 
 /// The files of a group by their names.
 pub fn file_refs(files: &[SourceFile]) -> BTreeMap<String, FileRef> {
-    let file = |f: &SourceFile| FileRef {
-        digest: f.digest,
-        size: f.size,
-    };
+    let file = |f: &SourceFile| FileRef::new(f.digest, f.size);
     files.iter().map(|f| (f.name.clone(), file(f))).collect()
 }
 

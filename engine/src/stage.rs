@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::TaskContext;
+use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::wired::Wired;
 
 /// Looks up the parameters of the nearest stage of a kind upstream.
@@ -131,6 +132,10 @@ impl Default for Resources {
     }
 }
 
+/// The source group of programs. They lie wherever PATH finds them, so each is known by its file
+/// name alone.
+pub const PROGRAMS: &str = "programs";
+
 /// A group of files from outside the cache that a stage reads: found before anything runs, and in
 /// the key by relative name and content, never by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,10 +173,14 @@ pub struct SourceFile {
 /// A problem with a parameter that its schema cannot express.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamProblem {
-    /// The field, dotted for nested ones: `heldout.fraction`.
+    /// The field, dotted for nested ones: `heldout.fraction`, `run[1]`; `needs.x` is a port's
+    /// wiring.
     pub field: String,
     pub message: String,
     pub help: Option<String>,
+    pub severity: Severity,
+    /// Another field that has to do with it, whose place is told too.
+    pub beside: Option<String>,
 }
 
 impl ParamProblem {
@@ -180,7 +189,41 @@ impl ParamProblem {
             field: field.to_string(),
             message: message.into(),
             help: None,
+            severity: Severity::Error,
+            beside: None,
         }
+    }
+
+    /// Something that may be right all the same.
+    pub fn warning(field: &str, message: impl Into<String>) -> ParamProblem {
+        ParamProblem {
+            severity: Severity::Warning,
+            ..ParamProblem::new(field, message)
+        }
+    }
+
+    /// The problem at its place in the file; `span` gives a field's.
+    pub fn place(self, span: &dyn Fn(&str) -> Span) -> Diagnostic {
+        let beside = self.beside.map(|field| span(&field));
+        let beside = beside.map(|s| {
+            format!(
+                "the other is at {}:{}:{}",
+                s.file.display(),
+                s.line,
+                s.column
+            )
+        });
+        let help: Vec<String> = beside.into_iter().chain(self.help).collect();
+        Diagnostic {
+            severity: self.severity,
+            help: (!help.is_empty()).then(|| help.join("; ")),
+            ..Diagnostic::error(self.message).at(span(&self.field))
+        }
+    }
+
+    pub fn beside(mut self, field: &str) -> ParamProblem {
+        self.beside = Some(field.to_string());
+        self
     }
 
     pub fn help(mut self, help: impl Into<String>) -> ParamProblem {
@@ -288,6 +331,12 @@ pub trait Stage: Send + Sync + 'static {
         None
     }
 
+    /// The numeric library, with its build, that the outputs' bytes hang on, and with it on the kind
+    /// of processor. `None`: the bytes are the same everywhere.
+    fn numerics() -> Option<String> {
+        None
+    }
+
     /// Looks at the sources before anything runs (a model folder lacking a file, say). Cheap:
     /// headers and names, not contents.
     fn check_sources(
@@ -328,6 +377,17 @@ pub struct Output {
     pub doc: String,
 }
 
+/// What a task of a kind uses that is neither an input nor in its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// As [`Stage::numerics`].
+    pub library: Option<String>,
+    /// Programs found by PATH, by the names they are called by.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// Variables of climb's environment.
+    pub environment: BTreeMap<String, String>,
+}
+
 /// A stage kind without its `Params` type: what the engine holds.
 pub trait StageKind: Send + Sync {
     fn kind(&self) -> &'static str;
@@ -346,6 +406,24 @@ pub trait StageKind: Send + Sync {
     fn complete(&self, with: &Value) -> Result<Value, String>;
     /// Semantic problems of completed params.
     fn problems(&self, params: &Value) -> Vec<ParamProblem>;
+    /// Problems of completed params that show beside the names of the `wired` ports, or beside the
+    /// files in `base`, the workflow's folder. Nothing is run.
+    fn problems_in(&self, _params: &Value, _wired: &[String], _base: &Path) -> Vec<ParamProblem> {
+        Vec::new()
+    }
+    /// Problems of completed params with so many artifacts at a port, at least.
+    fn problems_of_sizes(
+        &self,
+        _params: &Value,
+        _artifacts: &BTreeMap<String, usize>,
+        _base: &Path,
+    ) -> Vec<ParamProblem> {
+        Vec::new()
+    }
+    /// Texts of `with:`, by field, that are a program: no value may be pasted into one.
+    fn program_texts(&self, _with: &Value) -> Vec<(String, String)> {
+        Vec::new()
+    }
     /// The part of completed params that is in the key.
     fn keyed(&self, params: &Value) -> Value;
     fn isolation(&self) -> Isolation;
@@ -362,6 +440,10 @@ pub trait StageKind: Send + Sync {
     }
     /// `base`: the workflow file's folder.
     fn sources(&self, params: &Value, base: &Path) -> Vec<SourceSpec>;
+    /// What a task uses that is not in its key, as it is found now.
+    fn outside(&self, _params: &Value, _base: &Path) -> Outside {
+        Outside::default()
+    }
     fn chain(&self, _params: &Value) -> Option<Chain> {
         None
     }
@@ -486,6 +568,13 @@ impl<S: Stage> StageKind for Erased<S> {
 
     fn sources(&self, params: &Value, base: &Path) -> Vec<SourceSpec> {
         S::sources_at(&parse(params), base)
+    }
+
+    fn outside(&self, _params: &Value, _base: &Path) -> Outside {
+        Outside {
+            library: S::numerics(),
+            ..Outside::default()
+        }
     }
 
     fn chain(&self, params: &Value) -> Option<Chain> {

@@ -372,9 +372,10 @@ impl<'a> Tracker<'a> {
     fn list(&self, axis: &Axis) -> Result<Vec<Artifact>, Missing> {
         let artifact = self.artifact(axis.node, 0, &axis.output)?;
         match artifact {
-            Artifact::Folder(files) => {
-                let items = files.iter().filter(|(name, _)| !is_hidden(name));
-                Ok(items.map(|(_, file)| Artifact::File(*file)).collect())
+            Artifact::Folder(_) => {
+                let files = artifact.files().into_iter();
+                let items = files.filter(|(name, _)| !is_hidden(name));
+                Ok(items.map(|(_, file)| Artifact::File(file)).collect())
             }
             Artifact::File(_) => Err(Missing::Never(format!(
                 "`{}.{}` is a file, not a folder of items",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use climb_cache::{Artifact, Cache, CacheError, Cost, Provenance, Record};
+use climb_cache::{Artifact, Cache, CacheError, Cost, MadeWith, Provenance, Record};
 
 use crate::child::{ChildOptions, run_child};
 use crate::cost::RESUMED;
@@ -93,6 +93,7 @@ fn try_attempt(
 ) -> Result<Attempt, WorkFailure> {
     let started = Instant::now();
     let cache = setting.cache;
+    let made_with = setting.made_with(job.node).map_err(WorkFailure::plain)?;
     let is_command = setting.graph.nodes[job.node].kind == "command";
     let inputs = Inputs::check_out(cache, holders, job, is_command)?;
     let sources = setting.sources.get(&job.node).cloned().unwrap_or_default();
@@ -138,7 +139,7 @@ fn try_attempt(
         totals,
     };
     keep_source_lists(cache, &spec.sources).map_err(WorkFailure::plain)?;
-    let record = record(job, &outputs, &cost);
+    let record = record(job, &outputs, &cost, made_with);
     cache.commit(&record).map_err(WorkFailure::plain)?;
     // What is left there is of no use any more; the next run clears it if this fails.
     let _ = cache.finish_task(&job.keyed.key);
@@ -312,7 +313,12 @@ fn tell_of_hidden_items(
     }
 }
 
-fn record(job: &Job, outputs: &BTreeMap<String, Artifact>, cost: &Cost) -> Record {
+fn record(
+    job: &Job,
+    outputs: &BTreeMap<String, Artifact>,
+    cost: &Cost,
+    made_with: MadeWith,
+) -> Record {
     let device = match job.grant.gpus.is_empty() {
         true => "cpu",
         false => "cuda",
@@ -330,6 +336,7 @@ fn record(job: &Job, outputs: &BTreeMap<String, Artifact>, cost: &Cost) -> Recor
             device: device.into(),
             climb: env!("CARGO_PKG_VERSION").into(),
             finished: jiff::Timestamp::now(),
+            made_with,
         },
     }
 }

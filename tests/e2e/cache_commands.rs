@@ -34,7 +34,8 @@ stages:
     uses: command
     needs: {x: common}
     with:
-      run: cat "$CLIMB_INPUT_X" > "$CLIMB_OUTPUT_Y"; echo "${params.word}" >> "$CLIMB_OUTPUT_Y"
+      params: {word: "${params.word}"}
+      run: cat "$CLIMB_INPUT_X" > "$CLIMB_OUTPUT_Y"; echo "$CLIMB_PARAM_WORD" >> "$CLIMB_OUTPUT_Y"
       outputs: {y: text}
   short:
     uses: command

@@ -7,6 +7,8 @@ mod broken;
 mod cache_commands;
 mod caching;
 mod commands;
+mod commands_large;
+mod commands_outside;
 mod damaged_runs;
 mod determinism;
 mod errors;

@@ -159,7 +159,8 @@ stages:
   picky:
     uses: command
     with:
-      run: test -f ok; echo "${params.word} ${env.CLIMB_TEST_NAME:-nobody}" > "$CLIMB_OUTPUT_X"
+      params: {word: "${params.word}", name: "${env.CLIMB_TEST_NAME:-nobody}"}
+      run: test -f ok; echo "$CLIMB_PARAM_WORD $CLIMB_PARAM_NAME" > "$CLIMB_OUTPUT_X"
       outputs: {x: text}
   after:
     uses: command
@@ -346,7 +347,12 @@ fn diff_tells_params_stages_and_results_apart() {
 const WORD: &str = r#"
 params: {word: ada}
 stages:
-  word: {uses: command, with: {run: "echo ${params.word} > \"$CLIMB_OUTPUT_X\"", outputs: {x: text}}}
+  word:
+    uses: command
+    with:
+      params: {word: "${params.word}"}
+      run: echo "$CLIMB_PARAM_WORD" > "$CLIMB_OUTPUT_X"
+      outputs: {x: text}
   length:
     uses: command
     needs: {x: word}

@@ -148,10 +148,7 @@ fn append_object<W: Write>(
     append(tar, &Place::Object(*digest), size, &mut input)?;
     match Digest::from(input.hasher.finalize()) == *digest {
         true => Ok(()),
-        false => Err(Failure::Damaged(FileRef {
-            digest: *digest,
-            size,
-        })),
+        false => Err(Failure::Damaged(FileRef::new(*digest, size))),
     }
 }
 
@@ -167,7 +164,7 @@ fn describe(run: &RunFiles) -> Result<ManifestRun> {
         if path.exists() {
             let size = path.metadata().doing("read", &path)?.len();
             let digest = hash_file(&path).doing("read", &path)?;
-            files.insert(name, FileRef { digest, size });
+            files.insert(name, FileRef::new(digest, size));
         }
     }
     Ok(ManifestRun {

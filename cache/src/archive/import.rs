@@ -214,7 +214,7 @@ impl Reader<'_> {
         match place {
             Place::Manifest => self.manifest(&in_memory(&mut entry, size, MANIFEST_MAX)?),
             Place::Object(digest) => {
-                let at = self.on_disk(&mut entry, FileRef { digest, size }, &digest.hex())?;
+                let at = self.on_disk(&mut entry, FileRef::new(digest, size), &digest.hex())?;
                 self.staged.objects.insert(digest, (size, at));
                 Ok(())
             }

@@ -1,8 +1,8 @@
 //! Making a checkout.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +27,7 @@ impl Cache {
         }
         let mut stamps = Vec::with_capacity(files.len());
         let mut copied = false;
-        for (name, file) in files {
+        for (name, file) in files.iter() {
             let path = tmp.path().join(&**name);
             let (stamp, is_copy) = self.place(file, &path)?;
             stamps.push(stamp);
@@ -50,7 +50,7 @@ impl Cache {
         if file.size <= INLINE {
             let bytes = self.inline(file)?;
             let bytes = bytes.ok_or_else(|| self.damaged(file, self.dir.clone()))?;
-            write_new(path, &bytes).doing("write", path)?;
+            write_new(path, &bytes, mode(file)).doing("write", path)?;
             return Ok((stamp_of(path)?, false));
         }
         let object = path_of(&self.objects(), &file.digest);
@@ -59,7 +59,7 @@ impl Cache {
             Some(stamp) => stamp,
             None => self.hash_object(file)?,
         };
-        if fs::hard_link(&object, path).is_err() {
+        if file.executable || fs::hard_link(&object, path).is_err() {
             return Ok((self.copy(file, &object, path)?, true));
         }
         let linked = stamp_of(path)?;
@@ -74,7 +74,10 @@ impl Cache {
     fn copy(&self, file: &FileRef, object: &Path, path: &Path) -> Result<Stamp> {
         fs::copy(object, path).doing("copy to", path)?;
         File::open(path)
-            .and_then(|copy| set_back(&copy))
+            .and_then(|copy| {
+                copy.set_permissions(Permissions::from_mode(mode(file)))?;
+                set_back(&copy)
+            })
             .doing("copy to", path)?;
         let (digest, stamp) = hash_at_rest(path)?;
         if digest == file.digest {
@@ -95,13 +98,16 @@ fn stamp_of(path: &Path) -> Result<Stamp> {
     Ok(Stamp::of(&meta))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn mode(file: &FileRef) -> u32 {
+    match file.executable {
+        true => 0o555,
+        false => 0o444,
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o444)
-        .open(path)?;
+    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     set_back(&file)
 }

@@ -46,7 +46,7 @@ impl Cache {
         if found.iter().any(|found| matches!(found, Found::Wrong)) {
             return Ok(None);
         }
-        let pairs = found.iter().zip(files);
+        let pairs = found.iter().zip(files.iter());
         let linked = pairs.filter(|(found, _)| matches!(found, Found::Linked));
         let linked: Vec<FileRef> = linked.map(|(_, (_, file))| *file).collect();
         let mut of_objects = self.right_stamps(&linked)?.into_iter();
@@ -75,6 +75,9 @@ impl Cache {
         if before == Some(now) {
             return Found::Right(now);
         }
+        if file.executable && !is_executable(path) {
+            return Found::Wrong;
+        }
         if file.size > INLINE && self.is_linked(file, path) {
             return Found::Linked;
         }
@@ -96,10 +99,17 @@ impl Cache {
     }
 }
 
+fn is_executable(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_ok_and(|meta| meta.mode() & 0o100 != 0)
+}
+
 /// The folders of a checkout by their path below it; one comes after that which it is in.
 pub(super) fn folders<'f>(files: &'f Files) -> BTreeSet<&'f str> {
     let mut folders = BTreeSet::new();
-    for (name, _) in files {
+    folders.extend(&files.empty_folders);
+    let names = files.iter().map(|(name, _)| &**name);
+    for name in names.chain(files.empty_folders.iter().copied()) {
         let mut rest: &'f str = name;
         while let Some((folder, _)) = rest.rsplit_once('/') {
             // Then those above it are known too.

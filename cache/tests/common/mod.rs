@@ -56,6 +56,7 @@ pub fn commit_at(cache: &Cache, k: u32, finished: &str) -> Record {
             device: "cpu".into(),
             climb: "0".into(),
             finished: finished.parse().unwrap(),
+            made_with: Default::default(),
         },
     };
     cache.commit(&record).unwrap();

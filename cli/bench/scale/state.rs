@@ -22,7 +22,8 @@ stages:
     uses: command
     foreach: {item: list.items}
     with:
-      run: echo ${params.word} > "$CLIMB_OUTPUT_DONE"
+      params: {word: "${params.word}"}
+      run: echo "$CLIMB_PARAM_WORD" > "$CLIMB_OUTPUT_DONE"
       outputs: {done: text}
 "#;
 
@@ -126,6 +127,7 @@ fn record(task: &str, keyed: KeyedTask, outputs: BTreeMap<String, Artifact>) -> 
             device: "cpu".into(),
             climb: env!("CARGO_PKG_VERSION").into(),
             finished: Timestamp::now(),
+            made_with: Default::default(),
         },
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use climb_cache::{Digest, Ingredients, Reader, Record};
+use climb_cache::{Artifact, Digest, Ingredients, Reader, Record};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -99,7 +99,8 @@ impl StageRecords {
         let mut read: Vec<(Past, Vec<Digest>)> = Vec::new();
         for record in cache.records_of(kind, stage).into_iter().flatten() {
             let made = record.outputs.values().flat_map(|artifact| {
-                let items = artifact.files().into_iter().map(|(_, file)| file.digest);
+                let items = artifact.files().into_iter();
+                let items = items.map(|(_, file)| Artifact::File(file).digest());
                 items.chain([artifact.digest()])
             });
             let made = made.collect();

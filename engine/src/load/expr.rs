@@ -84,6 +84,31 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Wrong> {
     Ok(pieces)
 }
 
+/// The first expression in a text that refers to a value there may be.
+pub fn first_value(text: &str, variables: &BTreeMap<String, Value>) -> Option<String> {
+    let pieces = pieces(text).ok()?;
+    let refers = |expression: &str| {
+        let name = comparison(expression).map_or(expression, |(left, ..)| left);
+        name.starts_with("params.") || name.starts_with("env.") || variables.contains_key(name)
+    };
+    pieces.into_iter().find_map(|piece| match piece {
+        Piece::Expression(expression) if refers(expression) => Some(expression.to_string()),
+        _ => None,
+    })
+}
+
+/// The last name in an expression: `lr` of `params.train.lr[0]`.
+pub fn last_name(expression: &str) -> &str {
+    let expression = comparison(expression).map_or(expression, |(left, ..)| left);
+    let expression = expression.split([':', '[']).next().unwrap_or(expression);
+    expression.rsplit('.').next().unwrap_or(expression)
+}
+
+/// Whether a text is one expression and nothing else.
+pub fn is_whole(text: &str) -> bool {
+    pieces(text).is_ok_and(|pieces| matches!(pieces[..], [Piece::Expression(_)]))
+}
+
 /// Names under `params.` that the strings in `value` refer to.
 pub fn params_used(value: &Value, used: &mut Vec<String>) {
     match value {
@@ -220,6 +245,13 @@ impl Scope<'_> {
             None => (expression, None),
         };
         let value = (self.env)(name).filter(|value| !value.is_empty());
+        // It counts as unset; a default in its place would hide that it is there.
+        let unreadable = std::env::var(name).is_err_and(|e| e != std::env::VarError::NotPresent);
+        if value.is_none() && unreadable {
+            let message = format!("the environment variable `{name}` is not UTF-8");
+            let help = "a workflow is text: give it a value that is, or pass it on with `pass_env`";
+            return Err(wrong(message, help.to_string()));
+        }
         match value.or(default.map(String::from)) {
             Some(value) => Ok(Value::String(value)),
             None => {

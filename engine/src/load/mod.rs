@@ -25,14 +25,14 @@ mod wiring;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde_json::Value;
 
 use crate::budget::Budget;
 use crate::diagnostic::{Diagnostic, Severity, Span};
-use crate::graph::{Graph, Node};
+use crate::graph::{self, Graph, Node, Select, Wire};
 use crate::sources;
 use crate::stage::Registry;
 use crate::sweep::Setting;
@@ -176,6 +176,8 @@ struct Loader<'a> {
     registry: &'a Registry,
     env: &'a dyn Fn(&str) -> Option<String>,
     place: Rc<Place>,
+    /// The workflow's folder.
+    base: PathBuf,
     /// Resolved.
     params: Value,
     /// Of the `repeat`s so far.
@@ -203,6 +205,7 @@ impl<'a> Loader<'a> {
             registry,
             env,
             place,
+            base: PathBuf::new(),
             params: Value::Object(Default::default()),
             budgets: Vec::new(),
             problems: Vec::new(),
@@ -263,8 +266,8 @@ impl Loader<'_> {
 
     /// Reports files that are missing or cannot be what a stage wants, for every stage whose
     /// parameters are right.
-    fn look_at_sources(&mut self, drafts: &[Draft], file: &Path) {
-        let base = sources::base_dir(file);
+    fn look_at_sources(&mut self, drafts: &[Draft]) {
+        let base = self.base.clone();
         for draft in drafts.iter().filter(|draft| !draft.params.is_null()) {
             let Some(kind) = self.registry.get(&draft.written.uses) else {
                 continue;
@@ -285,14 +288,43 @@ impl Loader<'_> {
                 continue;
             };
             for problem in kind.check_wiring(&node.params, &Wired::new(nodes, id)) {
-                let mut diagnostic = Diagnostic::error(problem.message);
-                diagnostic.help = problem.help;
-                self.problem(diagnostic.at(node.param_span(&problem.field)));
+                self.problem(problem.place(&|field| node.param_span(field)));
             }
         }
     }
 
+    /// Lets each kind look at how many artifacts its ports get, as far as that is known.
+    fn check_sizes(&mut self, nodes: &[Node]) {
+        let tasks = |node: &Node| match &node.axis {
+            None => 1,
+            Some(axis) => {
+                let list = &nodes[axis.node];
+                let kind = self.registry.get(&list.kind);
+                kind.and_then(|kind| kind.list_size(&list.params))
+                    .unwrap_or(0)
+            }
+        };
+        let artifacts = |source: &graph::Source| match source.select {
+            Select::All => tasks(&nodes[source.node]),
+            _ => 1,
+        };
+        let mut problems = Vec::new();
+        for node in nodes {
+            let Some(kind) = self.registry.get(&node.kind) else {
+                continue;
+            };
+            let port = |wire: &Wire| (wire.port.clone(), wire.from.iter().map(artifacts).sum());
+            let ports: BTreeMap<String, usize> = node.inputs.iter().map(port).collect();
+            let found = kind.problems_of_sizes(&node.params, &ports, &self.base);
+            problems.extend(found.into_iter().map(|p| p.place(&|f| node.param_span(f))));
+        }
+        problems
+            .into_iter()
+            .for_each(|problem| self.problem(problem));
+    }
+
     fn graph(&mut self, value: &Value, file: &Path) -> Option<Graph> {
+        self.base = sources::base_dir(file);
         let Some(top) = value.as_object() else {
             self.problem(
                 Diagnostic::error("a workflow is a mapping with `params` and `stages`")
@@ -325,10 +357,11 @@ impl Loader<'_> {
         self.warn_of_unused_params(value);
         let nodes = self.unroll(&written);
         if self.looks_at_sources {
-            self.look_at_sources(&nodes, file);
+            self.look_at_sources(&nodes);
         }
         let nodes = chain::expand(self.wire(nodes)?, self.registry);
         self.look_upstream(&nodes);
+        self.check_sizes(&nodes);
         let stem = file
             .file_stem()
             .map_or("workflow".into(), |s| s.to_string_lossy().into_owned());

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::Loader;
+use super::expr;
 use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
 use super::quantity::whole;
 use super::schema::Checker;
@@ -16,6 +17,9 @@ use crate::stage::{Input, Output, StageKind};
 
 /// More nodes than this are nobody's workflow; many tasks of one stage are a `foreach`.
 const MAX_NODES: usize = 200_000;
+
+/// A task's name is that of its log, with `[item]` and a variant behind it.
+const LONGEST_NAME: usize = 200;
 
 /// A node whose references are not looked up yet.
 pub struct Draft<'w> {
@@ -163,6 +167,15 @@ impl Loader<'_> {
         variables: &BTreeMap<String, Value>,
     ) -> Draft<'w> {
         let mut draft = Draft::new(written, iteration);
+        if draft.name.len() > LONGEST_NAME {
+            let message = format!(
+                "`{}…` is a name of {} bytes: at most {LONGEST_NAME}",
+                draft.name.chars().take(40).collect::<String>(),
+                draft.name.len()
+            );
+            let problem = Diagnostic::error(message).at(written.span.clone());
+            self.problem(problem.help("it is part of a file's name"));
+        }
         if !self.is_wanted(written.when.as_ref(), &written.path, variables) {
             draft.left_out = true;
             return draft;
@@ -178,6 +191,9 @@ impl Loader<'_> {
             draft.broken = false;
         }
         let place = join(&written.path, key("with"));
+        if self.pastes_into_programs(kind, written, variables) {
+            return draft;
+        }
         let Some(mut with) = self.resolve(written.with.clone(), &place, variables) else {
             return draft;
         };
@@ -208,20 +224,78 @@ impl Loader<'_> {
                 return draft;
             }
         }
-        for problem in kind.problems(&draft.params) {
-            let known = draft
-                .param_spans
-                .iter()
-                .find(|(name, _)| *name == problem.field);
-            let span = known.map_or_else(|| written.span.clone(), |(_, span)| span.clone());
-            let mut diagnostic = Diagnostic::error(problem.message).at(span);
-            diagnostic.help = problem.help;
-            self.problem(diagnostic);
+        let mut problems = kind.problems(&draft.params);
+        problems.extend(kind.problems_in(&draft.params, &wired, &self.base));
+        for problem in problems {
+            let problem = problem.place(&|field| self.field_span(field, &draft));
+            self.problem(problem);
         }
         draft.inputs = kind.inputs(&draft.params, &wired);
         draft.outputs = kind.outputs(&draft.params);
         draft.broken = false;
         draft
+    }
+
+    /// Where a field of a stage stands: one of `with`, an item of a list in it (`run[1]`), or the
+    /// wiring of a port (`needs.x`). The stage's name where it is not written.
+    fn field_span(&self, field: &str, draft: &Draft) -> Span {
+        let written = draft.written;
+        if let Some((_, span)) = draft.param_spans.iter().find(|(name, _)| name == field) {
+            return span.clone();
+        }
+        if let Some(port) = field.strip_prefix("needs.") {
+            let mut needs = written.needs.iter().chain(&written.foreach);
+            let need = needs.find(|need| need.port == port);
+            return need.map_or(&written.span, |need| &need.port_span).clone();
+        }
+        match field.ends_with(']') {
+            true => self.place.value(&field_path(written, field)),
+            false => written.span.clone(),
+        }
+    }
+
+    /// Whether an expression stands within the text of a program, which is reported: its value
+    /// would be run.
+    fn pastes_into_programs(
+        &mut self,
+        kind: &dyn StageKind,
+        written: &WrittenStage,
+        variables: &BTreeMap<String, Value>,
+    ) -> bool {
+        let mut pastes = false;
+        for (field, text) in kind.program_texts(&written.with) {
+            let Some(expression) = expr::first_value(&text, variables) else {
+                continue;
+            };
+            let place = field_path(written, &field);
+            let whole = expr::is_whole(&text);
+            // A list of arguments is no line.
+            if whole
+                && matches!(
+                    self.resolve(json!(text), &place, variables),
+                    Some(Value::Array(_))
+                )
+            {
+                continue;
+            }
+            let message = format!(
+                "`${{{expression}}}` would be pasted into a line for the shell, which would run \
+                 what is in it"
+            );
+            let name = expr::last_name(&expression);
+            let help = match whole {
+                true => "write the line here; what varies in it goes by `params`".to_string(),
+                false => format!(
+                    "hand it over as a value: `params: {{{name}: \"${{{expression}}}\"}}`, and \
+                     \"$CLIMB_PARAM_{}\" in the line",
+                    name.to_uppercase()
+                ),
+            };
+            let span = self.place.value(&place);
+            self.problem(Diagnostic::error(message).at(span).help(help));
+            pastes = true;
+        }
+        pastes
     }
 
     /// The checker of a kind's parameters, made once.
@@ -243,5 +317,18 @@ impl Loader<'_> {
             spans.push((full.clone(), self.place.value(&here)));
             self.spans_of(inner, &here, &full, spans);
         }
+    }
+}
+
+/// The path to a field of `with`, or to an item of a list in it: `run`, `run[1]`.
+fn field_path(written: &WrittenStage, field: &str) -> Vec<Part> {
+    let with = join(&written.path, key("with"));
+    let item = field.strip_suffix(']').and_then(|field| {
+        let (list, index) = field.rsplit_once('[')?;
+        Some((list, index.parse().ok()?))
+    });
+    match item {
+        Some((list, index)) => join(&join(&with, key(list)), Part::Index(index)),
+        None => join(&with, key(field)),
     }
 }

@@ -11,7 +11,7 @@ use super::names::{is_hidden, name_of};
 use super::pattern::{Pattern, What, Wrong, escape_glob, glob};
 use super::trouble::{self, Trouble};
 use crate::diagnostic::Diagnostic;
-use crate::stage::{FoundFile, SourceSpec};
+use crate::stage::{FoundFile, PROGRAMS, SourceSpec};
 
 /// The files a spec names, sorted by name. Relative patterns start at `base`. What a pattern may
 /// mean and cannot be looked at is an error, unless it is excluded.
@@ -45,7 +45,10 @@ pub fn find(spec: &SourceSpec, base: &Path) -> Result<Vec<FoundFile>, Diagnostic
         )));
     }
     let found = |(path, size): (PathBuf, u64)| FoundFile {
-        name: name_of(path.strip_prefix(&common).unwrap_or(&path)),
+        name: name_of(match spec.group {
+            PROGRAMS => path.file_name().map_or(&*path, Path::new),
+            _ => path.strip_prefix(&common).unwrap_or(&path),
+        }),
         size,
         path,
     };

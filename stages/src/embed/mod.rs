@@ -153,6 +153,10 @@ impl Stage for Embed {
         &["model"]
     }
 
+    fn numerics() -> Option<String> {
+        Some(crate::device::libtorch())
+    }
+
     fn isolation() -> Isolation {
         Isolation::Process
     }

@@ -129,6 +129,10 @@ impl Stage for Evaluate {
         )]
     }
 
+    fn numerics() -> Option<String> {
+        Some(crate::device::libtorch())
+    }
+
     fn isolation() -> Isolation {
         Isolation::Process
     }

@@ -94,6 +94,10 @@ impl Stage for Kmeans {
         )]
     }
 
+    fn numerics() -> Option<String> {
+        Some(crate::device::libtorch())
+    }
+
     fn isolation() -> Isolation {
         Isolation::Process
     }

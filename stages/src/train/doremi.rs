@@ -95,6 +95,10 @@ impl Stage for Doremi {
         ]
     }
 
+    fn numerics() -> Option<String> {
+        Some(crate::device::libtorch())
+    }
+
     fn isolation() -> Isolation {
         Train::isolation()
     }

@@ -295,6 +295,10 @@ impl Stage for Train {
         )]
     }
 
+    fn numerics() -> Option<String> {
+        Some(crate::device::libtorch())
+    }
+
     fn isolation() -> Isolation {
         Isolation::Process
     }

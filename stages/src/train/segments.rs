@@ -211,6 +211,10 @@ impl Stage for TrainSegment {
         )]
     }
 
+    fn numerics() -> Option<String> {
+        Some(crate::device::libtorch())
+    }
+
     fn isolation() -> Isolation {
         Train::isolation()
     }
