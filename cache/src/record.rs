@@ -69,9 +69,9 @@ pub struct MadeWith {
     /// The numeric library that it computed with, and its build.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<String>,
-    /// The digest of climb's own binary.
+    /// climb's own build.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub build: Option<Digest>,
+    pub build: Option<String>,
     /// Programs that a command found by its PATH, by the names it calls them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, Program>,

@@ -239,7 +239,8 @@ impl<'a> Setting<'a> {
             .registry
             .get(&node.kind)
             .expect("the loader checked the kind");
-        made_with::now(kind, node, &self.graph.base_dir(), self.cache)
+        let mut digest = |path: &std::path::Path| made_with::digest(self.cache, path);
+        made_with::now(kind, node, &self.graph.base_dir(), &mut digest)
     }
 
     fn outlook(&self, machine: &Machine) -> Vec<StageOutlook> {

@@ -93,7 +93,10 @@ fn try_attempt(
 ) -> Result<Attempt, WorkFailure> {
     let started = Instant::now();
     let cache = setting.cache;
-    let made_with = setting.made_with(job.node).map_err(WorkFailure::plain)?;
+    let made_with = MadeWith {
+        build: Some(program.build.clone()),
+        ..setting.made_with(job.node).map_err(WorkFailure::plain)?
+    };
     let is_command = setting.graph.nodes[job.node].kind == "command";
     let inputs = Inputs::check_out(cache, holders, job, is_command)?;
     let sources = setting.sources.get(&job.node).cloned().unwrap_or_default();
