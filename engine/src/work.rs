@@ -129,8 +129,11 @@ fn try_attempt(
     let totals = Arc::new(Mutex::new(BTreeMap::new()));
     let noted = noting_totals(totals.clone(), report.clone());
     let ended = execute(setting, program, control, job, spec.clone(), noted.clone());
-    inputs.compare(ended, &*noted)?;
-    watched.compare(&job.keyed.key)?;
+    let ended = inputs.compare(ended, &*noted);
+    // Of an attempt that was stopped too: what it has kept may be of another text.
+    let sources_held = watched.compare(&job.keyed.key);
+    ended?;
+    sources_held?;
     let outputs = store(setting, job, &out_dir)?;
     tell_of_hidden_items(setting, job, &outputs, &*report);
     let mut totals = std::mem::take(&mut *totals.lock().expect("not poisoned"));
