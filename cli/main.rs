@@ -13,6 +13,7 @@ mod diagnostics;
 mod diff;
 mod explain;
 mod get;
+mod gone;
 mod graph;
 mod init;
 mod log;
@@ -97,8 +98,8 @@ impl Command {
 
 /// Says so where the working folder is gone: nothing could be found from there.
 fn working_folder() {
-    if let Err(error) = std::env::current_dir() {
-        let problem = Diagnostic::error(format!("the working folder is gone ({error})"));
+    if gone::is_gone() {
+        let problem = Diagnostic::error("the working folder is gone");
         diagnostics::print(&[problem.help("`cd` to a folder that is there")]);
         printing::leave(common::BAD_INPUT);
     }

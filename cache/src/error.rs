@@ -8,10 +8,10 @@ use crate::{Digest, FileRef};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    #[error("{}", locked(path, holder.as_ref()))]
+    #[error("{}", locked(path, holder.as_deref()))]
     Locked {
         path: PathBuf,
-        holder: Option<Holder>,
+        holder: Option<Box<Holder>>,
     },
     #[error("cannot {doing} {}: {source}{}", path.display(), hint_for(source))]
     Io {

@@ -79,7 +79,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 return Err(CacheError::Locked {
                     path: dir.to_path_buf(),
-                    holder: holder(dir),
+                    holder: holder(dir).map(Box::new),
                 });
             }
             Err(TryLockError::Error(source)) => return Err(source).doing("lock", &path),

@@ -318,7 +318,7 @@ fn unless_we_are_told_too(control: &Control, error: String) -> Result<(), Failur
 }
 
 fn ended_from_outside(signal: Option<i32>) -> String {
-    let signal = signal.map_or("a signal".into(), |signal| signal_name(signal));
+    let signal = signal.map_or("a signal".into(), signal_name);
     format!(
         "it was ended by {signal} from outside climb: a limit of the machine's scheduler, \
          systemd-oomd or somebody's `kill`, perhaps"

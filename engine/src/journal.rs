@@ -149,7 +149,7 @@ fn is_run(folder: &Path) -> bool {
     ];
     let there = |file: &&str| folder.join(file).symlink_metadata().is_ok();
     // One that cannot be looked into may be anything.
-    FILES.iter().any(|file| there(&file)) || std::fs::read_dir(folder).is_err()
+    FILES.iter().any(there) || std::fs::read_dir(folder).is_err()
 }
 
 /// Runs are in the order of their ids, which begin with the time; an imported one that says it is

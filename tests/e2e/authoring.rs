@@ -48,7 +48,7 @@ fn check_says_errors_warnings_and_missing_files_at_once() {
     ];
     says(&ran, 2, &parts);
     workspace.write("nowhere/a.md", "some text");
-    workspace.write("w.yaml", yaml.replace("tokenise", "tokenize"));
+    workspace.write("w.yaml", yaml.replace("tokenise", "quality"));
     let ran = workspace.climb(&["check", "w.yaml"]);
     says(&ran, 0, &["2 stages, 2 tasks at least; 1 warning"]);
 }

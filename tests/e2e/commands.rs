@@ -337,6 +337,11 @@ fn every_shipped_workflow_plans() {
             std::fs::read(from).expect("readable"),
         );
     }
+    // The quickstart's target.
+    workspace.write(
+        "corpus/crate/README.md",
+        "A crate that says what it is for.",
+    );
     let mut quickstart = workspace.command(&["plan", "workflows/quickstart.yaml"]);
     let quickstart = Ran::from(
         quickstart

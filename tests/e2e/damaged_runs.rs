@@ -112,7 +112,8 @@ fn a_pinned_run_keeps_what_it_made_whatever_became_of_its_folder() {
         .into_owned();
     assert!(whole.climb(&["runs", "pin", &id]).ok());
     // (what is damaged, whether the rest tells all).
-    let harms: [(&dyn Fn(&Path), bool); 6] = [
+    type Harm<'h> = &'h dyn Fn(&Path);
+    let harms: [(Harm, bool); 6] = [
         (&|run| damage_line(&run.join("journal.jsonl"), 0), true),
         (
             &|run| std::fs::write(run.join("journal.jsonl"), "").unwrap(),

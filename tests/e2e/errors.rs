@@ -149,12 +149,30 @@ fn a_model_folder_lacking_a_file_is_found_before_anything_runs() {
 fn more_clusters_than_documents_fails_with_both_numbers() {
     let workspace = Workspace::warm();
     let ran = workspace.climb(&["run", "small.yaml", "--set", "params.clusters=5000"]);
+    let both = ["small.yaml:26:65", "k is 5000", "120 documents at most"];
+    expect(&ran, 2, &both);
+    // Where nobody says how many documents there are at most, it shows when they are counted.
+    let few = "{\"text\": \"one document\"}\n{\"text\": \"another document\"}\n";
+    workspace.write("few.jsonl", few);
+    let yaml = workspace.read("small.yaml");
+    let model = yaml.lines().find(|line| line.contains("uses: embed"));
+    workspace.write(
+        "few.yaml",
+        format!(
+            "stages:\n  corpus: {{uses: corpus, with: {{paths: [few.jsonl], min_chars: 1, heldout: \
+             {{fraction: 0}}}}}}\n{}\n  cluster: {{uses: kmeans, needs: {{embeddings: embed}}, with: {{k: \
+             5000}}}}\n",
+            model.expect("small.yaml embeds")
+        ),
+    );
+    let ran = workspace.climb(&["run", "few.yaml"]);
     expect(
         &ran,
         1,
         &[
             "error: cluster: ",
-            "5000",
+            "k is 5000",
+            "only 2 documents",
             "the same command goes on from here",
         ],
     );

@@ -11,7 +11,7 @@ use crate::workspace::{Ran, Workspace};
 const ONE: &str = r#"
 params: {word: ada}
 stages:
-  x: {uses: command, with: {run: "echo ${params.word} > \"$CLIMB_OUTPUT_X\"", outputs: {x: text}}}
+  x: {uses: command, with: {run: "echo $CLIMB_PARAM_WORD > \"$CLIMB_OUTPUT_X\"", params: {word: "${params.word}"}, outputs: {x: text}}}
   y: {uses: command, needs: {x: x}, with: {run: "head -c 9000 /dev/zero > \"$CLIMB_OUTPUT_Y\"", outputs: {y: text}}}
 "#;
 

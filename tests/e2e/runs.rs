@@ -250,6 +250,7 @@ fn what_cannot_be_resumed_is_said() {
     let journal = workspace.read(&format!("{folder}/journal.jsonl"));
     let started = journal.lines().next().expect("a line");
     workspace.write(&format!("{folder}/journal.jsonl"), format!("{started}\n"));
+    std::fs::remove_file(workspace.path(&format!("{folder}/result.json"))).expect("removed");
     let old = workspace.climb(&["resume"]);
     assert_eq!(old.code, Some(2));
     assert!(
@@ -384,7 +385,7 @@ stages:
   slow:
     uses: command
     with:
-      run: touch started; for i in $(seq 9000); do test -e go && break; sleep 0.05; done; cp started "$CLIMB_OUTPUT_X"
+      run: mark=started; touch "$mark"; for i in $(seq 9000); do test -e go && break; sleep 0.05; done; cp "$mark" "$CLIMB_OUTPUT_X"
       outputs: {x: text}
 "#;
 

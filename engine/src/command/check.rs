@@ -451,7 +451,7 @@ fn files_meant(word: &str) -> impl Iterator<Item = String> {
     if let Some(module) = word.strip_prefix("-m=") {
         let path = module.replace('.', "/");
         let files = [format!("{path}.py"), format!("{path}/__main__.py")];
-        return files.to_vec().into_iter();
+        return Vec::from(files).into_iter();
     }
     let value = word.split_once('=').map(|(_, value)| value);
     let bare = (!word.starts_with('-')).then_some(word);

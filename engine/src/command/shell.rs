@@ -31,8 +31,8 @@ const BEFORE_A_COMMAND: [&str; 17] = [
 pub(super) fn line_among(list: &[&str]) -> Option<usize> {
     let is_shell = |arg: &&str| SHELLS.contains(&arg.rsplit('/').next().unwrap_or(arg));
     let after = match list.first()?.rsplit('/').next()? {
-        "env" => list.iter().position(|arg| is_shell(&arg))? + 1,
-        _ => list.first().filter(|arg| is_shell(&arg)).map(|_| 1)?,
+        "env" => list.iter().position(&is_shell)? + 1,
+        _ => list.first().filter(|arg| is_shell(arg)).map(|_| 1)?,
     };
     let mut takes_value = false;
     for (at, arg) in list.iter().enumerate().skip(after) {

@@ -85,14 +85,12 @@ fn unmarked(line: &[u8]) -> &[u8] {
     line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
 }
 
+/// Takes the number of a line or value, and its JSON or what is there instead; returns whether to go on.
+pub type EachJson<'e> = dyn FnMut(usize, Result<&[u8], Reason>) -> anyhow::Result<bool> + 'e;
+
 /// Hands each JSON of a file, with the number of its line or of the value, to `each`, as long as that
 /// returns true. `Err` is what there is instead.
-pub fn each_json(
-    path: &Path,
-    shape: Shape,
-    most: u64,
-    each: &mut dyn FnMut(usize, Result<&[u8], Reason>) -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
+pub fn each_json(path: &Path, shape: Shape, most: u64, each: &mut EachJson) -> anyhow::Result<()> {
     let cut = || format!("{} cannot be read to its end", path.display());
     let text = open_text(path)?;
     match shape {
@@ -154,7 +152,7 @@ fn each_line(
     mut text: Box<dyn BufRead>,
     most: u64,
     cut: &dyn Fn() -> String,
-    each: &mut dyn FnMut(usize, Result<&[u8], Reason>) -> anyhow::Result<bool>,
+    each: &mut EachJson,
 ) -> anyhow::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {

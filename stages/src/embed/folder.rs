@@ -10,9 +10,11 @@ use serde::de::DeserializeOwned;
 
 use crate::formats::read_json;
 
+type Find<'a> = dyn Fn(&str) -> Option<PathBuf> + 'a;
+
 /// Looks files up, and remembers those that were there: what a reading of the folder depends on.
 pub struct Folder<'a> {
-    find: Box<dyn Fn(&str) -> Option<PathBuf> + 'a>,
+    find: Box<Find<'a>>,
     used: RefCell<BTreeSet<String>>,
 }
 
