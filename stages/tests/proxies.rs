@@ -454,5 +454,5 @@ fn a_loss_that_explodes_is_an_error_with_advice() {
     };
     let cx = road.training("model", road.mixture("m", &[0.5, 0.5]));
     let error = Train::run(&params, &cx).unwrap_err().to_string();
-    assert!(error.contains("lower `learning_rate`"), "{error}");
+    assert!(error.contains("Lower `learning_rate`"), "{error}");
 }

@@ -193,7 +193,7 @@ fn a_failed_run_is_resumed_with_its_own_settings() {
 #[test]
 fn a_killed_run_is_resumed_with_the_files_that_it_extended() {
     let workspace = Workspace::empty();
-    let base = SLOW.replace("cp started", "echo kept >");
+    let base = SLOW.replace("cp \"$mark\"", "echo kept >");
     workspace.write("lib/base.yaml", &base);
     let top = "extends: lib/base.yaml\nstages:\n  after:\n    uses: command\n    needs: {x: slow}\n    \
                with: {run: [cp, \"{input.x}\", \"{output.y}\"], outputs: {y: text}}\n";
@@ -385,7 +385,7 @@ stages:
   slow:
     uses: command
     with:
-      run: mark=started; touch "$mark"; for i in $(seq 9000); do test -e go && break; sleep 0.05; done; cp "$mark" "$CLIMB_OUTPUT_X"
+      run: mark=started; go=go; touch "$mark"; for i in $(seq 9000); do test -e "$go" && break; sleep 0.05; done; cp "$mark" "$CLIMB_OUTPUT_X"
       outputs: {x: text}
 "#;
 

@@ -114,7 +114,12 @@ impl Disk {
         let folder = self.folder(id);
         match to {
             Some(node) => _ = folder.now.insert(name.clone(), node),
-            None => _ = folder.now.remove(&name).expect("what is removed is there"),
+            None => {
+                _ = folder
+                    .now
+                    .remove(&name)
+                    .unwrap_or_else(|| panic!("{path} is removed and was not there"))
+            }
         }
         folder.pending.push(Naming {
             place,

@@ -20,11 +20,11 @@ stages:
   tokenize: {uses: tokenize, needs: {documents: corpus.documents, tokenizer: tokenizer}}
   embed: {uses: embed, needs: {documents: corpus.documents}, with: {model: encoder}}
   cluster: {uses: kmeans, needs: {embeddings: embed}, with: {k: 2}}
-  mixture:
-    uses: command
-    with:
-      run: printf '{"weights":[0.5,0.5]}' > "$CLIMB_OUTPUT_MIXTURE"
-      outputs: {mixture: mixture}
+  merge:
+    uses: merge
+    needs: {clustering: cluster, documents: corpus.documents, embeddings: embed, tokens: tokenize}
+    with: {to: 2}
+  mixture: {uses: mixture, needs: {clusters: merge}, with: {weights: [0.5, 0.5]}}
   pack: {uses: pack, needs: {tokens: tokenize, clustering: cluster}}
   train:
     uses: train

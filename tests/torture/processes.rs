@@ -418,7 +418,7 @@ stages:
         };
         let said = format!("{}\n{}", ran.stdout, ran.stderr);
         match ran.code {
-            Some(0) => assert!(said.contains("13 run"), "{limit}: {said}"),
+            Some(0) => assert!(said.contains("13 tasks run"), "{limit}: {said}"),
             // A shell says it in its own words.
             Some(1) => assert!(
                 ["ulimit -u", "Cannot fork", "Resource temporarily"]

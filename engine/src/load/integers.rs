@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "`count` must be at most 18446744073709551615, not 1e30",
+                "`count` must be at most 18446744073709551615, not 1e+30",
                 "`small` must be at most 4294967295, not 5000000000",
             ]
         );

@@ -103,10 +103,13 @@ pub fn escape_glob(text: &str) -> String {
 fn below(text: &str, base: &Path, param: &str) -> Result<(PathBuf, What), Wrong> {
     let parts: Vec<Component> = Path::new(text).components().collect();
     let name = |part: &Component| part.as_os_str().to_string_lossy().into_owned();
-    let first = parts.iter().position(|part| is_glob(&name(part)));
-    let literal = first.unwrap_or(parts.len().saturating_sub(1));
-    let root = base.join(parts[..literal].iter().collect::<PathBuf>());
-    let rest: Vec<String> = parts[literal..].iter().map(name).collect();
+    let literal: Vec<String> = parts
+        .iter()
+        .map_while(|part| only_name(&name(part)))
+        .collect();
+    let above = literal.len().min(parts.len().saturating_sub(1));
+    let root = base.join(literal[..above].iter().collect::<PathBuf>());
+    let rest: Vec<String> = parts[above..].iter().map(name).collect();
     let whole = glob(&rest.join("/"), param)?.compile_matcher();
     // Until one that spans folders.
     let one_each = rest.iter().take_while(|part| is_one_level(part));
@@ -124,8 +127,28 @@ fn below(text: &str, base: &Path, param: &str) -> Result<(PathBuf, What), Wrong>
     ))
 }
 
+/// The one name that a part matches, if there is but one: it may be escaped, as by [`escape_glob`].
+fn only_name(part: &str) -> Option<String> {
+    let (mut name, mut rest) = (String::new(), part);
+    while let Some(at) = rest.find(GLOB) {
+        name.push_str(&rest[..at]);
+        let mut ahead = rest[at..].chars();
+        let escaped = match (ahead.next(), ahead.next(), ahead.next()) {
+            (Some('['), Some(c), Some(']')) if GLOB.contains(&c) && c != '\\' => c,
+            (Some('\\'), Some(c), _) => c,
+            _ => return None,
+        };
+        name.push(escaped);
+        let around = if rest[at..].starts_with('[') { 2 } else { 1 };
+        rest = &rest[at + around + escaped.len_utf8()..];
+    }
+    Some(name + rest)
+}
+
+const GLOB: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
+
 fn is_glob(part: &str) -> bool {
-    part.contains(['*', '?', '[', ']', '{', '}', '\\'])
+    part.contains(GLOB)
 }
 
 /// Whether a part matches names of one level only: it is no `**`, and no piece of a `{a/b,c}`.
