@@ -135,7 +135,7 @@ fn export(
     }
 }
 
-/// The file is there whole or not at all.
+/// A file is there whole or not at all.
 fn to_file(
     cache: &Opened,
     keys: &BTreeSet<Digest>,
@@ -147,6 +147,14 @@ fn to_file(
         path: path.to_path_buf(),
         source,
     };
+    // A device or a pipe is written to, never replaced.
+    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+        let file = std::fs::OpenOptions::new().write(true).open(path);
+        let mut out = BufWriter::new(file.map_err(io)?);
+        let packed = export(cache, keys, run, &mut out)?;
+        out.flush().map_err(io)?;
+        return Ok(packed);
+    }
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
     let part = path.with_file_name(name);
