@@ -29,6 +29,8 @@ pub struct Checkout<'a> {
     artifact: &'a Artifact,
     digest: Digest,
     laid: Arc<Laid>,
+    /// Of its folders, when it was handed out; in the order of [`look::all_folders`].
+    folders: Vec<Option<Stamp>>,
 }
 
 /// A file of a checkout that is not as it was handed out.
@@ -47,6 +49,8 @@ pub enum What {
     Changed,
     /// It is none of the artifact's.
     Added,
+    /// A folder in which names came and went: another task may have read what was there meanwhile.
+    Passed,
 }
 
 /// The checkouts that this process has made or looked at.
@@ -106,11 +110,14 @@ impl Cache {
         if let Err(CacheError::Damaged { file, .. }) = &laid {
             self.forget_users(&[*file])?;
         }
+        let laid = laid?;
+        let folders = look::folder_stamps(&laid.root, &files_of(artifact));
         Ok(Checkout {
             cache: self,
             artifact,
             digest,
-            laid: self.checkouts.register(&digest, laid?),
+            laid: self.checkouts.register(&digest, laid),
+            folders,
         })
     }
 
@@ -236,7 +243,25 @@ impl Checkout<'_> {
             what: What::Added,
             file: None,
         }));
+        if changes.is_empty() {
+            changes.extend(self.passed(&files));
+        }
         Ok(changes)
+    }
+
+    /// All is as it was, but a folder's times tell that it was not so all the time.
+    fn passed(&self, files: &Files) -> Vec<Change> {
+        let now = look::folder_stamps(&self.laid.root, files);
+        let folders = look::all_folders(files);
+        let changed = folders.into_iter().zip(now.iter().zip(&self.folders));
+        let changed = changed.filter(|(_, (now, before))| now != before);
+        changed
+            .map(|(folder, _)| Change {
+                name: folder.to_string(),
+                what: What::Passed,
+                file: None,
+            })
+            .collect()
     }
 
     fn is_changed(&self, name: &str, file: &FileRef, before: Stamp) -> Result<bool> {

@@ -43,11 +43,12 @@ fn overwrite(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-/// What is found changed, as `=name` and `+name`.
+/// What is found changed, as `=name`, `+name` and `~folder`.
 fn names(changes: &[Change]) -> Vec<String> {
     let name = |change: &Change| match change.what {
         What::Changed => format!("={}", change.name),
         What::Added => format!("+{}", change.name),
+        What::Passed => format!("~{}", change.name),
     };
     changes.iter().map(name).collect()
 }

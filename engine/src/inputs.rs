@@ -159,7 +159,9 @@ fn damaged(hold: &Hold, port: &str, from: &str, error: CacheError) -> WorkFailur
 
 impl Changed<'_> {
     fn is_only_more(&self) -> bool {
-        self.changes.iter().all(|change| change.what == What::Added)
+        self.changes
+            .iter()
+            .all(|change| change.what != What::Changed)
     }
 
     /// "`x` (`part/1` and 2 more)".
@@ -167,7 +169,7 @@ impl Changed<'_> {
         let port = self.port;
         // What was changed says more than what was added.
         let mut changes: Vec<&Change> = self.changes.iter().collect();
-        changes.sort_by_key(|change| change.what == What::Added);
+        changes.sort_by_key(|change| change.what != What::Changed);
         match &changes[..] {
             [one] if one.name.is_empty() => format!("`{port}`"),
             [one] => format!("`{port}` (`{}`)", one.name),
@@ -195,7 +197,7 @@ fn it_changed(changed: &[Changed]) -> String {
 
 fn left_there(changed: &[Changed]) -> String {
     format!(
-        "it left something in its {}. No other task will see it: write to an output, or to \
+        "it wrote into the folder of its {}. No other task will see it: write to an output, or to \
          $CLIMB_STATE, instead",
         describe(changed)
     )

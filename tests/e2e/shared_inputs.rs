@@ -130,6 +130,45 @@ fn a_task_that_changes_its_input_fails_and_nothing_that_read_it_is_recorded() {
 }
 
 #[test]
+fn what_comes_and_goes_in_an_input_is_read_by_nobody() {
+    let wait = r#"touch "$OLDPWD/changed"; while ! test -e "$OLDPWD/read"; do sleep 0.05; done"#;
+    let keeping = r#"cat "$CLIMB_INPUT_X"/* > "$CLIMB_STATE/read"; touch read; fi"#;
+    let cases = [
+        (
+            User::Whoever,
+            format!("echo evil > passing; {wait}; rm passing"),
+        ),
+        (
+            User::Plain,
+            format!("chmod u+w .; echo evil > passing; {wait}; rm passing; chmod a-w ."),
+        ),
+        (
+            User::Plain,
+            format!("chmod u+w .; mv small away; echo evil > small; {wait}; mv -f away small"),
+        ),
+    ];
+    for (user, change) in cases {
+        let workspace = Workspace::empty();
+        let yaml = shared(&change);
+        let yaml = yaml.replace(
+            r#"cat "$CLIMB_INPUT_X"/* > "$CLIMB_STATE/read"; fi"#,
+            keeping,
+        );
+        assert!(yaml.contains("touch read;"), "{yaml}");
+        workspace.write("w.yaml", yaml);
+        let ran = climb(&workspace, user, &["run", "w.yaml", "--jobs", "2"]);
+        assert!(ran.ok(), "{change}:\n{}", ran.stderr);
+        assert_eq!(
+            got(&workspace, "victim.y"),
+            "good\n",
+            "{change}:\n{}",
+            ran.stderr
+        );
+        assert_verified(&workspace);
+    }
+}
+
+#[test]
 fn who_fails_may_have_changed_its_input_too() {
     let workspace = Workspace::empty();
     let yaml = shared("chmod u+w large; echo evil >> large; exit 3");
@@ -172,7 +211,9 @@ stages:
         assert_eq!(got(&workspace, "reads.y"), ".\n./a.txt\n");
         // SAFETY: a plain system call.
         let may_all = user == User::Whoever && unsafe { libc::geteuid() } == 0;
-        let told = ran.stderr.contains("it left something in its input `x`");
+        let told = ran
+            .stderr
+            .contains("it wrote into the folder of its input `x`");
         assert_eq!(told, may_all, "{user:?}: {}", ran.stderr);
         // Nor in the next process.
         workspace.write("w.yaml", text.replace("find .", "find . -print"));

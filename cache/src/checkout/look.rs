@@ -122,6 +122,20 @@ pub(super) fn folders<'f>(files: &'f Files) -> BTreeSet<&'f str> {
     folders
 }
 
+/// [`folders`], and before them the checkout itself.
+pub(super) fn all_folders<'f>(files: &'f Files) -> Vec<&'f str> {
+    std::iter::once("").chain(folders(files)).collect()
+}
+
+/// Of each of [`all_folders`]; `None` where there is none.
+pub(super) fn folder_stamps(root: &Path, files: &Files) -> Vec<Option<Stamp>> {
+    let folders = all_folders(files).into_iter();
+    let stamp = |folder: &str| root.join(folder).symlink_metadata().ok();
+    folders
+        .map(|folder| stamp(folder).map(|meta| Stamp::of(&meta)))
+        .collect()
+}
+
 /// What is in a checkout and is none of the artifact's.
 pub(super) fn strangers(root: &Path, files: &Files) -> Vec<String> {
     let folders = folders(files);
@@ -161,8 +175,8 @@ pub(super) fn unprotect(root: &Path, files: &Files) {
 /// A folder that is not there any more, or another user's, is left alone: whether it is as it should
 /// be is seen when it is next looked at.
 fn set_modes(root: &Path, files: &Files, mode: u32) {
-    let below = folders(files).into_iter().map(|folder| root.join(folder));
-    for folder in std::iter::once(root.to_path_buf()).chain(below) {
+    for folder in all_folders(files) {
+        let folder = root.join(folder);
         let is = folder.symlink_metadata();
         if is.is_ok_and(|meta| meta.is_dir() && meta.mode() & 0o777 != mode) {
             let _ = fs::set_permissions(&folder, Permissions::from_mode(mode));
