@@ -14,6 +14,7 @@ use climb_engine::plan::{self, Plan};
 use climb_engine::sources::{self, NodeSources};
 use climb_engine::stage::{Registry, StageKind};
 use climb_engine::sweep::Setting;
+use climb_engine::walk::{Ground, Walk};
 
 use crate::diagnostics;
 
@@ -84,7 +85,13 @@ pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, u8> {
     let cache = open_to_look(&cache.cache)?;
     let reader = cache.reader();
     let sources = find_sources(&graph, &registry, reader)?;
-    let plan = plan::plan(&graph, &registry, reader, &sources).map_err(cache_failed)?;
+    let mut walk = Walk::new(Ground {
+        graph: &graph,
+        registry: &registry,
+        sources: &sources,
+        cache: reader,
+    });
+    let (plan, _) = plan::plan(&mut walk).map_err(cache_failed)?;
     Ok(Planned {
         registry,
         graph,

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use climb_engine::compare::{self, Changed, StageChange, StageComparison};
 use climb_engine::diagnostic::Diagnostic;
+use climb_engine::runs::result::RunResult;
 use climb_engine::runs::{self, RunInfo};
-use climb_engine::schedule::RunResult;
 use climb_stages::formats::mixture::{Confirmation, Selection};
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use climb_engine::budget::Budget;
 use climb_engine::cost::{self, Basis, Estimator, Sizes, StageCost};
 use climb_engine::plan::{Plan, PlannedNode, Unknown};
-use climb_engine::resources::Machine;
+use climb_engine::run::pool::Machine;
 
 use crate::common::{self, CacheArgs, Planned, WorkflowArgs};
 use crate::session::MachineArgs;

@@ -6,7 +6,7 @@ use std::path::Path;
 use climb_cache::{Artifact, Digest, look, stage_of};
 use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
-use climb_engine::schedule::{Dropped, RunResult, TaskResult};
+use climb_engine::runs::result::{Dropped, RunResult, TaskResult};
 use climb_stages::formats::clustering::{ClusterSummary, Clusters};
 use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
 use comfy_table::{CellAlignment, Table, TableComponent, presets};

@@ -1,6 +1,6 @@
 //! `climb run`.
 
-use climb_engine::schedule::Setting;
+use climb_engine::walk::{Ground, Walk};
 
 use crate::common::{self, CacheArgs, Opened, Source, WorkflowArgs};
 use crate::session::{self, MachineArgs, Place};
@@ -71,13 +71,14 @@ pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
     let sources = common::find_sources(&graph, &registry, &cache)?;
     let options = session::options(source, place, None)?;
     session::check_resources(&graph, &registry, &options.machine)?;
-    let setting = Setting {
+    let walk = Walk::new(Ground {
         graph: &graph,
         registry: &registry,
-        cache: &cache,
         sources: &sources,
-    };
-    let result = session::execute(setting, options, place.json, &mut |_| {})?;
+        cache: &cache,
+    });
+    let walked = Vec::new();
+    let result = session::execute(walk, walked, &cache, options, place.json, &mut |_| {})?;
     if !place.json {
         report::print(&result, cache.dir());
     }

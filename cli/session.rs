@@ -12,9 +12,11 @@ use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
 use climb_engine::execute::{Program, no_more_processes};
 use climb_engine::graph::Graph;
 use climb_engine::kept::Texts;
-use climb_engine::resources::Machine;
-use climb_engine::schedule::{Interrupter, Run, RunOptions, RunResult, Setting};
+use climb_engine::run::pool::Machine;
+use climb_engine::run::{Interrupter, Run, RunOptions};
+use climb_engine::runs::result::RunResult;
 use climb_engine::stage::Registry;
+use climb_engine::walk::{Step, Walk};
 use jiff::Timestamp;
 
 use crate::common::{self, FAILED, INTERRUPTED, Source};
@@ -160,13 +162,15 @@ impl Shown {
 
 /// Runs to the end and shows events as they come; `also` sees each of them too.
 pub fn execute(
-    setting: Setting,
+    walk: Walk,
+    walked: Vec<Step>,
+    cache: &Cache,
     options: RunOptions,
     json: bool,
     also: &mut dyn FnMut(&Stamped),
 ) -> Result<RunResult, u8> {
     let jobs = options.machine.cpus;
-    let run = Run::new(setting, options);
+    let run = Run::new(walk, walked, cache, options);
     listen_for_signals(run.interrupter())?;
     let shown = Mutex::new(Shown {
         view: RunView::default(),
@@ -189,7 +193,7 @@ pub fn execute(
     });
     drop(shown);
     let result = result.map_err(|error| {
-        let folder = setting.cache.dir().join("runs");
+        let folder = cache.dir().join("runs");
         diagnostics::error(&format!(
             "cannot write the run's journal in {}: {error}{}",
             folder.display(),
@@ -197,7 +201,7 @@ pub fn execute(
         ));
         FAILED
     })?;
-    for notice in setting.cache.notices() {
+    for notice in cache.notices() {
         diagnostics::note(&notice);
     }
     Ok(result)

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use climb_engine::journal;
+use climb_engine::runs::result::RunResult;
 use climb_engine::runs::{self, RunInfo};
-use climb_engine::schedule::RunResult;
 use climb_engine::warnings;
 use serde_json::Value;
 

@@ -6,6 +6,7 @@ use climb_engine::event::Stamped;
 use climb_engine::graph::Graph;
 use climb_engine::stage::Registry;
 use climb_engine::standing::{Standing, standing};
+use climb_engine::walk::{Ground, Walk};
 use jiff::Timestamp;
 
 use crate::common::{self, BAD_INPUT};
@@ -23,7 +24,13 @@ pub fn show(
     place: &Place,
 ) -> Result<u8, u8> {
     let sources = common::find_sources(graph, registry, look)?;
-    let found = standing(graph, registry, look, &sources).map_err(common::cache_failed)?;
+    let mut walk = Walk::new(Ground {
+        graph,
+        registry,
+        sources: &sources,
+        cache: look,
+    });
+    let found = standing(&mut walk).map_err(common::cache_failed)?;
     let (events, result) = match found {
         Standing::Done { events, result } => (events, result),
         Standing::ToRun(tasks) => {

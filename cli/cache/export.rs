@@ -8,7 +8,7 @@ use climb_cache::{CacheError, Digest, Packed, RunFiles};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::explain::stage_of;
 use climb_engine::runs;
-use climb_engine::schedule::RunResult;
+use climb_engine::runs::result::RunResult;
 
 use crate::common::{self, BAD_INPUT, CacheArgs, Opened};
 use crate::{diagnostics, show, status, text};

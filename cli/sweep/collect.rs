@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use climb_cache::{Cache, Digest, Record};
 use climb_engine::event::{Event, Outcome, Stamped, Summary};
 use climb_engine::graph::NodeId;
-use climb_engine::schedule::{RunResult, StageResult, TaskResult};
+use climb_engine::runs::result::{RunResult, StageResult, TaskResult};
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Member, Union};
 use climb_stages::formats::mixture::{Confirmation, Direction, Selection};

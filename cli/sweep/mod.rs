@@ -13,9 +13,9 @@ use climb_engine::cost::{self, Estimator, Sizes};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::SweepOrigin;
 use climb_engine::graph::Graph;
-use climb_engine::schedule::Setting;
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Spec, Union, Variant};
+use climb_engine::walk::{Ground, Walk};
 use climb_engine::{journal, load};
 
 use crate::common::{self, BAD_INPUT, CacheArgs, Opened, Source, WorkflowArgs};
@@ -132,8 +132,13 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     let sources = common::find_sources(&union.graph, &registry, cache.reader())?;
     let machine = launch.place.machine.machine();
     session::check_resources(&union.graph, &registry, &machine)?;
-    let plan = climb_engine::plan::plan(&union.graph, &registry, cache.reader(), &sources);
-    let plan = plan.map_err(common::cache_failed)?;
+    let mut walk = Walk::new(Ground {
+        graph: &union.graph,
+        registry: &registry,
+        sources: &sources,
+        cache: cache.reader(),
+    });
+    let (plan, walked) = climb_engine::plan::plan(&mut walk).map_err(common::cache_failed)?;
     let sizes = Sizes::of_plan(&plan, &sources);
     let estimator = Estimator::new(&union.graph, &registry, cache.reader(), &machine, &sizes);
     let costs = cost::by_stage(&plan, &union.graph, &registry, &estimator, &machine);
@@ -143,24 +148,18 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
         return Ok(0);
     }
     eprintln!("{}", announcement.summary());
-    let cache = match cache {
+    let cache = match &cache {
         Opened::Cache(cache) => cache,
         Opened::Look(look, why) => {
-            return standing::show(&union.graph, &registry, &look, &why, &launch.place);
+            return standing::show(&union.graph, &registry, look, why, &launch.place);
         }
     };
-    let sweep = blank(&launch.source, &union, &cache);
-    let mut collector = Collector::new(&union, &cache, &registry, sweep);
-    let setting = Setting {
-        graph: &union.graph,
-        registry: &registry,
-        cache: &cache,
-        sources: &sources,
-    };
+    let sweep = blank(&launch.source, &union, cache);
+    let mut collector = Collector::new(&union, cache, &registry, sweep);
     let options = session::options(launch.source, &launch.place, Some(launch.asked))?;
     let json = launch.place.json;
     let mut unwritten = None;
-    let result = session::execute(setting, options, json, &mut |event| {
+    let result = session::execute(walk, walked, cache, options, json, &mut |event| {
         if collector.apply(event)
             && let Err(error) = collector.sweep.write(cache.dir())
         {
@@ -179,7 +178,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
             false => println!("{closing}"),
         }
     }
-    Ok(session::exit_code(&result, &cache))
+    Ok(session::exit_code(&result, cache))
 }
 
 /// The variants asked for: the file's section, with the axes of `--over`.

@@ -7,7 +7,7 @@ use climb_cache::{Digest, look};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::schedule::{RunResult, StageResult, TaskResult};
+use crate::runs::result::{RunResult, StageResult, TaskResult};
 
 /// A parameter that differs; `None` where one side does not have it.
 #[derive(Clone, Debug, PartialEq, Serialize)]

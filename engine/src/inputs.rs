@@ -9,8 +9,8 @@ use climb_cache::{Cache, CacheError, Change, Checkout, Digest, Seen, What};
 use crate::context::InputArtifact;
 use crate::event::TaskReport;
 use crate::holders::{Hold, Holders};
+use crate::run::{Job, WorkFailure};
 use crate::stage::SourceFile;
-use crate::work::{Job, WorkFailure};
 
 /// What an attempt was given.
 pub(crate) struct Inputs<'a> {

@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::made_with::Today;
 use crate::sources::NodeSources;
 use crate::stage::Registry;
-use crate::tracker::{TaskState, Tracker};
+use crate::walk::{Ground, Step, TaskState, Tracker, Walk};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
@@ -93,58 +93,47 @@ impl Plan {
     }
 }
 
-/// Walks the workflow as a run would, without running anything.
-pub fn plan(
-    graph: &Graph,
-    registry: &Registry,
-    cache: &dyn Reader,
-    sources: &NodeSources,
-) -> Result<Plan, CacheError> {
-    let mut tracker = Tracker::new(graph, registry, sources);
+/// Walks as far as a run would get without running anything. The steps are for the run that goes on
+/// from there.
+pub fn plan(walk: &mut Walk) -> Result<(Plan, Vec<Step>), CacheError> {
+    let Ground {
+        graph,
+        registry,
+        cache,
+        ..
+    } = walk.ground();
+    let mut today = Today::new(graph, registry, cache);
     let mut recorded: Vec<Option<BTreeMap<String, f64>>> = vec![None; graph.nodes.len()];
     let mut otherwise: Vec<BTreeSet<String>> = vec![BTreeSet::new(); graph.nodes.len()];
-    let mut today = Today::new(graph, registry, cache);
-    loop {
-        let (_, changed) = tracker.advance();
-        if changed.is_empty() {
-            break;
+    let mut steps = Vec::new();
+    while let Some(step) = walk.step() {
+        if let Step::Cached(task, record) = &step {
+            let node = walk.tracker().tasks[*task].node;
+            otherwise[node].extend(today.differences(node, &record.provenance.made_with));
+            recorded[node].get_or_insert_with(|| record.cost.totals.clone());
         }
-        for task in changed {
-            if tracker.tasks[task].state != TaskState::Keyed {
-                continue;
-            }
-            let key = tracker.tasks[task].keyed.as_ref().expect("keyed").key;
-            match cache.lookup(&key)? {
-                Some(record) => {
-                    let node = tracker.tasks[task].node;
-                    let then = &record.provenance.made_with;
-                    otherwise[node].extend(today.differences(node, then));
-                    recorded[node].get_or_insert(record.cost.totals);
-                    let state = TaskState::Done {
-                        outputs: record.outputs,
-                        cached: true,
-                    };
-                    tracker.settle(task, state);
-                }
-                None => tracker.tasks[task].state = TaskState::Pending,
-            }
+        match step {
+            Step::Broken(_, error) => return Err(error),
+            step => steps.push(step),
         }
     }
+    let tracker = walk.tracker();
     let history = History::new(cache, &graph.name);
-    let explainer = Explainer::new(&tracker, &history);
-    let walls = Walls::of(&tracker);
+    let explainer = Explainer::new(tracker, &history);
+    let walls = Walls::of(tracker);
     let nodes = recorded
         .into_iter()
         .enumerate()
         .map(|(id, recorded)| PlannedNode {
             recorded,
             made_otherwise: std::mem::take(&mut otherwise[id]).into_iter().collect(),
-            ..planned_node(&tracker, id, &explainer, &walls)
+            ..planned_node(tracker, id, &explainer, &walls)
         });
-    Ok(Plan {
+    let plan = Plan {
         workflow: graph.name.clone(),
         nodes: nodes.collect(),
-    })
+    };
+    Ok((plan, steps))
 }
 
 fn planned_node(tracker: &Tracker, id: usize, explainer: &Explainer, walls: &Walls) -> PlannedNode {

@@ -1,7 +1,9 @@
 //! The runs of a cache and what became of them, from their journals alone: works while another
 //! process holds the cache.
 
-use std::collections::BTreeSet;
+pub mod result;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use climb_cache::{Cache, Digest, ProcessId, Use, process_name};
@@ -167,28 +169,12 @@ pub fn read(cache: &Path, id: &str) -> Option<RunInfo> {
 impl RunInfo {
     /// Takes in what the events tell; returns how it ended, if they tell that.
     fn take(&mut self, events: &[Stamped]) -> Option<(Outcome, Summary)> {
-        let mut ran: BTreeSet<Digest> = BTreeSet::new();
+        let mut counts = Counts::default();
         let mut end = None;
         for stamped in events {
+            counts.take(&stamped.event);
             match &stamped.event {
-                Event::TaskCached { key, cost, .. }
-                    if !ran.contains(key) && self.done.insert(*key) =>
-                {
-                    self.summary.saved_seconds += cost.wall_seconds;
-                }
                 Event::TaskStarted { key, .. } => _ = self.begun.insert(*key),
-                Event::TaskFinished { key, .. } => {
-                    ran.insert(*key);
-                    self.done.insert(*key);
-                }
-                Event::TaskFailed { dropped: true, .. }
-                | Event::TaskSkipped { dropped: true, .. } => self.summary.tasks_dropped += 1,
-                Event::TaskFailed {
-                    retry_seconds: None,
-                    ..
-                }
-                | Event::StageFailed { .. } => self.summary.tasks_failed += 1,
-                Event::TaskSkipped { .. } => self.summary.tasks_skipped += 1,
                 Event::RunFinished {
                     outcome, summary, ..
                 } => end = Some((*outcome, summary.clone())),
@@ -196,9 +182,10 @@ impl RunInfo {
             }
             self.latest = self.latest.max(stamped.at);
         }
-        self.summary.tasks_run = ran.len();
-        self.summary.tasks_cached = self.done.len() - ran.len();
+        self.summary = counts.summary();
         self.summary.wall_seconds = self.latest.duration_since(self.started).as_secs_f64();
+        self.done.extend(counts.ran);
+        self.done.extend(counts.cached.into_keys());
         end
     }
 
@@ -207,6 +194,91 @@ impl RunInfo {
         if let Some(imported) = self.imported {
             self.started = self.started.min(imported);
             self.latest = self.latest.min(imported);
+        }
+    }
+}
+
+/// What the events so far tell of each task: a later one of the same task counts, whether or not the
+/// run began again in between.
+#[derive(Default)]
+struct Counts<'e> {
+    ran: BTreeSet<Digest>,
+    /// With what they took when they ran.
+    cached: BTreeMap<Digest, f64>,
+    /// The tasks that came to no good end.
+    ends: BTreeMap<&'e str, Ended>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ended {
+    Failed,
+    Skipped,
+    Dropped,
+}
+
+impl<'e> Counts<'e> {
+    fn take(&mut self, event: &'e Event) {
+        match event {
+            Event::TaskCached {
+                key, cost, task, ..
+            } => {
+                self.cached.insert(*key, cost.wall_seconds);
+                self.ends.remove(task.as_str());
+            }
+            Event::TaskFinished { key, task, .. } => {
+                self.ran.insert(*key);
+                self.ends.remove(task.as_str());
+            }
+            Event::TaskFailed {
+                retry_seconds: None,
+                dropped,
+                task,
+                ..
+            } => {
+                let end = if *dropped {
+                    Ended::Dropped
+                } else {
+                    Ended::Failed
+                };
+                self.ends.insert(task, end);
+            }
+            Event::TaskSkipped { dropped, task, .. } => {
+                let end = if *dropped {
+                    Ended::Dropped
+                } else {
+                    Ended::Skipped
+                };
+                self.ends.insert(task, end);
+            }
+            Event::StageFailed { stage, .. } => {
+                let is_item = |task: &str| {
+                    let rest = task.strip_prefix(stage.as_str());
+                    rest.is_some_and(|rest| rest.starts_with('['))
+                };
+                let items = self.ends.iter_mut();
+                let dropped = items.filter(|(task, end)| is_item(task) && **end == Ended::Dropped);
+                dropped.for_each(|(_, end)| *end = Ended::Failed);
+            }
+            _ => {}
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let count = |wanted: Ended| self.ends.values().filter(|end| **end == wanted).count();
+        let cached = self
+            .cached
+            .iter()
+            .filter(|(key, _)| !self.ran.contains(*key));
+        let saved: Vec<f64> = cached.map(|(_, seconds)| *seconds).collect();
+        Summary {
+            tasks_run: self.ran.len(),
+            tasks_cached: saved.len(),
+            tasks_failed: count(Ended::Failed),
+            tasks_skipped: count(Ended::Skipped),
+            tasks_dropped: count(Ended::Dropped),
+            // An empty `sum` is -0.
+            saved_seconds: saved.iter().fold(0.0, |sum, seconds| sum + seconds),
+            ..Summary::default()
         }
     }
 }

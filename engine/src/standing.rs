@@ -1,16 +1,11 @@
 //! A workflow in a cache that may be read and not written: a run of it that has nothing to do needs
 //! no more than that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use climb_cache::CacheError;
 
-use climb_cache::{CacheError, Digest, Reader};
-
-use crate::event::{Event, Outcome, Summary};
-use crate::graph::Graph;
-use crate::schedule::{RunResult, stage_results};
-use crate::sources::NodeSources;
-use crate::stage::Registry;
-use crate::tracker::{TaskState, Tracker};
+use crate::event::{Event, Outcome};
+use crate::runs::result::{RunResult, stage_results};
+use crate::walk::{Step, TaskState, Walk};
 
 /// How a workflow stands.
 pub enum Standing {
@@ -23,75 +18,47 @@ pub enum Standing {
     ToRun(usize),
 }
 
-/// Walks a workflow as a run would, and starts nothing.
-pub fn standing(
-    graph: &Graph,
-    registry: &Registry,
-    cache: &dyn Reader,
-    sources: &NodeSources,
-) -> Result<Standing, CacheError> {
-    let mut tracker = Tracker::new(graph, registry, sources);
+/// Walks as a run would, and starts nothing.
+pub fn standing(walk: &mut Walk) -> Result<Standing, CacheError> {
+    let graph = walk.ground().graph;
     let mut events = Vec::new();
-    let mut saved: BTreeMap<Digest, f64> = BTreeMap::new();
     let mut to_run = 0;
-    loop {
-        let (expanded, changed) = tracker.advance();
-        for node in expanded {
-            events.push(Event::StageExpanded {
+    while let Some(step) = walk.step() {
+        let tracker = walk.tracker();
+        match step {
+            Step::Expanded(node) => events.push(Event::StageExpanded {
                 stage: graph.nodes[node].name.clone(),
                 kind: graph.nodes[node].kind.clone(),
                 tasks: tracker.nodes[node].as_ref().map_or(0, Vec::len),
-            });
-        }
-        if changed.is_empty() {
-            break;
-        }
-        for task in changed {
-            let Some(keyed) = &tracker.tasks[task].keyed else {
-                continue;
-            };
-            let key = keyed.key;
-            let Some(record) = cache.lookup(&key)? else {
-                tracker.tasks[task].state = TaskState::Pending;
-                to_run += 1;
-                continue;
-            };
-            saved.insert(key, record.cost.wall_seconds);
-            events.push(Event::TaskCached {
+            }),
+            Step::Cached(task, record) => events.push(Event::TaskCached {
                 stage: tracker.node(task).name.clone(),
                 task: tracker.tasks[task].name.clone(),
-                key,
+                key: record.key,
                 cost: record.cost,
-            });
-            let state = TaskState::Done {
-                outputs: record.outputs,
-                cached: true,
-            };
-            tracker.settle(task, state);
+            }),
+            Step::Missing(_) => to_run += 1,
+            Step::Broken(_, error) => return Err(error),
+            Step::Finished(node) => events.push(Event::StageFinished {
+                stage: graph.nodes[node].name.clone(),
+            }),
+            Step::Left(_) | Step::Exceeded(_) => {}
         }
     }
     let is_done = |state: &TaskState| matches!(state, TaskState::Done { .. });
-    if !tracker.tasks.iter().all(|task| is_done(&task.state)) {
+    if !walk.tracker().tasks.iter().all(|task| is_done(&task.state)) {
         return Ok(Standing::ToRun(to_run));
     }
-    let summary = Summary {
-        tasks_cached: saved.len(),
-        saved_seconds: saved.values().sum(),
-        ..Summary::default()
-    };
+    let summary = walk.summary();
     let result = RunResult {
         run: String::new(),
         workflow: graph.name.clone(),
         outcome: Outcome::Succeeded,
         summary: summary.clone(),
         budgets: graph.budgets.clone(),
-        stages: stage_results(&tracker, registry, &BTreeSet::new()),
+        stages: stage_results(walk),
         dropped: Vec::new(),
     };
-    for node in &graph.nodes {
-        let stage = node.name.clone();
-        events.push(Event::StageFinished { stage });
-    }
     events.push(Event::RunFinished {
         run: String::new(),
         outcome: Outcome::Succeeded,

@@ -8,10 +8,11 @@ use climb_engine::context::TaskContext;
 use climb_engine::event::{Event, Outcome};
 use climb_engine::execute::Program;
 use climb_engine::load::load_text;
-use climb_engine::resources::Machine;
-use climb_engine::schedule::{Run, RunOptions, Setting};
+use climb_engine::run::pool::Machine;
+use climb_engine::run::{Run, RunOptions};
 use climb_engine::sources::NodeSources;
 use climb_engine::stage::{InputPort, Isolation, OutputPort, Params, Registry, Stage, erase};
+use climb_engine::walk::{Ground, Walk};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,12 +84,13 @@ fn a_panic_on_a_tasks_thread_is_that_tasks_failure() {
     let yaml = "name: w\nstages:\n  a: {uses: unsound}\n  b: {uses: sound}\n";
     let file = dir.path().join("w.yaml");
     let loaded = load_text(yaml, &file, &[], &registry, &|_| None).unwrap();
-    let setting = Setting {
+    let sources = NodeSources::new();
+    let walk = Walk::new(Ground {
         graph: &loaded.graph,
         registry: &registry,
         cache: &cache,
-        sources: &NodeSources::new(),
-    };
+        sources: &sources,
+    });
     let options = RunOptions {
         machine: Machine {
             cpus: 2,
@@ -106,7 +108,7 @@ fn a_panic_on_a_tasks_thread_is_that_tasks_failure() {
         texts: Default::default(),
     };
     let mut errors = Vec::new();
-    let result = Run::new(setting, options).execute(&mut |stamped| {
+    let result = Run::new(walk, Vec::new(), &cache, options).execute(&mut |stamped| {
         if let Event::TaskFailed { task, error, .. } = &stamped.event {
             errors.push(format!("{task}: {error}"));
         }

@@ -10,10 +10,12 @@ use climb_engine::context::TaskContext;
 use climb_engine::event::{Event, Outcome};
 use climb_engine::execute::Program;
 use climb_engine::load::load_text;
-use climb_engine::resources::Machine;
-use climb_engine::schedule::{Run, RunOptions, RunResult, Setting};
+use climb_engine::run::pool::Machine;
+use climb_engine::run::{Run, RunOptions};
+use climb_engine::runs::result::RunResult;
 use climb_engine::sources::NodeSources;
 use climb_engine::stage::{InputPort, OutputPort, Params, Registry, Stage, erase};
+use climb_engine::walk::{Ground, Walk};
 use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -364,12 +366,13 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
     let graph = loaded
         .unwrap_or_else(|e| panic!("{e:#?}\n{}", yaml(workflow)))
         .graph;
-    let setting = Setting {
+    let sources = NodeSources::new();
+    let walk = Walk::new(Ground {
         graph: &graph,
         registry: &registry,
         cache,
-        sources: &NodeSources::new(),
-    };
+        sources: &sources,
+    });
     let wanted: Vec<usize> = workflow
         .iter()
         .map(|s| usize::from(s.cpus).min(cpus))
@@ -378,20 +381,22 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
     let (mut executed, mut used, mut most_cpus) = (Vec::new(), 0, 0);
     let mut running = BTreeSet::new();
     let result =
-        Run::new(setting, options(cpus, keep_going)).execute(&mut |stamped| match &stamped.event {
-            Event::TaskStarted { stage, task, .. } => {
-                running.insert(task.clone());
-                used += cpus_of(stage);
-                most_cpus = most_cpus.max(used);
+        Run::new(walk, Vec::new(), cache, options(cpus, keep_going)).execute(&mut |stamped| {
+            match &stamped.event {
+                Event::TaskStarted { stage, task, .. } => {
+                    running.insert(task.clone());
+                    used += cpus_of(stage);
+                    most_cpus = most_cpus.max(used);
+                }
+                Event::TaskFinished {
+                    stage, task, key, ..
+                } if running.remove(task) => {
+                    used -= cpus_of(stage);
+                    executed.push(key.hex());
+                }
+                Event::TaskFailed { stage, .. } => used -= cpus_of(stage),
+                _ => {}
             }
-            Event::TaskFinished {
-                stage, task, key, ..
-            } if running.remove(task) => {
-                used -= cpus_of(stage);
-                executed.push(key.hex());
-            }
-            Event::TaskFailed { stage, .. } => used -= cpus_of(stage),
-            _ => {}
         });
     Seen {
         result: result.expect("the journal can be written"),
@@ -403,7 +408,7 @@ fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen
 /// What the run's finished tasks wrote, by task name.
 fn texts(cache: &Cache, result: &RunResult) -> BTreeMap<String, String> {
     let tasks = result.stages.iter().flat_map(|stage| &stage.tasks);
-    let text = |task: &climb_engine::schedule::TaskResult| {
+    let text = |task: &climb_engine::runs::result::TaskResult| {
         let checkout = cache.checkout(&task.outputs["text"]).expect("intact");
         std::fs::read_to_string(checkout.path()).expect("readable")
     };
@@ -472,14 +477,15 @@ fn the_first_task_of_every_stage_starts_before_the_rest_of_those_above_it() {
     let registry = Registry::new(vec![erase::<Whole>(), erase::<Each>()]);
     let graph = load_text(FOLLOWING, Path::new("w.yaml"), &[], &registry, &|_| None);
     let graph = graph.unwrap().graph;
-    let setting = Setting {
+    let sources = NodeSources::new();
+    let walk = Walk::new(Ground {
         graph: &graph,
         registry: &registry,
         cache: &cache,
-        sources: &NodeSources::new(),
-    };
+        sources: &sources,
+    });
     let mut started = Vec::new();
-    let run = Run::new(setting, options(1, false));
+    let run = Run::new(walk, Vec::new(), &cache, options(1, false));
     let result = run.execute(&mut |stamped| {
         if let Event::TaskStarted { task, .. } = &stamped.event {
             started.push(task.clone());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use climb_cache::{Artifact, Cache, Cost, Digest, Ingredients, Provenance, Record};
 use climb_engine::sources::NodeSources;
-use climb_engine::tracker::{KeyedTask, TaskState, Tracker};
+use climb_engine::walk::{Ground, KeyedTask, Step, Walk};
 use jiff::Timestamp;
 
 use crate::common;
@@ -49,32 +49,33 @@ pub fn finish(dir: &Path, workflow: &Path, most: usize, items: usize) -> anyhow:
     let loaded = climb_engine::load::load(workflow, &[], &registry, &no_env);
     let graph = loaded.expect("the workflow is ours").graph;
     let sources = NodeSources::default();
-    let mut tracker = Tracker::new(&graph, &registry, &sources);
+    let mut walk = Walk::new(Ground {
+        graph: &graph,
+        registry: &registry,
+        sources: &sources,
+        cache: &cache,
+    });
     let list = store_list(&cache, items)?;
     let done = store_text(&cache, "done")?;
     let (mut batch, mut count) = (Vec::new(), 0);
-    loop {
-        let (_, keyed) = tracker.advance();
-        if keyed.is_empty() {
-            break;
+    while let Some(step) = walk.step() {
+        let Step::Missing(id) = step else {
+            continue;
+        };
+        let task = walk.tracker().tasks[id].clone();
+        let keyed = task.keyed.expect("keyed");
+        let outputs = match task.name.as_str() {
+            "list" => BTreeMap::from([("items".to_string(), list.clone())]),
+            _ => BTreeMap::from([("done".to_string(), done.clone())]),
+        };
+        if count < most {
+            batch.push(record(&task.name, keyed, outputs.clone()));
+            count += 1;
         }
-        for id in keyed {
-            let task = tracker.tasks[id].clone();
-            let keyed = task.keyed.expect("keyed");
-            let outputs = match task.name.as_str() {
-                "list" => BTreeMap::from([("items".to_string(), list.clone())]),
-                _ => BTreeMap::from([("done".to_string(), done.clone())]),
-            };
-            if count < most {
-                batch.push(record(&task.name, keyed, outputs.clone()));
-                count += 1;
-            }
-            if batch.len() == BATCH {
-                cache.commit_all(&std::mem::take(&mut batch))?;
-            }
-            let cached = true;
-            tracker.settle(id, TaskState::Done { outputs, cached });
+        if batch.len() == BATCH {
+            cache.commit_all(&std::mem::take(&mut batch))?;
         }
+        walk.done(id, outputs);
     }
     Ok(cache.commit_all(&batch)?)
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::samples::{SOURCE_BYTES, Sample, Samples};
 use crate::graph::{Graph, Node, NodeId};
 use crate::plan::Plan;
-use crate::resources::Machine;
+use crate::run::pool::Machine;
 use crate::sources::NodeSources;
 use crate::stage::{Registry, StageKind};
 

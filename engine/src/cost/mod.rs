@@ -14,7 +14,7 @@ pub use samples::RESUMED;
 
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Plan, Unknown};
-use crate::resources::Machine;
+use crate::run::pool::Machine;
 use crate::stage::Registry;
 
 /// What the tasks of a stage that are not cached are expected to cost together.

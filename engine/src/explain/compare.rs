@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::history::{Group, History, Past, StageRecords};
 use super::{Cause, Difference, Reason, SourceChanges};
 use crate::graph::{Node, NodeId, Select, Source, Wire};
-use crate::tracker::{Task, TaskId, Tracker};
+use crate::walk::{Task, TaskId, Tracker};
 
 /// An artifact that was, if it was, and the one in its place.
 type Change = (Option<Digest>, Digest);

@@ -13,7 +13,7 @@ use super::suggest;
 use super::syntax::{self, keys};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{OnFailure, ResourceOverrides};
-use crate::schedule::LONGEST;
+use crate::run::LONGEST;
 
 /// A stage or a `repeat` as written.
 #[allow(clippy::large_enum_variant)] // a few dozen, once

@@ -1,4 +1,4 @@
-//! The tasks of a workflow and what is known of each: the part that a plan and a run share.
+//! The tasks of a workflow and what is known of each.
 //!
 //! Suspending on unknown inputs (Build Systems à la Carte): a node becomes tasks once the list it
 //! maps over is known, and a task has a key once all its inputs are.
@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use climb_cache::{Artifact, Digest, Ingredients};
 
+use super::Ground;
 use crate::graph::{Axis, Graph, Node, NodeId, OnFailure, Select, Source};
 use crate::sources::{NodeSources, group_digest, is_hidden};
 use crate::stage::{Registry, SourceFile};
@@ -117,7 +118,7 @@ pub struct Tracker<'a> {
     dropped: Vec<usize>,
     /// Nodes that dropped more than they may, and those below: they drop nothing any more.
     beyond: BTreeSet<NodeId>,
-    /// Of these the ones that the scheduler has yet to hear of.
+    /// Of these the ones that nobody has asked for yet.
     exceeded: Vec<Exceeded>,
     /// For each node, those that read its outputs.
     consumers: Vec<Vec<Consumer>>,
@@ -154,6 +155,7 @@ enum Missing {
 }
 
 /// A fan-out that lost more of its items than it may.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exceeded {
     pub node: NodeId,
     pub dropped: usize,
@@ -164,7 +166,13 @@ pub struct Exceeded {
 type Gaps<'a> = BTreeMap<(NodeId, &'a str), BTreeSet<usize>>;
 
 impl<'a> Tracker<'a> {
-    pub fn new(graph: &'a Graph, registry: &'a Registry, sources: &'a NodeSources) -> Self {
+    pub(super) fn new(ground: &Ground<'a>) -> Self {
+        let Ground {
+            graph,
+            registry,
+            sources,
+            ..
+        } = *ground;
         let count = graph.nodes.len();
         let mut consumers = vec![Vec::new(); count];
         let mut unfinished = vec![0; count];
@@ -200,7 +208,7 @@ impl<'a> Tracker<'a> {
 
     /// Expands nodes and keys tasks as far as what is known allows. Returns the nodes that were
     /// expanded and the tasks that became `Keyed` or `Skipped`, in topological order.
-    pub fn advance(&mut self) -> (Vec<NodeId>, Vec<TaskId>) {
+    pub(super) fn advance(&mut self) -> (Vec<NodeId>, Vec<TaskId>) {
         let (mut expanded, mut changed) = (Vec::new(), Vec::new());
         while let Some((id, item)) = self.dirty.pop_first() {
             if self.nodes[id].is_none() {
@@ -226,7 +234,7 @@ impl<'a> Tracker<'a> {
 
     /// Ends a task (`Done`, `Failed`, `Skipped` or `Dropped`); what this makes possible comes out of
     /// the next [`Tracker::advance`].
-    pub fn settle(&mut self, id: TaskId, state: TaskState) {
+    pub(super) fn settle(&mut self, id: TaskId, state: TaskState) {
         let is_dropped = matches!(state, TaskState::Dropped { .. });
         let (node, item) = (self.tasks[id].node, self.tasks[id].item);
         self.bad[node] |= !is_dropped && !matches!(state, TaskState::Done { .. });
@@ -259,7 +267,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// The nodes that have come to their end since this was last asked.
-    pub fn take_ended(&mut self) -> BTreeSet<NodeId> {
+    pub(super) fn take_ended(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.ended)
     }
 
@@ -269,7 +277,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// Fan-outs that have lost more than they may since this was last asked.
-    pub fn exceeded(&mut self) -> Vec<Exceeded> {
+    pub(super) fn exceeded(&mut self) -> Vec<Exceeded> {
         std::mem::take(&mut self.exceeded)
     }
 

@@ -10,17 +10,35 @@ use std::time::Instant;
 
 use climb_cache::{Artifact, Cache, CacheError, Cost, MadeWith, Provenance, Record};
 
+use super::pool::Grant;
 use crate::child::{ChildOptions, run_child};
 use crate::cost::RESUMED;
 use crate::event::TaskReport;
 use crate::execute::{Control, Failure, PROTOCOL, Program, TaskSpec, describe_panic, run_here};
+use crate::graph::Node;
 use crate::holders::Holders;
 use crate::inputs::{Inputs, Watched};
-use crate::resources::Grant;
-use crate::schedule::Setting;
 use crate::sources::{file_refs, is_hidden};
-use crate::stage::{Isolation, SourceFile};
-use crate::tracker::KeyedTask;
+use crate::stage::{Isolation, SourceFile, StageKind};
+use crate::walk::{Ground, KeyedTask};
+
+/// What all attempts of a run share.
+#[derive(Clone, Copy)]
+pub(crate) struct Shop<'a> {
+    pub ground: Ground<'a>,
+    /// The ground's, to write to.
+    pub cache: &'a Cache,
+    pub program: &'a Program,
+    pub control: &'a Control,
+    pub holders: &'a Holders,
+}
+
+impl<'a> Shop<'a> {
+    fn kind(&self, node: &Node) -> &'a dyn StageKind {
+        let kind = self.ground.registry.get(&node.kind);
+        kind.expect("the loader checked the kind")
+    }
+}
 
 /// A task ready to be executed.
 pub(crate) struct Job {
@@ -70,36 +88,27 @@ impl WorkFailure {
 pub(crate) type Reporter = Arc<dyn Fn(TaskReport) + Send + Sync>;
 
 /// Whatever goes wrong, a panic too, is a failure of this attempt.
-pub(crate) fn attempt(
-    setting: &Setting,
-    program: &Program,
-    control: &Control,
-    holders: &Holders,
-    job: &Job,
-    report: Reporter,
-) -> Result<Attempt, WorkFailure> {
-    let attempt = || try_attempt(setting, program, control, holders, job, report);
+pub(crate) fn attempt(shop: &Shop, job: &Job, report: Reporter) -> Result<Attempt, WorkFailure> {
+    let attempt = || try_attempt(shop, job, report);
     catch_unwind(AssertUnwindSafe(attempt))
         .unwrap_or_else(|panic| Err(WorkFailure::plain(describe_panic(&*panic))))
 }
 
-fn try_attempt(
-    setting: &Setting,
-    program: &Program,
-    control: &Control,
-    holders: &Holders,
-    job: &Job,
-    report: Reporter,
-) -> Result<Attempt, WorkFailure> {
+fn try_attempt(shop: &Shop, job: &Job, report: Reporter) -> Result<Attempt, WorkFailure> {
     let started = Instant::now();
-    let cache = setting.cache;
+    let Shop {
+        ground,
+        cache,
+        program,
+        ..
+    } = *shop;
+    let node = &ground.graph.nodes[job.node];
     let made_with = MadeWith {
         build: Some(program.build.clone()),
-        ..setting.made_with(job.node).map_err(WorkFailure::plain)?
+        ..ground.made_with(job.node).map_err(WorkFailure::plain)?
     };
-    let is_command = setting.graph.nodes[job.node].kind == "command";
-    let inputs = Inputs::check_out(cache, holders, job, is_command)?;
-    let sources = setting.sources.get(&job.node).cloned().unwrap_or_default();
+    let inputs = Inputs::check_out(cache, shop.holders, job, node.kind == "command")?;
+    let sources = ground.sources.get(&job.node).cloned().unwrap_or_default();
     let watched = Watched::begin(cache, &sources)?;
     let work = cache.work_dir(&job.keyed.key).map_err(WorkFailure::plain)?;
     let out_dir = work.join("out");
@@ -107,7 +116,6 @@ fn try_attempt(
         let hint = climb_cache::hint(error.kind());
         WorkFailure::plain(format!("cannot make {}: {error}{hint}", out_dir.display()))
     })?;
-    let node = &setting.graph.nodes[job.node];
     let state_dir = cache
         .state_dir(&job.keyed.key)
         .map_err(WorkFailure::plain)?;
@@ -122,20 +130,20 @@ fn try_attempt(
         sources,
         out_dir: out_dir.clone(),
         state_dir,
-        base_dir: setting.graph.base_dir(),
+        base_dir: ground.graph.base_dir(),
         threads: job.grant.cpus.max(1),
         device: "cpu".into(),
     };
     let totals = Arc::new(Mutex::new(BTreeMap::new()));
     let noted = noting_totals(totals.clone(), report.clone());
-    let ended = execute(setting, program, control, job, spec.clone(), noted.clone());
+    let ended = execute(shop, job, spec.clone(), noted.clone());
     let ended = inputs.compare(ended, &*noted);
     // Of an attempt that was stopped too: what it has kept may be of another text.
     let sources_held = watched.compare(&job.keyed.key);
     ended?;
     sources_held?;
-    let outputs = store(setting, job, &out_dir)?;
-    tell_of_hidden_items(setting, job, &outputs, &*report);
+    let outputs = store(shop, job, &out_dir)?;
+    tell_of_hidden_items(shop, job, &outputs, &*report);
     let mut totals = std::mem::take(&mut *totals.lock().expect("not poisoned"));
     if resumed {
         totals.insert(RESUMED.into(), 1.0);
@@ -168,33 +176,27 @@ fn noting_totals(totals: Arc<Mutex<BTreeMap<String, f64>>>, report: Reporter) ->
 }
 
 fn execute(
-    setting: &Setting,
-    program: &Program,
-    control: &Control,
+    shop: &Shop,
     job: &Job,
     mut spec: TaskSpec,
     report: Reporter,
 ) -> Result<(), WorkFailure> {
-    let node = &setting.graph.nodes[job.node];
-    let kind = setting
-        .registry
-        .get(&node.kind)
-        .expect("the loader checked the kind");
+    let node = &shop.ground.graph.nodes[job.node];
     // A thread cannot be stopped from outside, so a timeout needs a process.
-    let end = if kind.isolation() == Isolation::Process || node.timeout.is_some() {
+    let end = if shop.kind(node).isolation() == Isolation::Process || node.timeout.is_some() {
         if !job.grant.gpus.is_empty() {
             // The child sees only its own devices.
             spec.device = "cuda:0".into();
         }
         let options = ChildOptions {
-            program,
+            program: shop.program,
             log: &job.log,
             gpus: &job.grant.gpus,
             timeout: node.timeout,
         };
-        let end = run_child(&spec, &options, control, &*report);
+        let end = run_child(&spec, &options, shop.control, &*report);
         if end.is_err() {
-            end_leftovers(setting.cache, &spec, &report);
+            end_leftovers(shop.cache, &spec, &report);
         }
         end
     } else {
@@ -202,8 +204,8 @@ fn execute(
             spec.device = format!("cuda:{gpu}");
         }
         let send = move |task_report| report(task_report);
-        let cx = spec.context(control.cancel.clone(), Box::new(send));
-        run_here(setting.registry, &spec, &cx)
+        let cx = spec.context(shop.control.cancel.clone(), Box::new(send));
+        run_here(shop.ground.registry, &spec, &cx)
     };
     end.map_err(|failure| match failure {
         Failure::Cancelled => WorkFailure::Cancelled,
@@ -263,17 +265,13 @@ fn keep_source_lists(
 }
 
 fn store(
-    setting: &Setting,
+    shop: &Shop,
     job: &Job,
     out_dir: &Path,
 ) -> Result<BTreeMap<String, Artifact>, WorkFailure> {
-    let node = &setting.graph.nodes[job.node];
-    let kind = setting
-        .registry
-        .get(&node.kind)
-        .expect("the loader checked the kind");
+    let node = &shop.ground.graph.nodes[job.node];
     let mut outputs = BTreeMap::new();
-    for port in kind.outputs(&node.params) {
+    for port in shop.kind(node).outputs(&node.params) {
         let path = out_dir.join(&port.name);
         if path.symlink_metadata().is_err() {
             let error = format!("it ended well but wrote no output `{}`", port.name);
@@ -282,7 +280,7 @@ fn store(
                 error,
             });
         }
-        let artifact = setting.cache.store(&path).map_err(WorkFailure::plain)?;
+        let artifact = shop.cache.store(&path).map_err(WorkFailure::plain)?;
         outputs.insert(port.name, artifact);
     }
     Ok(outputs)
@@ -290,16 +288,13 @@ fn store(
 
 /// Hidden files in a list are no items of it: whoever left them there should know.
 fn tell_of_hidden_items(
-    setting: &Setting,
+    shop: &Shop,
     job: &Job,
     outputs: &BTreeMap<String, Artifact>,
     report: &(dyn Fn(TaskReport) + Sync),
 ) {
-    let node = &setting.graph.nodes[job.node];
-    let kind = setting.registry.get(&node.kind);
-    let ports = kind
-        .map(|kind| kind.outputs(&node.params))
-        .unwrap_or_default();
+    let node = &shop.ground.graph.nodes[job.node];
+    let ports = shop.kind(node).outputs(&node.params);
     for port in ports.into_iter().filter(|port| port.items.is_some()) {
         let Some(Artifact::Folder(files)) = outputs.get(&port.name) else {
             continue;

@@ -1,0 +1,510 @@
+//! The scheduler's thread: meets what the walk comes by, starts what is ready, hears how it ended.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use climb_cache::{Cost, Digest, Record};
+
+use super::attempt::{self, Attempt, Job, Shop, WorkFailure};
+use super::output::Output;
+use super::pool::{Grant, Pool, Wanted};
+use super::queue::{Busy, Queue, Ready};
+use super::{Message, RunOptions};
+use crate::event::{Event, Outcome, StageOutlook, Summary, TaskReport};
+use crate::execute::no_more_processes;
+use crate::graph::NodeId;
+use crate::made_with::Surprises;
+use crate::runs::result::{self, RunResult};
+use crate::walk::{Step, TaskId, TaskState, Walk};
+
+/// Why nothing new starts.
+pub(super) enum Stop {
+    Failure,
+    Interrupted,
+}
+
+struct Running {
+    key: Digest,
+    wanted: Wanted,
+    grant: Grant,
+    since: Instant,
+}
+
+pub(super) struct Scheduler<'a, 's> {
+    pub walk: Walk<'a>,
+    shop: Shop<'a>,
+    pub options: &'a RunOptions,
+    pool: Pool,
+    pub out: Output<'s>,
+    outlook: Vec<StageOutlook>,
+    /// By stage, what its tasks that ended in this run took: their number and their seconds.
+    took: HashMap<String, (u32, f64)>,
+    pub queue: Queue,
+    /// The stages (without iterations) met so far, each with its first task that had to run: it
+    /// has precedence, so that what is wrong with a stage shows before more is done for it.
+    pub first: HashMap<String, Option<TaskId>>,
+    /// Tasks with the key of one that is queued or running; they share its end.
+    pub waiting_for: HashMap<Digest, Vec<TaskId>>,
+    running: HashMap<TaskId, Running>,
+    pub retries: Vec<(Instant, TaskId)>,
+    pub attempts: HashMap<TaskId, u32>,
+    pub stop: Option<Stop>,
+    /// An input was damaged and set aside: begin again from the cache once nothing runs.
+    pub restart: bool,
+    pub restarts: u32,
+    /// Commands one of which has changed an input that they had together, by name. While one of them
+    /// runs, no other command does.
+    pub suspects: BTreeSet<String>,
+    /// At most so many tasks at once: as many as there were when the machine had no room for more.
+    pub most: usize,
+    surprises: Surprises,
+}
+
+impl<'a, 's> Scheduler<'a, 's> {
+    pub fn new(
+        walk: Walk<'a>,
+        shop: Shop<'a>,
+        options: &'a RunOptions,
+        out: Output<'s>,
+    ) -> Scheduler<'a, 's> {
+        Scheduler {
+            outlook: walk.ground().outlook(&options.machine),
+            walk,
+            shop,
+            options,
+            pool: Pool::new(&options.machine),
+            out,
+            took: HashMap::new(),
+            queue: Queue::default(),
+            first: HashMap::new(),
+            waiting_for: HashMap::new(),
+            running: HashMap::new(),
+            retries: Vec::new(),
+            attempts: HashMap::new(),
+            stop: None,
+            restart: false,
+            restarts: 0,
+            suspects: BTreeSet::new(),
+            most: usize::MAX,
+            surprises: Surprises::default(),
+        }
+    }
+
+    pub fn announce(&mut self) {
+        let graph = self.shop.ground.graph;
+        let file = std::path::absolute(&graph.file).unwrap_or_else(|_| graph.file.clone());
+        let event = Event::RunStarted {
+            run: self.out.journal.run.clone(),
+            workflow: graph.name.clone(),
+            file: file.display().to_string(),
+            params: graph.params.clone(),
+            pid: std::process::id(),
+            process: Some(climb_cache::ProcessId::own()),
+            command: self.options.command.clone(),
+            stages: self.outlook.clone(),
+            origin: Some(Box::new(self.options.origin.clone())),
+        };
+        self.out.emit(event);
+    }
+
+    pub fn drive<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        sender: &Sender<Message>,
+        receiver: &Receiver<Message>,
+    ) where
+        'a: 'scope,
+    {
+        loop {
+            // Where nothing new starts, what was lost stays so: a resume finds it.
+            let restart = self.restart && self.stop.is_none();
+            if restart && self.running.is_empty() {
+                self.begin_again();
+            }
+            while let Some(step) = self.walk.step() {
+                self.meet(step);
+            }
+            self.start_ready(scope, sender);
+            let more = self.stop.is_none() && !(self.queue.is_empty() && self.retries.is_empty());
+            if self.running.is_empty() && !more {
+                return;
+            }
+            let message = match self.next_retry() {
+                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => receiver.recv_timeout(wait),
+            };
+            match message {
+                Ok(message) => self.handle(message),
+                Err(RecvTimeoutError::Timeout) => self.requeue_due(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    pub fn meet(&mut self, step: Step) {
+        match step {
+            Step::Expanded(node) => {
+                let tasks = self.walk.tracker().nodes[node].as_ref().map_or(0, Vec::len);
+                let node = &self.shop.ground.graph.nodes[node];
+                let (stage, kind) = (node.name.clone(), node.kind.clone());
+                self.out.emit(Event::StageExpanded { stage, kind, tasks });
+            }
+            Step::Left(task) => self.tell_left(task),
+            Step::Cached(task, record) => self.meet_cached(task, *record),
+            Step::Missing(task) => {
+                self.tell_of_gaps(task);
+                match self.waiting_for.entry(self.walk.key(task)) {
+                    Entry::Occupied(mut others) => others.get_mut().push(task),
+                    Entry::Vacant(first) => {
+                        first.insert(Vec::new());
+                        self.first_of_stage(task).or_insert(Some(task));
+                        self.enqueue(task);
+                    }
+                }
+            }
+            Step::Broken(task, error) => {
+                self.waiting_for.entry(self.walk.key(task)).or_default();
+                self.fail(task, error.to_string(), Vec::new(), false);
+            }
+            Step::Exceeded(exceeded) => self.fail_stage(&exceeded),
+            Step::Finished(node) => {
+                let stage = self.shop.ground.graph.nodes[node].name.clone();
+                self.out.emit(Event::StageFinished { stage });
+            }
+        }
+    }
+
+    fn meet_cached(&mut self, task: TaskId, record: Record) {
+        self.tell_of_gaps(task);
+        if !self.walk.has_run(&record.key) {
+            self.tell_surprise(task, &record);
+        }
+        let (stage, name) = self.names(task);
+        self.out.emit(Event::TaskCached {
+            stage,
+            task: name,
+            key: record.key,
+            cost: record.cost,
+        });
+        self.first_of_stage(task).or_insert(None);
+    }
+
+    /// Of its stage, and its own.
+    pub fn names(&self, task: TaskId) -> (String, String) {
+        let tracker = self.walk.tracker();
+        (
+            tracker.node(task).name.clone(),
+            tracker.tasks[task].name.clone(),
+        )
+    }
+
+    fn tell_left(&mut self, task: TaskId) {
+        match self.walk.tracker().tasks[task].state.clone() {
+            TaskState::Dropped { because } => self.tell_skipped(task, because, true),
+            TaskState::Skipped { because } => self.tell_skipped(task, because, false),
+            _ => {}
+        }
+    }
+
+    pub fn tell_skipped(&mut self, task: TaskId, because: String, dropped: bool) {
+        let (stage, task) = self.names(task);
+        self.out.emit(Event::TaskSkipped {
+            stage,
+            task,
+            because,
+            dropped,
+        });
+    }
+
+    /// What is left out is said where it is missing.
+    fn tell_of_gaps(&mut self, task: TaskId) {
+        let keyed = self.walk.tracker().tasks[task].keyed.as_ref();
+        let without = &keyed.expect("keyed").without;
+        if !without.is_empty() {
+            let message = format!("it goes on without {}", without.join(", "));
+            self.warn(task, message);
+        }
+    }
+
+    pub fn warn(&mut self, task: TaskId, message: String) {
+        let (stage, task) = self.names(task);
+        self.out.emit(Event::TaskReported {
+            stage,
+            task,
+            report: TaskReport::Warning { message },
+        });
+    }
+
+    /// Says so where a result was made with another program than would be found today.
+    fn tell_surprise(&mut self, task: TaskId, record: &Record) {
+        let node = self.walk.tracker().tasks[task].node;
+        let ground = self.shop.ground;
+        // A program that cannot be read is told of when it is to run.
+        let now = || ground.made_with(node).ok();
+        if let Some(message) = self.surprises.of(node, record, now) {
+            self.warn(task, message);
+        }
+    }
+
+    fn first_of_stage(&mut self, task: TaskId) -> Entry<'_, String, Option<TaskId>> {
+        let stage = &self.walk.tracker().node(task).stage;
+        self.first.entry(stage.clone())
+    }
+
+    pub fn enqueue(&mut self, task: TaskId) {
+        let tracker = self.walk.tracker();
+        let (id, item) = (tracker.tasks[task].node, tracker.tasks[task].item);
+        let node = tracker.node(task);
+        let first = self.first.get(&node.stage) == Some(&Some(task));
+        self.queue.insert(Ready {
+            turn: (!first, id, item, task),
+            wanted: self.options.machine.wanted(node, self.shop.ground.registry),
+            is_command: self.is_command(task),
+            seconds: self.expected(id),
+        });
+    }
+
+    /// How long a task of a node takes: by those of its stage that ended in this run, else by the
+    /// records.
+    fn expected(&self, node: NodeId) -> Option<f64> {
+        let stage = &self.shop.ground.graph.nodes[node].stage;
+        match self.took.get(stage) {
+            Some((count, seconds)) => Some(seconds / f64::from(*count)),
+            None => self.outlook[node].expected_seconds,
+        }
+    }
+
+    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
+    where
+        'a: 'scope,
+    {
+        if self.stop.is_some() || self.restart {
+            return;
+        }
+        while self.running.len() < self.most && !self.queue.is_empty() {
+            let busy: Vec<Busy> = self.running.iter().map(|(t, r)| self.busy(*t, r)).collect();
+            let mut queue = std::mem::take(&mut self.queue);
+            let may_start = |task| self.may_run_beside_the_others(task);
+            let next = queue.take(self.pool.free(), &busy, &may_start);
+            self.queue = queue;
+            let Some((task, wanted)) = next else {
+                return;
+            };
+            let grant = self.pool.take(&wanted).expect("the queue saw that it fits");
+            self.start(scope, sender, task, wanted, grant);
+        }
+    }
+
+    fn busy(&self, task: TaskId, running: &Running) -> Busy {
+        let Running {
+            wanted,
+            grant,
+            since,
+            ..
+        } = running;
+        let slower = wanted.cpus.max(1) as f64 / grant.cpus.max(1) as f64;
+        let left = |seconds: f64| (seconds * slower - since.elapsed().as_secs_f64()).max(0.0);
+        Busy {
+            amount: grant.amount(),
+            ends_in: self
+                .expected(self.walk.tracker().tasks[task].node)
+                .map(left),
+        }
+    }
+
+    /// A command that is suspected of having changed an input runs beside no other command.
+    fn may_run_beside_the_others(&self, task: TaskId) -> bool {
+        if self.suspects.is_empty() {
+            return true;
+        }
+        let tasks = &self.walk.tracker().tasks;
+        let is_suspect = |task: TaskId| self.suspects.contains(&tasks[task].name);
+        let mut commands = self.running.keys().filter(|task| self.is_command(**task));
+        match is_suspect(task) {
+            true => commands.next().is_none(),
+            false => !commands.any(|running| is_suspect(*running)),
+        }
+    }
+
+    pub fn is_command(&self, task: TaskId) -> bool {
+        self.walk.tracker().node(task).kind == "command"
+    }
+
+    fn start<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        sender: &Sender<Message>,
+        task: TaskId,
+        wanted: Wanted,
+        grant: Grant,
+    ) where
+        'a: 'scope,
+    {
+        let job = self.job(task, grant.clone());
+        let attempt = self.attempts.entry(task);
+        let attempt = *attempt.and_modify(|n| *n += 1).or_insert(1);
+        self.out.emit(Event::TaskStarted {
+            stage: self.walk.tracker().node(task).name.clone(),
+            task: job.name.clone(),
+            key: job.keyed.key,
+            attempt,
+            log: job.log.display().to_string(),
+        });
+        let running = Running {
+            key: job.keyed.key,
+            wanted,
+            grant,
+            since: Instant::now(),
+        };
+        self.running.insert(task, running);
+        let (shop, reports, ended) = (self.shop, sender.clone(), sender.clone());
+        let worker = std::thread::Builder::new().spawn_scoped(scope, move || {
+            let report = move |report| _ = reports.send(Message::Report { task, report });
+            let result = attempt::attempt(&shop, &job, Arc::new(report));
+            let _ = ended.send(Message::Ended { task, result });
+        });
+        if let Err(error) = worker {
+            let result = Err(WorkFailure::NoRoom(no_more_processes(&error)));
+            let _ = sender.send(Message::Ended { task, result });
+        }
+    }
+
+    fn job(&self, task: TaskId, grant: Grant) -> Job {
+        let entry = &self.walk.tracker().tasks[task];
+        Job {
+            name: entry.name.clone(),
+            node: entry.node,
+            keyed: entry.keyed.clone().expect("a queued task has a key"),
+            grant,
+            log: self.out.journal.log_path(&entry.name),
+            run: self.out.journal.run.clone(),
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Report { task, report } => {
+                let (stage, task) = self.names(task);
+                self.out.emit(Event::TaskReported {
+                    stage,
+                    task,
+                    report,
+                });
+            }
+            Message::Interrupt => {
+                let reason = match self.stop {
+                    Some(Stop::Interrupted) => "interrupted twice: stopping now",
+                    _ => "interrupted: running tasks save their state and stop; again to stop now",
+                };
+                self.stop = Some(Stop::Interrupted);
+                self.out.emit(Event::Stopping {
+                    reason: reason.into(),
+                });
+            }
+            Message::Ended { task, result } => {
+                let running = self.running.remove(&task).expect("it was running");
+                self.pool.give_back(running.grant);
+                match result {
+                    Ok(attempt) => self.succeed(task, running.key, attempt),
+                    Err(failure) => self.hear_failure(task, failure),
+                }
+            }
+        }
+    }
+
+    fn succeed(&mut self, task: TaskId, key: Digest, attempt: Attempt) {
+        let stage = self.walk.tracker().node(task).stage.clone();
+        let took = self.took.entry(stage).or_default();
+        *took = (took.0 + 1, took.1 + attempt.cost.wall_seconds);
+        let others = self.waiting_for.remove(&key).unwrap_or_default();
+        for id in std::iter::once(task).chain(others) {
+            let (stage, name) = self.names(id);
+            let cost = match id == task {
+                true => attempt.cost.clone(),
+                false => Cost::default(),
+            };
+            self.out.emit(Event::TaskFinished {
+                stage,
+                task: name,
+                key,
+                cost,
+            });
+            self.walk.done(id, attempt.outputs.clone());
+        }
+    }
+
+    /// How many tasks run at the moment.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    fn begin_again(&mut self) {
+        self.restart = false;
+        self.restarts += 1;
+        self.walk.begin_again();
+        self.queue.clear();
+        self.first.clear();
+        self.waiting_for.clear();
+        self.retries.clear();
+        self.attempts.clear();
+    }
+
+    fn next_retry(&self) -> Option<Duration> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let next = self.retries.iter().map(|(at, _)| *at).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn requeue_due(&mut self) {
+        let now = Instant::now();
+        let (due, later) = self.retries.drain(..).partition(|(at, _)| *at <= now);
+        self.retries = later;
+        let due: Vec<(Instant, TaskId)> = due;
+        for (_, task) in due {
+            self.enqueue(task);
+        }
+    }
+
+    /// Writes and tells what it all came to.
+    pub fn conclude(mut self, elapsed: Duration) -> std::io::Result<RunResult> {
+        let summary = Summary {
+            wall_seconds: elapsed.as_secs_f64(),
+            ..self.walk.summary()
+        };
+        let outcome = match self.stop {
+            Some(Stop::Interrupted) => Outcome::Interrupted,
+            Some(Stop::Failure) => Outcome::Failed,
+            None if summary.tasks_failed + summary.tasks_skipped > 0 => Outcome::Failed,
+            None => Outcome::Succeeded,
+        };
+        let run = self.out.journal.run.clone();
+        self.out.emit(Event::RunFinished {
+            run: run.clone(),
+            outcome,
+            summary: summary.clone(),
+        });
+        let graph = self.shop.ground.graph;
+        let result = RunResult {
+            run,
+            workflow: graph.name.clone(),
+            outcome,
+            summary,
+            budgets: graph.budgets.clone(),
+            stages: result::stage_results(&self.walk),
+            dropped: result::dropped(&self.walk),
+        };
+        let path = self.out.journal.folder.join("result.json");
+        let json = serde_json::to_vec_pretty(&result).expect("plain data");
+        let written = std::fs::write(path, json);
+        match self.out.failed.take() {
+            Some(error) => Err(error),
+            None => written.map(|()| result),
+        }
+    }
+}
