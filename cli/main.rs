@@ -11,6 +11,7 @@ mod common;
 mod completions;
 mod diagnostics;
 mod diff;
+mod doctor;
 mod explain;
 mod get;
 mod gone;
@@ -36,6 +37,7 @@ mod table;
 mod task;
 mod text;
 mod view;
+mod worker;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use climb_engine::diagnostic::Diagnostic;
@@ -76,6 +78,7 @@ enum Command {
     Get(get::Args),
     Rm(rm::Args),
     Cache(cache::Args),
+    Doctor(doctor::Args),
     Graph(graph::Args),
     Stages(stages::Args),
     Schema(schema::Args),
@@ -144,6 +147,7 @@ fn main() {
         Command::Get(args) => get::run(args),
         Command::Rm(args) => rm::run(args),
         Command::Cache(args) => cache::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Stages(args) => stages::run(args),
         Command::Schema(args) => schema::run(args),

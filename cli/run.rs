@@ -69,7 +69,7 @@ pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
         Opened::Look(look, why) => return standing::show(&graph, &registry, &look, &why, place),
     };
     let sources = common::find_sources(&graph, &registry, &cache)?;
-    let options = session::options(source, place, None)?;
+    let options = session::options((&graph, &registry), source, place, None)?;
     session::check_resources(&graph, &registry, &options.machine)?;
     let walk = Walk::new(Ground {
         graph: &graph,

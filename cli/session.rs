@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use crate::common::{self, FAILED, INTERRUPTED, Source};
 use crate::progress::Progress;
 use crate::view::RunView;
-use crate::{diagnostics, progress};
+use crate::{diagnostics, progress, worker};
 
 /// What a run may use.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
@@ -53,7 +53,7 @@ pub struct Place {
 impl MachineArgs {
     pub fn machine(self) -> Machine {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let seen = climb_stages::gpu_count();
+        let seen = worker::gpus();
         Machine {
             cpus: self.jobs.map_or(cpus, usize::from),
             memory_bytes: total_memory().unwrap_or(u64::MAX),
@@ -74,6 +74,7 @@ fn total_memory() -> Option<u64> {
 
 /// Options of a run by this very binary.
 pub fn options(
+    (graph, registry): (&Graph, &Registry),
     source: Source,
     place: &Place,
     sweep: Option<SweepOrigin>,
@@ -90,6 +91,7 @@ pub fn options(
         machine: place.machine.machine(),
         keep_going: place.keep_going,
         program: own_program()?,
+        workers: worker::all(graph, registry),
         command: common::command_line(),
         origin: Origin {
             cwd,
@@ -170,6 +172,8 @@ pub fn execute(
     also: &mut dyn FnMut(&Stamped),
 ) -> Result<RunResult, u8> {
     let jobs = options.machine.cpus;
+    let (mut walk, mut walked) = (walk, walked);
+    check_workers(&mut walk, &mut walked, &options)?;
     let run = Run::new(walk, walked, cache, options);
     listen_for_signals(run.interrupter())?;
     let shown = Mutex::new(Shown {
@@ -207,6 +211,29 @@ pub fn execute(
     Ok(result)
 }
 
+/// A worker that is not there is said before anything starts, where it is needed.
+fn check_workers(walk: &mut Walk, walked: &mut Vec<Step>, options: &RunOptions) -> Result<(), u8> {
+    let missing = options.workers.iter().filter_map(|(name, worker)| {
+        let why = worker.as_ref().err()?;
+        Some((*name, why))
+    });
+    let missing: Vec<(&str, &String)> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    walked.extend(std::iter::from_fn(|| walk.step()));
+    let (ground, tracker) = (walk.ground(), walk.tracker());
+    for (name, why) in missing {
+        let is_its = |kind: &str| ground.registry.get(kind).and_then(|k| k.worker()) == Some(name);
+        let mut nodes = ground.graph.nodes.iter().enumerate();
+        if nodes.any(|(id, node)| is_its(&node.kind) && !tracker.is_over(id)) {
+            diagnostics::error(why);
+            return Err(common::BAD_INPUT);
+        }
+    }
+    Ok(())
+}
+
 pub fn exit_code(result: &RunResult, cache: &Cache) -> u8 {
     match result.outcome {
         // It stopped at what only another climb can read.
@@ -217,26 +244,6 @@ pub fn exit_code(result: &RunResult, cache: &Cache) -> u8 {
     }
 }
 
-/// The signals that ask a run, or a task, to save its state and stop: Ctrl-C, SIGTERM, and the end
-/// of the terminal or ssh session unless `nohup` has climb ignore that.
-pub fn interrupts() -> Vec<i32> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = vec![SIGINT, SIGTERM];
-    if !is_ignored(SIGHUP) {
-        signals.push(SIGHUP);
-    }
-    signals
-}
-
-fn is_ignored(signal: i32) -> bool {
-    // SAFETY: only asks; zeroes are a valid sigaction.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
-            && action.sa_sigaction == libc::SIG_IGN
-    }
-}
-
 /// One interrupt may come several times: Ctrl-C reaches a whole group, and who started climb passes
 /// it on; a shutdown sends SIGTERM and SIGHUP.
 const SAME_INTERRUPT: Duration = Duration::from_millis(300);
@@ -244,7 +251,7 @@ const SAME_INTERRUPT: Duration = Duration::from_millis(300);
 /// The first asks, the second ends. A stage on a thread cannot be killed, so after the second the
 /// whole process goes; what is committed is safe.
 fn listen_for_signals(interrupter: Interrupter) -> Result<(), u8> {
-    let signals = signal_hook::iterator::Signals::new(interrupts());
+    let signals = signal_hook::iterator::Signals::new(climb_engine::task::interrupts());
     let mut signals = signals.map_err(|error| {
         diagnostics::error(&format!("cannot listen for Ctrl-C: {error}"));
         FAILED

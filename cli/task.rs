@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use climb_engine::task::{Interrupted, task_main};
-
 use crate::session;
 
 /// Run one task from its description (used by `climb run`)
@@ -15,19 +13,5 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> u8 {
-    let interrupted = Interrupted::default();
-    for signal in session::interrupts() {
-        if let Err(error) = listen(signal, &interrupted) {
-            eprintln!("error: cannot listen for signal {signal}: {error}");
-        }
-    }
-    let registry = crate::common::registry();
-    task_main(&registry, &args.file, session::BUILD, &interrupted) as u8
-}
-
-fn listen(signal: i32, interrupted: &Interrupted) -> std::io::Result<()> {
-    let (latest, number) = (interrupted.signal.clone(), signal as usize);
-    signal_hook::flag::register_usize(signal, latest, number)?;
-    signal_hook::flag::register(signal, interrupted.cancel.clone())?;
-    Ok(())
+    climb_engine::task::main(&crate::common::registry(), &args.file, session::BUILD) as u8
 }

@@ -156,7 +156,12 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     };
     let sweep = blank(&launch.source, &union, cache);
     let mut collector = Collector::new(&union, cache, &registry, sweep);
-    let options = session::options(launch.source, &launch.place, Some(launch.asked))?;
+    let options = session::options(
+        (&union.graph, &registry),
+        launch.source,
+        &launch.place,
+        Some(launch.asked),
+    )?;
     let json = launch.place.json;
     let mut unwritten = None;
     let result = session::execute(walk, walked, cache, options, json, &mut |event| {

@@ -1,6 +1,7 @@
 //! The parent's side of a task in a process of its own: starts `climb task`, listens to it, passes
 //! interrupts and the timeout on, and says how it ended. The other side is [`task`](crate::task).
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -16,6 +17,7 @@ use crate::execute::{ChildLine, Control, Failure, Program, TaskSpec, no_more_pro
 /// Where a child's process is started from and logged to.
 pub struct ChildOptions<'a> {
     pub program: &'a Program,
+    pub environment: &'a [(String, OsString)],
     pub log: &'a Path,
     pub gpus: &'a [usize],
     pub timeout: Option<Duration>,
@@ -73,6 +75,12 @@ fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Resu
         .arg0(&options.program.name)
         .arg("task")
         .arg(description)
+        .envs(
+            options
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        )
         .env("CLIMB_PARENT_PIPE", "1")
         .env(climb_cache::MARKER, description)
         .stdin(Stdio::piped())

@@ -1,4 +1,4 @@
-//! Running one task: here on a thread, or as `climb task` in a process of its own.
+//! Running one task: here on a thread, or in a process of its own, as `climb task` or by a worker.
 //!
 //! Both ways take a [`TaskSpec`] and end the same way, so a cluster job can run the very same
 //! command. The child ([`task`](crate::task)) speaks JSON lines on its stdout ([`ChildLine`]), logs
@@ -6,6 +6,8 @@
 //! pipe that closes when the parent is gone.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +30,19 @@ pub struct Program {
     /// Names the build: tasks are not run by another one than made their keys.
     pub build: String,
 }
+
+/// A program beside climb that runs the tasks of some kinds.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pub program: Program,
+    /// Set for its processes: where its libraries are.
+    pub environment: Vec<(String, OsString)>,
+    /// The file that `program.exe` leads to, though another may take its place on the disk.
+    pub held: Arc<File>,
+}
+
+/// By name; `Err`: why there is none, and what to do.
+pub type Workers = BTreeMap<&'static str, Result<Worker, String>>;
 
 /// Of the description of a task, and of what its process says.
 pub const PROTOCOL: u32 = 1;

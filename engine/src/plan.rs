@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use climb_cache::{CacheError, Reader};
+use climb_cache::CacheError;
 use serde::Serialize;
 
 use crate::cost::{Basis, Estimator};
 use crate::explain::{Difference, Explainer, History, Reason};
-use crate::graph::Graph;
 use crate::made_with::Today;
-use crate::sources::NodeSources;
-use crate::stage::Registry;
 use crate::walk::{Ground, Step, TaskState, Tracker, Walk};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

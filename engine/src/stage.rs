@@ -258,8 +258,8 @@ pub trait Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'sta
     }
 }
 
-/// A stage kind. Implementations are stateless; all that changes an output is in `Params`, the
-/// inputs and the sources.
+/// A stage kind: all that is known of it without running it. Implementations are stateless; all that
+/// changes an output is in `Params`, the inputs and the sources. What a task does is its [`Body`].
 pub trait Stage: Send + Sync + 'static {
     /// The name used in `uses:`.
     const KIND: &'static str;
@@ -351,11 +351,6 @@ pub trait Stage: Send + Sync + 'static {
     fn check_wiring(_params: &Self::Params, _stage: &Wired) -> Vec<ParamProblem> {
         Vec::new()
     }
-
-    /// Makes every output at `cx.output(port)`: a file or a folder. Deterministic: the same
-    /// ingredients give the same bytes for any thread count. An `Err` is shown to people: say what
-    /// was wrong, where, and what to do.
-    fn run(params: &Self::Params, cx: &TaskContext) -> anyhow::Result<()>;
 }
 
 /// An input port whose name is known only from the YAML (`command` stages).
@@ -455,15 +450,36 @@ pub trait StageKind: Send + Sync {
     fn check_wiring(&self, _params: &Value, _stage: &Wired) -> Vec<ParamProblem> {
         Vec::new()
     }
+    /// The program beside climb that runs its tasks, where climb itself does not.
+    fn worker(&self) -> Option<&'static str> {
+        None
+    }
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()>;
 }
 
-/// Erases `S`'s types.
-struct Erased<S>(std::marker::PhantomData<fn() -> S>);
+/// What a task of a kind does. Makes every output at `cx.output(port)`: a file or a folder.
+/// Deterministic: the same ingredients give the same bytes for any thread count. An `Err` is shown to
+/// people: say what was wrong, where, and what to do.
+pub type Body<S> = fn(&<S as Stage>::Params, &TaskContext) -> anyhow::Result<()>;
 
-/// The engine's view of a stage.
-pub fn erase<S: Stage>() -> Box<dyn StageKind> {
-    Box::new(Erased::<S>(std::marker::PhantomData))
+/// Where a kind's body is.
+enum At<S: Stage> {
+    Here(Body<S>),
+    /// In the program of this name.
+    In(&'static str),
+}
+
+/// `S` without its types.
+struct Erased<S: Stage>(At<S>);
+
+/// The engine's view of a stage whose body is in this program.
+pub fn erase<S: Stage>(body: Body<S>) -> Box<dyn StageKind> {
+    Box::new(Erased::<S>(At::Here(body)))
+}
+
+/// Of one whose body is in another program, a worker, that runs its tasks.
+pub fn declare<S: Stage>(worker: &'static str) -> Box<dyn StageKind> {
+    Box::new(Erased::<S>(At::In(worker)))
 }
 
 fn parse<P: Params>(params: &Value) -> P {
@@ -593,8 +609,18 @@ impl<S: Stage> StageKind for Erased<S> {
         S::check_wiring(&parse(params), stage)
     }
 
+    fn worker(&self) -> Option<&'static str> {
+        match self.0 {
+            At::Here(_) => None,
+            At::In(worker) => Some(worker),
+        }
+    }
+
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()> {
-        S::run(&parse(params), cx)
+        match self.0 {
+            At::Here(body) => body(&parse(params), cx),
+            At::In(worker) => anyhow::bail!("tasks of `{}` are run by {worker}", S::KIND),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! `climb task`: the child's side of a task in a process of its own, or of a cluster job.
+//! `climb task`, and a worker's: the child's side of a task in a process of its own, or of a cluster
+//! job.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,16 +12,55 @@ use serde::Deserialize;
 use crate::execute::{ChildLine, Failure, PROTOCOL, TaskSpec, no_more_processes, run_here};
 use crate::stage::Registry;
 
+/// The signals that ask a run, or a task, to save its state and stop: Ctrl-C, SIGTERM, and the end
+/// of the terminal or ssh session unless `nohup` has climb ignore that.
+pub fn interrupts() -> Vec<i32> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        signals.push(SIGHUP);
+    }
+    signals
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: only asks; zeroes are a valid sigaction.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// The program `climb task FILE` or a worker's `task FILE`: runs the described task. `build` names
+/// this very binary. Returns the exit code.
+pub fn main(registry: &Registry, file: &Path, build: &str) -> i32 {
+    let interrupted = Interrupted::default();
+    for signal in interrupts() {
+        if let Err(error) = interrupted.listen(signal) {
+            eprintln!("error: cannot listen for signal {signal}: {error}");
+        }
+    }
+    task_main(registry, file, build, &interrupted)
+}
+
 /// The signals that a task's process takes as an interrupt.
 #[derive(Clone, Default)]
-pub struct Interrupted {
+struct Interrupted {
     /// Set once there was one.
-    pub cancel: Arc<AtomicBool>,
+    cancel: Arc<AtomicBool>,
     /// The latest; 0: none.
-    pub signal: Arc<AtomicUsize>,
+    signal: Arc<AtomicUsize>,
 }
 
 impl Interrupted {
+    fn listen(&self, signal: i32) -> std::io::Result<()> {
+        let (latest, number) = (self.signal.clone(), signal as usize);
+        signal_hook::flag::register_usize(signal, latest, number)?;
+        signal_hook::flag::register(signal, self.cancel.clone())?;
+        Ok(())
+    }
+
     /// The last word of a task that stopped for an interrupt.
     fn cancelled(&self) -> ChildLine {
         let signal = self.signal.load(Ordering::Relaxed) as i32;
@@ -30,9 +70,8 @@ impl Interrupted {
     }
 }
 
-/// The body of `climb task FILE`: runs the described task, speaking [`ChildLine`]s on stdout. `build`
-/// names this very binary. Returns the exit code.
-pub fn task_main(registry: &Registry, file: &Path, build: &str, interrupted: &Interrupted) -> i32 {
+/// Speaks [`ChildLine`]s on stdout.
+fn task_main(registry: &Registry, file: &Path, build: &str, interrupted: &Interrupted) -> i32 {
     let end = match begin(registry, file, build, interrupted) {
         Err(error) => Err(Failure::Failed(error)),
         Ok(spec) => {
@@ -106,8 +145,8 @@ fn read_spec(file: &Path, build: &str) -> Result<TaskSpec, String> {
     if (head.protocol, head.build.as_str()) != (PROTOCOL, build) {
         return Err(format!(
             "{} was written by another build of climb ({}), whose tasks may differ from those of \
-             this one ({build}): run it with the binary that wrote it, or begin the run again with \
-             this one",
+             this one ({build}): `make build` makes climb and its worker climb-torch together; then \
+             begin the run again",
             file.display(),
             match head.build.as_str() {
                 "" => "an old one",

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use climb_engine::context::TaskContext;
 use climb_engine::graph::Graph;
 use climb_engine::load::load_text;
-use climb_engine::stage::{Arity, Chain, InputPort, OutputPort, Params, Registry, Stage, erase};
+use climb_engine::stage::{Arity, Chain, InputPort, OutputPort, Params, Registry, Stage, declare};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -52,9 +51,6 @@ macro_rules! stage {
             $(fn chain(params: &Knobs) -> Option<Chain> {
                 $chain(params)
             })?
-            fn run(_: &Knobs, _: &TaskContext) -> anyhow::Result<()> {
-                unreachable!("nothing is run here")
-            }
         }
     };
 }
@@ -97,11 +93,11 @@ stage!(
 
 fn load(text: &str) -> Graph {
     let registry = Registry::new(vec![
-        erase::<Thing>(),
-        erase::<List>(),
-        erase::<Piece>(),
-        erase::<Long>(),
-        erase::<Gather>(),
+        declare::<Thing>("nowhere"),
+        declare::<List>("nowhere"),
+        declare::<Piece>("nowhere"),
+        declare::<Long>("nowhere"),
+        declare::<Gather>("nowhere"),
     ]);
     let loaded = load_text(text, Path::new("w.yaml"), &[], &registry, &|_| None);
     loaded.expect("a good workflow").graph

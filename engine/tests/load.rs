@@ -4,11 +4,10 @@
 use std::path::Path;
 
 use climb_engine::command::CommandStage;
-use climb_engine::context::TaskContext;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::load::{Loaded, load_text};
 use climb_engine::stage::{
-    Arity, InputPort, OutputPort, ParamProblem, Params, Registry, Stage, erase,
+    Arity, InputPort, OutputPort, ParamProblem, Params, Registry, Stage, declare,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,9 +26,6 @@ macro_rules! stage {
             }
             fn outputs() -> Vec<OutputPort> {
                 vec![OutputPort { name: $out, ty: $out, items: $items, doc: "" }]
-            }
-            fn run(_: &$params, _: &TaskContext) -> anyhow::Result<()> {
-                unreachable!("nothing is run here")
             }
         }
     };
@@ -91,11 +87,11 @@ stage!(Fit, "fit", Plain, in: [("tried", "tried", Many)], out: ("fit", None));
 
 fn registry() -> Registry {
     Registry::new(vec![
-        erase::<Texts>(),
-        erase::<Vectors>(),
-        erase::<Draw>(),
-        erase::<Try>(),
-        erase::<Fit>(),
+        declare::<Texts>("nowhere"),
+        declare::<Vectors>("nowhere"),
+        declare::<Draw>("nowhere"),
+        declare::<Try>("nowhere"),
+        declare::<Fit>("nowhere"),
         Box::new(CommandStage),
     ])
 }

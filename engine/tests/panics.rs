@@ -43,7 +43,9 @@ impl Stage for Sound {
     fn outputs() -> Vec<OutputPort> {
         vec![TEXT]
     }
+}
 
+impl Sound {
     fn run(_: &Nothing, cx: &TaskContext) -> anyhow::Result<()> {
         write(cx)
     }
@@ -70,7 +72,9 @@ impl Stage for Unsound {
         assert!(thread::current().name().is_some(), "outside the stage");
         Isolation::Thread
     }
+}
 
+impl Unsound {
     fn run(_: &Nothing, cx: &TaskContext) -> anyhow::Result<()> {
         write(cx)
     }
@@ -80,7 +84,10 @@ impl Stage for Unsound {
 fn a_panic_on_a_tasks_thread_is_that_tasks_failure() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path(), "test").unwrap();
-    let registry = Registry::new(vec![erase::<Sound>(), erase::<Unsound>()]);
+    let registry = Registry::new(vec![
+        erase::<Sound>(Sound::run),
+        erase::<Unsound>(Unsound::run),
+    ]);
     let yaml = "name: w\nstages:\n  a: {uses: unsound}\n  b: {uses: sound}\n";
     let file = dir.path().join("w.yaml");
     let loaded = load_text(yaml, &file, &[], &registry, &|_| None).unwrap();
@@ -103,6 +110,7 @@ fn a_panic_on_a_tasks_thread_is_that_tasks_failure() {
             name: "climb".into(),
             build: "test".into(),
         },
+        workers: Default::default(),
         command: Vec::new(),
         origin: Default::default(),
         texts: Default::default(),

@@ -42,7 +42,9 @@ impl Stage for Kind {
     fn outputs() -> Vec<OutputPort> {
         vec![OutputPort::whole("text", "text", "")]
     }
+}
 
+impl Kind {
     fn run(meet: &Meet, cx: &TaskContext) -> anyhow::Result<()> {
         std::fs::write(&meet.makes, "")?;
         let begun = Instant::now();
@@ -60,7 +62,7 @@ impl Stage for Kind {
 fn cpu_tasks_start_beside_gpu_tasks_that_wait_for_the_gpu() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(&dir.path().join("cache"), "test").unwrap();
-    let registry = Registry::new(vec![erase::<Kind>()]);
+    let registry = Registry::new(vec![erase::<Kind>(Kind::run)]);
     let stage = |name: &str, n: u32, awaits: &str, wants: &str| {
         let file = |name: &str| dir.path().join(name).display().to_string();
         format!(
@@ -97,6 +99,7 @@ fn cpu_tasks_start_beside_gpu_tasks_that_wait_for_the_gpu() {
             name: "climb".into(),
             build: "test".into(),
         },
+        workers: Default::default(),
         command: Vec::new(),
         origin: Default::default(),
         texts: Default::default(),

@@ -43,7 +43,9 @@ impl Stage for Kind {
     fn outputs() -> Vec<OutputPort> {
         vec![OutputPort::whole("text", "text", "")]
     }
+}
 
+impl Kind {
     fn run(job: &Job, cx: &TaskContext) -> anyhow::Result<()> {
         let is_first = !job.mark.exists();
         let text = match job.job.as_str() {
@@ -65,7 +67,7 @@ impl Stage for Kind {
 
 /// Runs a workflow; a sweep plans first and gives the run what it has walked.
 fn run(cache: &Cache, yaml: &str, plans_first: bool) -> (RunResult, Vec<Event>) {
-    let registry = Registry::new(vec![erase::<Kind>()]);
+    let registry = Registry::new(vec![erase::<Kind>(Kind::run)]);
     let file = cache.dir().join("w.yaml");
     let loaded = load_text(yaml, &file, &[], &registry, &|_| None).unwrap();
     let sources = NodeSources::new();
@@ -91,6 +93,7 @@ fn run(cache: &Cache, yaml: &str, plans_first: bool) -> (RunResult, Vec<Event>) 
             name: "climb".into(),
             build: "test".into(),
         },
+        workers: Default::default(),
         command: Vec::new(),
         origin: Default::default(),
         texts: Default::default(),

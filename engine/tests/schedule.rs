@@ -81,7 +81,9 @@ impl Stage for Whole {
     fn outputs() -> Vec<OutputPort> {
         vec![TEXT, OutputPort::list("list", "list", "item", "")]
     }
+}
 
+impl Whole {
     fn run(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
         run_work(work, cx)
     }
@@ -102,7 +104,9 @@ impl Stage for Each {
     fn outputs() -> Vec<OutputPort> {
         vec![TEXT]
     }
+}
 
+impl Each {
     fn run(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
         run_work(work, cx)
     }
@@ -353,6 +357,7 @@ fn options(cpus: usize, keep_going: bool) -> RunOptions {
             name: "climb".into(),
             build: "test".into(),
         },
+        workers: Default::default(),
         command: Vec::new(),
         origin: Default::default(),
         texts: Default::default(),
@@ -360,7 +365,7 @@ fn options(cpus: usize, keep_going: bool) -> RunOptions {
 }
 
 fn run(cache: &Cache, workflow: &[Drawn], cpus: usize, keep_going: bool) -> Seen {
-    let registry = Registry::new(vec![erase::<Whole>(), erase::<Each>()]);
+    let registry = Registry::new(vec![erase::<Whole>(Whole::run), erase::<Each>(Each::run)]);
     let file = cache.dir().join("w.yaml");
     let loaded = load_text(&yaml(workflow), &file, &[], &registry, &|_| None);
     let graph = loaded
@@ -474,7 +479,7 @@ stages:
 fn the_first_task_of_every_stage_starts_before_the_rest_of_those_above_it() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path(), "test").unwrap();
-    let registry = Registry::new(vec![erase::<Whole>(), erase::<Each>()]);
+    let registry = Registry::new(vec![erase::<Whole>(Whole::run), erase::<Each>(Each::run)]);
     let graph = load_text(FOLLOWING, Path::new("w.yaml"), &[], &registry, &|_| None);
     let graph = graph.unwrap().graph;
     let sources = NodeSources::new();

@@ -114,8 +114,10 @@ impl Stage for Baselines {
     fn list_size(params: &BaselinesParams) -> Option<usize> {
         Some((1 + params.include.len()) * params.seeds as usize)
     }
+}
 
-    fn run(params: &BaselinesParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Baselines {
+    pub fn run(params: &BaselinesParams, cx: &TaskContext) -> anyhow::Result<()> {
         let clusters: Clusters = read::json(cx, "clusters")?;
         let chosen: Mixture = read::json(cx, "mixture")?;
         let count = clusters.clusters.len();

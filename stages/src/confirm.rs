@@ -53,8 +53,10 @@ impl Stage for Confirm {
     fn check_wiring(_params: &ConfirmParams, stage: &Wired) -> Vec<ParamProblem> {
         wiring::direction_problems(stage, "scored")
     }
+}
 
-    fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Confirm {
+    pub fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {
         let contenders: Contenders = read::json(cx, "contenders")?;
         let scored = read_scored(cx, "scored")?;
         write_json(

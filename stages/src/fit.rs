@@ -89,8 +89,10 @@ impl Stage for Fit {
     fn check_wiring(_params: &FitParams, stage: &Wired) -> Vec<ParamProblem> {
         wiring::direction_problems(stage, "scored")
     }
+}
 
-    fn run(params: &FitParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Fit {
+    pub fn run(params: &FitParams, cx: &TaskContext) -> anyhow::Result<()> {
         let scored = read_scored(cx, "scored")?;
         let predictor = Predictor::fit(&scored, params)?;
         cx.total("runs", scored.len() as f64);

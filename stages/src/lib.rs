@@ -5,13 +5,13 @@ pub mod baselines;
 pub mod bench;
 pub mod confirm;
 pub mod corpus;
-pub mod device;
 pub mod embed;
 pub mod evaluate;
 pub mod fit;
 pub mod formats;
-mod guard;
+pub mod guard;
 pub mod kmeans;
+pub mod libtorch;
 pub mod materialize;
 pub mod merge;
 pub mod mixture;
@@ -29,36 +29,35 @@ pub mod tokenizer;
 pub mod train;
 mod wiring;
 
-use climb_engine::stage::{StageKind, erase};
+use climb_engine::stage::{StageKind, declare, erase};
 
-/// Every stage kind of this crate.
+/// The program that runs the tasks whose bodies compute with libtorch: `climb-torch`'s own crate has
+/// them, so that climb itself starts without it.
+pub const WORKER: &str = "climb-torch";
+
+/// Every stage kind, with its body where that is in this crate.
 pub fn kinds() -> Vec<Box<dyn StageKind>> {
     vec![
-        erase::<corpus::Corpus>(),
-        erase::<embed::Embed>(),
-        erase::<tokenizer::TokenizerStage>(),
-        erase::<tokenize::Tokenize>(),
-        erase::<kmeans::Kmeans>(),
-        erase::<quality::Quality>(),
-        erase::<prune::Prune>(),
-        erase::<merge::Merge>(),
-        erase::<pack::Pack>(),
-        erase::<questions::AskQuestions>(),
-        erase::<mixture::Given>(),
-        erase::<sample::Sample>(),
-        erase::<train::Train>(),
-        erase::<train::TrainSegment>(),
-        erase::<train::Doremi>(),
-        erase::<evaluate::Evaluate>(),
-        erase::<fit::Fit>(),
-        erase::<select::Select>(),
-        erase::<baselines::Baselines>(),
-        erase::<confirm::Confirm>(),
-        erase::<materialize::Materialize>(),
+        erase::<corpus::Corpus>(corpus::Corpus::run),
+        declare::<embed::Embed>(WORKER),
+        erase::<tokenizer::TokenizerStage>(tokenizer::TokenizerStage::run),
+        erase::<tokenize::Tokenize>(tokenize::Tokenize::run),
+        declare::<kmeans::Kmeans>(WORKER),
+        erase::<quality::Quality>(quality::Quality::run),
+        erase::<prune::Prune>(prune::Prune::run),
+        erase::<merge::Merge>(merge::Merge::run),
+        erase::<pack::Pack>(pack::Pack::run),
+        erase::<questions::AskQuestions>(questions::AskQuestions::run),
+        erase::<mixture::Given>(mixture::Given::run),
+        erase::<sample::Sample>(sample::Sample::run),
+        declare::<train::Train>(WORKER),
+        declare::<train::TrainSegment>(WORKER),
+        declare::<train::Doremi>(WORKER),
+        declare::<evaluate::Evaluate>(WORKER),
+        erase::<fit::Fit>(fit::Fit::run),
+        erase::<select::Select>(select::Select::run),
+        erase::<baselines::Baselines>(baselines::Baselines::run),
+        erase::<confirm::Confirm>(confirm::Confirm::run),
+        erase::<materialize::Materialize>(materialize::Materialize::run),
     ]
-}
-
-/// GPUs that libtorch sees.
-pub fn gpu_count() -> usize {
-    usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
 }

@@ -99,8 +99,10 @@ impl Stage for Given {
             "The weights, scaled to sum 1.",
         )]
     }
+}
 
-    fn run(params: &MixtureParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Given {
+    pub fn run(params: &MixtureParams, cx: &TaskContext) -> anyhow::Result<()> {
         let clusters: Clusters = read::json(cx, "clusters")?;
         let mixture = match &params.weights {
             Weights::Named(baseline) => baseline.mixture(&clusters)?,

@@ -89,8 +89,10 @@ impl Stage for Pack {
     fn check_wiring(_params: &PackParams, stage: &Wired) -> Vec<ParamProblem> {
         wiring::target_problems(stage)
     }
+}
 
-    fn run(params: &PackParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Pack {
+    pub fn run(params: &PackParams, cx: &TaskContext) -> anyhow::Result<()> {
         let tokens = read::open(read::one(cx, "tokens")?, Tokens::open)?;
         let clustering = read::clustering(read::one(cx, "clustering")?)?;
         ensure!(

@@ -74,8 +74,10 @@ impl Stage for Prune {
             .into_iter()
             .collect()
     }
+}
 
-    fn run(params: &PruneParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Prune {
+    pub fn run(params: &PruneParams, cx: &TaskContext) -> anyhow::Result<()> {
         let clustering = read::clustering(read::one(cx, "clustering")?)?;
         let means = match params.threshold > 0.0 {
             true => Some(mean_scores(params, cx, &clustering)?),

@@ -120,8 +120,10 @@ impl Stage for Tokenize {
             _ => Vec::new(),
         }
     }
+}
 
-    fn run(params: &TokenizeParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Tokenize {
+    pub fn run(params: &TokenizeParams, cx: &TaskContext) -> anyhow::Result<()> {
         let documents = Documents::open(cx.input("documents")?)?;
         let came_as_tokens = !documents.is_empty() && documents.tokens(0).is_some();
         let tokenizer = match cx.optional("tokenizer") {

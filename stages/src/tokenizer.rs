@@ -132,8 +132,10 @@ impl Stage for TokenizerStage {
             _ => 2,
         }
     }
+}
 
-    fn run(params: &TokenizerParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl TokenizerStage {
+    pub fn run(params: &TokenizerParams, cx: &TaskContext) -> anyhow::Result<()> {
         let tokenizer = match cx.source("tokenizer").first() {
             Some(file) => load(&file.path, &params.end_of_text)?,
             None => {

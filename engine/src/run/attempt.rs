@@ -14,7 +14,9 @@ use super::pool::Grant;
 use crate::child::{ChildOptions, run_child};
 use crate::cost::RESUMED;
 use crate::event::TaskReport;
-use crate::execute::{Control, Failure, PROTOCOL, Program, TaskSpec, describe_panic, run_here};
+use crate::execute::{
+    Control, Failure, PROTOCOL, Program, TaskSpec, Worker, Workers, describe_panic, run_here,
+};
 use crate::graph::Node;
 use crate::holders::Holders;
 use crate::inputs::{Inputs, Watched};
@@ -29,6 +31,7 @@ pub(crate) struct Shop<'a> {
     /// The ground's, to write to.
     pub cache: &'a Cache,
     pub program: &'a Program,
+    pub workers: &'a Workers,
     pub control: &'a Control,
     pub holders: &'a Holders,
 }
@@ -37,6 +40,18 @@ impl<'a> Shop<'a> {
     fn kind(&self, node: &Node) -> &'a dyn StageKind {
         let kind = self.ground.registry.get(&node.kind);
         kind.expect("the loader checked the kind")
+    }
+
+    /// Who runs the node's tasks, where climb itself does not.
+    fn worker(&self, node: &Node) -> Result<Option<&'a Worker>, WorkFailure> {
+        let Some(name) = self.kind(node).worker() else {
+            return Ok(None);
+        };
+        match self.workers.get(name) {
+            Some(Ok(worker)) => Ok(Some(worker)),
+            Some(Err(why)) => Err(WorkFailure::plain(why)),
+            None => Err(WorkFailure::plain(format!("{name} is not there"))),
+        }
     }
 }
 
@@ -182,14 +197,19 @@ fn execute(
     report: Reporter,
 ) -> Result<(), WorkFailure> {
     let node = &shop.ground.graph.nodes[job.node];
+    let worker = shop.worker(node)?;
     // A thread cannot be stopped from outside, so a timeout needs a process.
-    let end = if shop.kind(node).isolation() == Isolation::Process || node.timeout.is_some() {
+    let end = if worker.is_some()
+        || shop.kind(node).isolation() == Isolation::Process
+        || node.timeout.is_some()
+    {
         if !job.grant.gpus.is_empty() {
             // The child sees only its own devices.
             spec.device = "cuda:0".into();
         }
         let options = ChildOptions {
-            program: shop.program,
+            program: worker.map_or(shop.program, |worker| &worker.program),
+            environment: worker.map_or(&[], |worker| &worker.environment),
             log: &job.log,
             gpus: &job.grant.gpus,
             timeout: node.timeout,

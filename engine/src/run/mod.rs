@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use climb_cache::Cache;
 
 use crate::event::{Origin, Stamped, TaskReport};
-use crate::execute::{Control, Program};
+use crate::execute::{Control, Program, Workers};
 use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::kept::Texts;
@@ -40,6 +40,8 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// Its `task` subcommand runs tasks.
     pub program: Program,
+    /// Of the kinds whose bodies are elsewhere.
+    pub workers: Workers,
     /// The command line, for the journal.
     pub command: Vec<String>,
     /// For whoever resumes the run.
@@ -131,6 +133,7 @@ impl<'a> Run<'a> {
             ground,
             cache: self.cache,
             program: &self.options.program,
+            workers: &self.options.workers,
             control: &self.control,
             holders: &self.holders,
         };

@@ -236,8 +236,10 @@ impl Stage for Corpus {
         problems.extend(check_target(files, params));
         problems
     }
+}
 
-    fn run(params: &CorpusParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Corpus {
+    pub fn run(params: &CorpusParams, cx: &TaskContext) -> anyhow::Result<()> {
         Reading::new(params, cx)?.run()
     }
 }

@@ -1,18 +1,14 @@
 //! `embed`: documents as vectors of a pretrained sentence encoder. CLIMB section 3.1.
 
-mod bert;
-mod encoder;
+pub mod config;
 mod find;
-mod folder;
-mod pool;
-mod reading;
-mod run;
-mod weights;
+pub mod folder;
+pub mod reading;
+pub mod weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceFile,
     SourceSpec, Stage,
@@ -20,6 +16,7 @@ use climb_engine::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::libtorch;
 use folder::Folder;
 use reading::{Mode, Reading};
 
@@ -98,7 +95,7 @@ pub struct Embed;
 
 /// The files that version 1 of the stage knew. A folder of which they say everything, and said it to
 /// version 1, is keyed by them alone.
-const FIRST_FILES: [&str; 5] = [
+pub const FIRST_FILES: [&str; 5] = [
     "config.json",
     "tokenizer.json",
     "model.safetensors",
@@ -107,7 +104,7 @@ const FIRST_FILES: [&str; 5] = [
 ];
 
 /// The files of a model's folder that a task is keyed by.
-fn files(params: &EmbedParams, dir: &Path) -> anyhow::Result<Vec<String>> {
+pub fn files(params: &EmbedParams, dir: &Path) -> anyhow::Result<Vec<String>> {
     let folder = Folder::on_disk(dir);
     let reading = Reading::of(&folder, params)?;
     let first = || -> anyhow::Result<Option<Vec<String>>> {
@@ -154,7 +151,7 @@ impl Stage for Embed {
     }
 
     fn numerics() -> Option<String> {
-        Some(crate::device::libtorch())
+        libtorch::name()
     }
 
     fn isolation() -> Isolation {
@@ -243,16 +240,9 @@ impl Stage for Embed {
         let message = format!("the model in {}: {error:#}", dir.display());
         vec![ParamProblem::new("model", message).help(help)]
     }
-
-    fn run(params: &EmbedParams, cx: &TaskContext) -> anyhow::Result<()> {
-        run::run(params, cx)
-    }
 }
 
-#[cfg(test)]
-pub(crate) fn minilm() -> PathBuf {
+/// Where the encoder is that `make deps` brings.
+pub fn minilm() -> PathBuf {
     find::model_folder("minilm", Path::new("."))
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::bert::Config;
+use super::config::Config;
 use super::folder::Folder;
 use super::{EmbedParams, Pooling, weights};
 

@@ -6,40 +6,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
-use tch::Tensor;
 
-/// Tensors, or only their shapes, by name.
+/// Tensors by name, each with its shape; `()` where the shapes are all there is to know.
 pub struct Named<T> {
     /// The files, for messages.
     files: String,
-    all: HashMap<String, T>,
+    all: HashMap<String, (Vec<i64>, T)>,
 }
 
-pub trait Shaped {
-    fn shape(&self) -> Vec<i64>;
-}
-
-impl Shaped for Tensor {
-    fn shape(&self) -> Vec<i64> {
-        self.size()
-    }
-}
-
-impl Shaped for Vec<i64> {
-    fn shape(&self) -> Vec<i64> {
-        self.clone()
-    }
-}
-
-impl<T: Shaped> Named<T> {
-    fn of(
+impl<T> Named<T> {
+    /// `read` gives name, shape and tensor of all that is in a file.
+    pub fn of(
         paths: &[PathBuf],
-        read: impl Fn(&Path) -> anyhow::Result<Vec<(String, T)>>,
+        read: impl Fn(&Path) -> anyhow::Result<Vec<(String, Vec<i64>, T)>>,
     ) -> anyhow::Result<Named<T>> {
         let mut all = HashMap::new();
         for path in paths {
             let tensors = read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            all.extend(tensors);
+            all.extend(
+                tensors
+                    .into_iter()
+                    .map(|(name, shape, tensor)| (name, (shape, tensor))),
+            );
         }
         let shown = paths.first().map(|path| path.display().to_string());
         let others = match paths.len() {
@@ -63,8 +51,7 @@ impl<T: Shaped> Named<T> {
             all.get(&format!("{prefix}{name}"))
                 .or_else(|| all.get(&format!("{prefix}{old}")))
         });
-        let tensor = found.with_context(|| format!("{} has no `{name}`", self.files))?;
-        let size = tensor.shape();
+        let (size, tensor) = found.with_context(|| format!("{} has no `{name}`", self.files))?;
         let fits = size.len() == shape.len()
             && size
                 .iter()
@@ -83,20 +70,15 @@ impl<T: Shaped> Named<T> {
     }
 }
 
-/// The tensors of all files.
-pub fn read(paths: &[PathBuf]) -> anyhow::Result<Named<Tensor>> {
-    Named::of(paths, |path| Ok(Tensor::read_safetensors(path)?))
-}
-
 /// What all files' heads say is in them.
-pub fn shapes(paths: &[PathBuf]) -> anyhow::Result<Named<Vec<i64>>> {
+pub fn shapes(paths: &[PathBuf]) -> anyhow::Result<Named<()>> {
     Named::of(paths, head)
 }
 
 /// No head is longer.
 const MOST_HEAD: u64 = 100 << 20;
 
-fn head(path: &Path) -> anyhow::Result<Vec<(String, Vec<i64>)>> {
+fn head(path: &Path) -> anyhow::Result<Vec<(String, Vec<i64>, ())>> {
     let mut file = std::fs::File::open(path)?;
     let size = file.metadata()?.len();
     let mut length = [0; 8];
@@ -125,7 +107,7 @@ fn head(path: &Path) -> anyhow::Result<Vec<(String, Vec<i64>)>> {
             "it ends before `{name}`: was the download cut off?"
         );
         let shape = serde_json::from_value(about["shape"].clone());
-        shapes.push((name, shape.context("its head is malformed")?));
+        shapes.push((name, shape.context("its head is malformed")?, ()));
     }
     Ok(shapes)
 }

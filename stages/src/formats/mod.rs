@@ -26,6 +26,7 @@ pub mod documents;
 pub mod flat;
 pub mod matrix;
 pub mod mixture;
+pub mod model;
 pub mod packed;
 pub mod questions;
 pub mod read;

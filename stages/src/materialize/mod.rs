@@ -129,8 +129,10 @@ impl Stage for Materialize {
     fn cost(params: &MaterializeParams, _upstream: Upstream) -> BTreeMap<String, f64> {
         BTreeMap::from([("tokens".into(), params.tokens as f64)])
     }
+}
 
-    fn run(params: &MaterializeParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Materialize {
+    pub fn run(params: &MaterializeParams, cx: &TaskContext) -> anyhow::Result<()> {
         let mixture: Mixture = read::json(cx, "mixture")?;
         let documents = Documents::open(cx.input("documents")?)?;
         let clustering = read::clustering(read::one(cx, "clustering")?)?;

@@ -105,8 +105,10 @@ impl Stage for Merge {
     fn isolation() -> Isolation {
         Isolation::Process
     }
+}
 
-    fn run(params: &MergeParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Merge {
+    pub fn run(params: &MergeParams, cx: &TaskContext) -> anyhow::Result<()> {
         let input = Input::open(cx)?;
         let old = &input.clustering;
         if params.to > old.meta.clusters {

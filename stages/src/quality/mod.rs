@@ -152,8 +152,10 @@ impl Stage for Quality {
         }
         problems
     }
+}
 
-    fn run(params: &QualityParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Quality {
+    pub fn run(params: &QualityParams, cx: &TaskContext) -> anyhow::Result<()> {
         let documents = Documents::open(cx.input("documents")?)?;
         let mut columns: Vec<(String, Vec<f32>)> = Vec::new();
         heuristic_columns(params, cx, &documents, &mut columns)?;

@@ -1,5 +1,5 @@
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{SourceFile, Stage};
+use climb_engine::stage::SourceFile;
 use serde_json::json;
 
 use super::{Classifier, Heuristic, Quality, QualityParams};

@@ -133,8 +133,10 @@ impl Stage for AskQuestions {
         };
         files.filter(table).map(problem).collect()
     }
+}
 
-    fn run(params: &QuestionsParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl AskQuestions {
+    pub fn run(params: &QuestionsParams, cx: &TaskContext) -> anyhow::Result<()> {
         let tokenizer = tokenizer::load(cx.input("tokenizer")?, &params.end_of_text)?;
         let end_of_text = tokenizer.token_to_id(&params.end_of_text);
         let mut items = Vec::new();

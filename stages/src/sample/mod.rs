@@ -152,8 +152,10 @@ impl Stage for Sample {
             _ => Some(params.count),
         }
     }
+}
 
-    fn run(params: &SampleParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Sample {
+    pub fn run(params: &SampleParams, cx: &TaskContext) -> anyhow::Result<()> {
         let clusters: Clusters = read::json(cx, "clusters")?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
         let scored = read_scored_of(cx, "scored", &clusters)?;

@@ -115,8 +115,10 @@ impl Stage for Select {
         }
         problems
     }
+}
 
-    fn run(params: &SelectParams, cx: &TaskContext) -> anyhow::Result<()> {
+impl Select {
+    pub fn run(params: &SelectParams, cx: &TaskContext) -> anyhow::Result<()> {
         let predictor = Predictor::load(cx.input("predictor")?)?;
         let clusters: Clusters = read::json(cx, "clusters")?;
         let scored = read_scored_of(cx, "scored", &clusters)?;

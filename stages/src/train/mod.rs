@@ -1,19 +1,13 @@
 //! `train`: a small proxy on a mixture. CLIMB section 3.2 and 4.1: a Llama-style decoder, a
 //! WSD schedule; the mixture decides which cluster each sequence comes from.
 
-mod checkpoint;
-mod data;
 mod doremi;
-pub mod model;
-mod objective;
-mod run;
 mod schedule;
 mod segments;
 mod sizes;
 
 use std::collections::BTreeMap;
 
-use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
@@ -21,10 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use doremi::{Doremi, DoremiParams};
-pub use run::load_model;
 pub use schedule::{Schedule, Shape};
 pub use segments::{SegmentParams, TrainSegment};
 pub use sizes::{Dims, ModelSize, Size};
+
+use crate::formats::model::Config;
+use crate::libtorch;
 
 /// Arithmetic of the matrix products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -211,7 +207,7 @@ impl TrainParams {
         self.tokens.div_ceil(self.step_tokens())
     }
 
-    fn step_tokens(&self) -> u64 {
+    pub fn step_tokens(&self) -> u64 {
         (self.batch * self.context) as u64
     }
 
@@ -220,7 +216,7 @@ impl TrainParams {
         self.steps() * self.step_tokens()
     }
 
-    fn schedule(&self) -> Schedule {
+    pub fn schedule(&self) -> Schedule {
         let steps = self.steps();
         let share = |share: f64| (share * steps as f64).round() as u64;
         Schedule {
@@ -268,7 +264,7 @@ fn cost_from(before: u64, params: &TrainParams, upstream: Upstream) -> BTreeMap<
     // Without a tokenizer upstream, the embedding's share is not counted.
     let tokenizer = upstream("tokenizer").unwrap_or_default();
     let vocab = tokenizer["vocab_size"].as_i64().unwrap_or(0);
-    let config = model::Config::new(params.model.dims(), vocab, params.context as i64);
+    let config = Config::new(params.model.dims(), vocab, params.context as i64);
     let flops = tokens * config.flops_per_token();
     BTreeMap::from([("tokens".into(), tokens), ("flops".into(), flops)])
 }
@@ -296,7 +292,7 @@ impl Stage for Train {
     }
 
     fn numerics() -> Option<String> {
-        Some(crate::device::libtorch())
+        libtorch::name()
     }
 
     fn isolation() -> Isolation {
@@ -327,9 +323,5 @@ impl Stage for Train {
     fn cost(params: &TrainParams, upstream: Upstream) -> BTreeMap<String, f64> {
         let before = segments::tokens(params);
         cost_from(before, params, upstream)
-    }
-
-    fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
-        run::run(params, cx)
     }
 }

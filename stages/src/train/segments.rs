@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use climb_engine::context::TaskContext;
 use climb_engine::stage::{
     Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ModelSize, Precision, Shape, Train, TrainParams, run};
+use super::{ModelSize, Precision, Shape, Train, TrainParams};
+use crate::libtorch;
 
 /// Most tasks that one training may become.
 const MOST: u64 = 1000;
@@ -91,7 +91,7 @@ impl SegmentParams {
     }
 
     /// The training that this is the beginning of, ending where the segment does.
-    fn training(&self) -> TrainParams {
+    pub fn training(&self) -> TrainParams {
         TrainParams {
             model: self.model.clone(),
             tokens: self.until_tokens,
@@ -212,7 +212,7 @@ impl Stage for TrainSegment {
     }
 
     fn numerics() -> Option<String> {
-        Some(crate::device::libtorch())
+        libtorch::name()
     }
 
     fn isolation() -> Isolation {
@@ -233,10 +233,6 @@ impl Stage for TrainSegment {
 
     fn cost(params: &SegmentParams, upstream: Upstream) -> BTreeMap<String, f64> {
         super::cost_from(params.from_tokens, &params.training(), upstream)
-    }
-
-    fn run(params: &SegmentParams, cx: &TaskContext) -> anyhow::Result<()> {
-        run::run_segment(&params.training(), cx)
     }
 }
 

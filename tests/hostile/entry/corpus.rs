@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use climb_engine::context::TaskContext;
-use climb_engine::stage::{FoundFile, Stage};
+use climb_engine::stage::FoundFile;
 use climb_stages::corpus::{Corpus, CorpusParams, Heldout, survey};
 use climb_stages::questions::{self, QuestionsParams};
 

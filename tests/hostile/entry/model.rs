@@ -100,7 +100,7 @@ pub fn embed(dir: &Path, model: &Path) -> bool {
     };
     cx.sources
         .insert("model".into(), NAMES.map(source).to_vec());
-    match Embed::run(&params, &cx) {
+    match climb_torch::embed::run(&params, &cx) {
         Ok(()) => true,
         Err(error) => {
             let error = format!("{error:#}");

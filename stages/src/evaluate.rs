@@ -1,0 +1,153 @@
+//! `evaluate`: the score of a proxy. CLIMB section 3.3: validation loss on the target, or accuracy
+//! on benchmarks; here also losses for each cluster, and any weighted combination of these.
+
+use std::collections::BTreeMap;
+
+use climb_engine::stage::{
+    Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
+};
+use climb_engine::wired::Wired;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::formats::mixture::Direction;
+use crate::{libtorch, train, wiring};
+
+/// Parameters of `evaluate`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateParams {
+    /// The score: metrics and their weights, e.g. `{loss/readme: 1}`. Metrics are `loss/NAME`
+    /// (nats a token) and `bits_per_byte/NAME` of each target, `loss/cluster-N`, and of each
+    /// benchmark `accuracy/NAME`, `accuracy_norm/NAME` (likelihoods for each byte of a choice) and
+    /// `choice_loss/NAME` (nats a token of the right choices). Empty: the mean of the targets'
+    /// losses.
+    pub score: BTreeMap<String, f64>,
+    /// Which way the score is better.
+    pub direction: Direction,
+    /// At most this many tokens of each target and cluster; 0: all.
+    pub max_tokens: usize,
+    /// Sequences at a time. Does not change the score beyond rounding.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+}
+
+impl Default for EvaluateParams {
+    fn default() -> EvaluateParams {
+        EvaluateParams {
+            score: BTreeMap::new(),
+            direction: Direction::LowerIsBetter,
+            max_tokens: 0,
+            batch: 16,
+        }
+    }
+}
+
+impl Params for EvaluateParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        for (name, weight) in &self.score {
+            if !weight.is_finite() || *weight == 0.0 {
+                let message =
+                    format!("the weight of `{name}` is {weight}: it would count for nothing");
+                problems.push(ParamProblem::new("score", message));
+                continue;
+            }
+            let Some(direction) = Direction::of(name) else {
+                continue;
+            };
+            if (direction == self.direction) != (*weight > 0.0) {
+                let (way, wanted) = match direction {
+                    Direction::LowerIsBetter => ("lower", "lower_is_better"),
+                    Direction::HigherIsBetter => ("higher", "higher_is_better"),
+                };
+                let message = format!(
+                    "`{name}` is better when it is {way}, but with the weight {weight} the score \
+                     would reward the opposite"
+                );
+                let help = format!("set `direction: {wanted}`, or give it a weight of other sign");
+                problems.push(ParamProblem::new("score", message).help(help));
+            }
+        }
+        problems
+    }
+}
+
+/// The stage kind `evaluate`.
+pub struct Evaluate;
+
+impl Stage for Evaluate {
+    const KIND: &'static str = "evaluate";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Scores a model by its loss on held-out targets and clusters (CLIMB section 3.3).";
+    type Params = EvaluateParams;
+
+    fn inputs() -> Vec<InputPort> {
+        vec![
+            InputPort::one("model", "model", "A trained proxy."),
+            InputPort::optional(
+                "targets",
+                "packed",
+                "Held-out tokens, a part for each target. Needed where there are no questions.",
+            ),
+            InputPort::many(
+                "questions",
+                "questions",
+                "Multiple-choice benchmarks: a list of `questions` stages.",
+            ),
+            InputPort::optional("validation", "packed", "Held-out tokens of each cluster."),
+        ]
+    }
+
+    fn inputs_beside(wired: &[String]) -> Vec<InputPort> {
+        let mut ports = Evaluate::inputs();
+        if !wired.iter().any(|port| port == "questions") {
+            ports[1].arity = Arity::One;
+        }
+        ports
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![OutputPort::whole(
+            "scored",
+            "scored",
+            "The mixture, its score and all metrics.",
+        )]
+    }
+
+    fn numerics() -> Option<String> {
+        libtorch::name()
+    }
+
+    fn isolation() -> Isolation {
+        Isolation::Process
+    }
+
+    fn resources(_params: &EvaluateParams) -> Resources {
+        Resources {
+            gpus: 1,
+            ..Resources::default()
+        }
+    }
+
+    /// Of the model: the time of a token goes with it.
+    fn cost(_params: &EvaluateParams, upstream: Upstream) -> BTreeMap<String, f64> {
+        let parameters = train::parameters_upstream(upstream);
+        let known = parameters.map(|count| ("parameters".to_string(), count));
+        known.into_iter().collect()
+    }
+
+    fn check_wiring(params: &EvaluateParams, stage: &Wired) -> Vec<ParamProblem> {
+        if params.score.is_empty() && stage.feeding("targets").is_empty() {
+            let message = "there is no held-out target to score on";
+            let help = "name metrics in `score`, or wire `targets`";
+            return vec![ParamProblem::new("score", message).help(help)];
+        }
+        let metrics = wiring::metrics(stage);
+        let names = params.score.keys();
+        names
+            .filter_map(|name| metrics.problem(&format!("score.{name}"), "`score`", name))
+            .collect()
+    }
+}

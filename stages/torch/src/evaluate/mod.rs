@@ -1,0 +1,187 @@
+//! The body of `evaluate`: a model's losses and choices, and the score they make.
+
+mod choices;
+mod ledger;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail, ensure};
+use climb_engine::context::TaskContext;
+use climb_stages::evaluate::EvaluateParams;
+use climb_stages::formats::mixture::{Mixture, Scored};
+use climb_stages::formats::packed::Packed;
+use climb_stages::formats::questions::Questions;
+use climb_stages::formats::{read, write_json};
+use tch::Tensor;
+
+use crate::device::device;
+use crate::train::load_model;
+use crate::train::model::Decoder;
+use ledger::Ledger;
+
+pub fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
+    let device = device(&cx.device)?;
+    let folder = cx.input("model")?;
+    let model = load_model(folder, device)?;
+    cx.total("parameters", model.flat.numel() as f64);
+    let mixture: Mixture = read::json_file(&folder.join("mixture.json"))
+        .with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
+    let targets = cx.optional("targets").map(Packed::open).transpose()?;
+    let (mut metrics, mut ledger) = (BTreeMap::new(), Ledger::open(cx));
+    if let Some(targets) = &targets {
+        measure(&model, targets, params, &mut ledger, true, &mut metrics)?;
+    }
+    for artifact in cx.list("questions") {
+        let questions: Questions = read::json_of(artifact)?;
+        choices::measure(&model, &questions, params.batch, &mut ledger, &mut metrics)?;
+    }
+    if let Some(path) = cx.optional("validation") {
+        let validation = Packed::open(path)?;
+        measure(
+            &model,
+            &validation,
+            params,
+            &mut ledger,
+            false,
+            &mut metrics,
+        )?;
+    }
+    if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
+        bail!("`{name}` is {value}, not a number: this proxy has diverged");
+    }
+    let score = score(params, targets.as_ref(), &metrics)?;
+    ensure!(
+        score.is_finite(),
+        "the score is {score}: its weights are too large"
+    );
+    let scored = Scored {
+        mixture,
+        score,
+        direction: params.direction,
+        metrics,
+    };
+    write_json(&cx.output("scored"), &scored)
+}
+
+/// The model's name, for messages.
+fn name(cx: &TaskContext) -> &str {
+    cx.list("model").first().map_or("", |model| &model.name)
+}
+
+/// Adds the metrics of every part. An empty target is an error; an empty cluster is left out.
+fn measure(
+    model: &Decoder,
+    packed: &Packed,
+    params: &EvaluateParams,
+    ledger: &mut Ledger,
+    are_targets: bool,
+    metrics: &mut BTreeMap<String, f64>,
+) -> anyhow::Result<()> {
+    ensure!(
+        packed.meta.vocab_size as i64 == model.config.vocab_size,
+        "the model has a vocabulary of {}, the tokens one of {}: they come from different tokenizers",
+        model.config.vocab_size,
+        packed.meta.vocab_size
+    );
+    for (part, meta) in packed.meta.parts.iter().enumerate() {
+        if packed.len(part) < 2 {
+            ensure!(
+                !are_targets,
+                "the target `{}` has no tokens to be evaluated on",
+                meta.name
+            );
+            continue;
+        }
+        let (loss, tokens) = part_loss(model, packed, part, params, ledger)?;
+        ensure!(loss.is_finite(), "the loss on `{}` is {loss}", meta.name);
+        metrics.insert(format!("loss/{}", meta.name), loss);
+        if are_targets && meta.bytes > 0 {
+            // Bytes of the evaluated share of the part.
+            let bytes = meta.bytes as f64 * tokens as f64 / meta.tokens as f64;
+            let bits = loss * tokens as f64 / std::f64::consts::LN_2;
+            metrics.insert(format!("bits_per_byte/{}", meta.name), bits / bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Mean loss over the predicted tokens of a part, in windows of the model's context, and how many
+/// tokens that were. Every token but the first is predicted once.
+fn part_loss(
+    model: &Decoder,
+    packed: &Packed,
+    part: usize,
+    params: &EvaluateParams,
+    ledger: &mut Ledger,
+) -> anyhow::Result<(f64, usize)> {
+    let context = model.config.context as usize;
+    let mut len = packed.len(part);
+    if params.max_tokens > 0 {
+        len = len.min(params.max_tokens.max(2));
+    }
+    let predicted = len - 1;
+    let (mut sum, mut at) = (0.0, 0);
+    while at < predicted {
+        let rows = ((predicted - at) / context).min(params.batch);
+        // The last window may be shorter, and then stands alone.
+        let (rows, width) = if rows == 0 {
+            (1, predicted - at)
+        } else {
+            (rows, context)
+        };
+        let loss = ledger.next_one(|| Ok(window_loss(model, packed, part, at, rows, width)))?;
+        sum += loss * (rows * width) as f64;
+        at += rows * width;
+    }
+    Ok((sum / predicted as f64, predicted))
+}
+
+fn window_loss(
+    model: &Decoder,
+    packed: &Packed,
+    part: usize,
+    at: usize,
+    rows: usize,
+    width: usize,
+) -> f64 {
+    let mut ids = Vec::with_capacity(rows * width + 1);
+    packed.read(part, at, rows * width + 1, &mut ids);
+    let tensor = |ids: &[i64]| {
+        Tensor::from_slice(ids)
+            .view([rows as i64, width as i64])
+            .to_device(model.flat.device())
+    };
+    let (inputs, targets) = (tensor(&ids[..rows * width]), tensor(&ids[1..]));
+    tch::no_grad(|| model.loss(&inputs, &targets).double_value(&[]))
+}
+
+fn score(
+    params: &EvaluateParams,
+    targets: Option<&Packed>,
+    metrics: &BTreeMap<String, f64>,
+) -> anyhow::Result<f64> {
+    if params.score.is_empty() {
+        let parts = targets.iter().flat_map(|targets| &targets.meta.parts);
+        let names = parts.map(|part| format!("loss/{}", part.name));
+        let losses: Vec<f64> = names
+            .filter_map(|name| metrics.get(&name).copied())
+            .collect();
+        ensure!(
+            !losses.is_empty(),
+            "there is no held-out target to score on: name metrics in `score`"
+        );
+        return Ok(losses.iter().sum::<f64>() / losses.len() as f64);
+    }
+    let mut sum = 0.0;
+    for (name, weight) in &params.score {
+        let Some(value) = metrics.get(name) else {
+            let known: Vec<&str> = metrics.keys().map(String::as_str).collect();
+            bail!(
+                "`score` names `{name}`, which is no metric here; there are: {}",
+                known.join(", ")
+            );
+        };
+        sum += weight * value;
+    }
+    Ok(sum)
+}
