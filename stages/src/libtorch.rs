@@ -18,14 +18,20 @@ pub struct Libtorch {
     pub by: String,
 }
 
-/// The one of `LIBTORCH`, else of `.deps` above this program, else of the active Python. `Err`: why
-/// there is none, and what to do.
+impl Libtorch {
+    fn has_cuda(&self) -> bool {
+        self.folder.join("libtorch_cuda.so").is_file()
+    }
+}
+
+/// The one of `LIBTORCH`; else of `.deps` above this program or of the active Python, the one with CUDA
+/// where there is a GPU, in this order. `Err`: why there is none, and what to do.
 pub fn find() -> Result<&'static Libtorch, &'static str> {
     static FOUND: OnceLock<Result<Libtorch, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let set = std::env::var_os("LIBTORCH").map(PathBuf::from);
         let program = std::env::current_exe().unwrap_or_default();
-        search(set.as_deref(), &program, &active_python)
+        search(set.as_deref(), &program, &active_python, has_nvidia())
     });
     found.as_ref().map_err(String::as_str)
 }
@@ -51,28 +57,40 @@ fn search(
     set: Option<&Path>,
     program: &Path,
     python: &dyn Fn() -> Option<PathBuf>,
+    wants_cuda: bool,
 ) -> Result<Libtorch, String> {
     if let Some(set) = set {
         let found = at(set, "LIBTORCH").ok_or_else(|| {
-            let set = set.display();
-            format!("LIBTORCH is {set}, where there is no lib/libtorch_cpu.so: unset it, or set it to a PyTorch's `torch` folder")
+            format!(
+                "LIBTORCH is {}, where there is no lib/libtorch_cpu.so: unset it, or set it to a \
+                 PyTorch's `torch` folder",
+                set.display()
+            )
         })?;
         return fitting(found);
     }
     // target/release/deps/x is the deepest that a program of a checkout lies.
-    let beside = program.ancestors().skip(1).take(4);
-    let beside = beside.map(|folder| folder.join(".deps/libtorch"));
-    let mut beside = beside.filter_map(|folder| at(&folder, ".deps"));
-    if let Some(found) = beside.next() {
-        return fitting(found);
+    let above = program.ancestors().skip(1).take(4);
+    let beside = above.map(|folder| folder.join(".deps/libtorch"));
+    let beside = beside.filter_map(|folder| at(&folder, ".deps")).next();
+    let beside = beside.map(fitting);
+    if let Some(Ok(found)) = &beside
+        && (!wants_cuda || found.has_cuda())
+    {
+        return Ok(found.clone());
     }
-    if let Some(found) = python().and_then(|folder| at(&folder, "the active Python")) {
-        return fitting(found);
+    let python = python().and_then(|folder| at(&folder, "the active Python"));
+    let python = python.map(fitting);
+    match (beside, python) {
+        (_, Some(Ok(found))) if found.has_cuda() => Ok(found),
+        (Some(Ok(found)), _) | (_, Some(Ok(found))) => Ok(found),
+        (Some(wrong), _) | (None, Some(wrong)) => wrong,
+        (None, None) => Err(format!(
+            "libtorch is not found: `make deps` fetches it beside climb; or activate a Python that \
+             has PyTorch {WANTED} (`pip install torch=={WANTED}.0`); or set LIBTORCH to its `torch` \
+             folder"
+        )),
     }
-    Err(format!(
-        "libtorch is not found: `make deps` fetches it beside climb; or activate a Python that has \
-         PyTorch {WANTED} (`pip install torch=={WANTED}.0`); or set LIBTORCH to its `torch` folder"
-    ))
 }
 
 fn fitting(found: Libtorch) -> Result<Libtorch, String> {
@@ -142,20 +160,28 @@ mod tests {
         let root = dir.path();
         let python = || Some(root.join("site/torch"));
         let program = root.join("checkout/target/release/climb");
-        let none = search(None, &program, &|| None).unwrap_err();
+        let none = search(None, &program, &|| None, false).unwrap_err();
         assert!(
             none.contains("make deps") && none.contains("LIBTORCH"),
             "{none}"
         );
         torch(&root.join("site/torch"), "2.11.0+cu130");
-        let by = |set: Option<&Path>| search(set, &program, &python).map(|found| found.by);
+        let by = |set: Option<&Path>| search(set, &program, &python, false).map(|found| found.by);
         assert_eq!(by(None).unwrap(), "the active Python");
         torch(&root.join("checkout/.deps/libtorch"), "2.11.0+cpu");
-        let found = search(None, &program, &python).unwrap();
+        let found = search(None, &program, &python, false).unwrap();
         assert_eq!(
             (found.by.as_str(), found.version.as_str()),
             (".deps", "2.11.0+cpu")
         );
+        // On a machine with a GPU, whichever can use it.
+        let cuda = || search(None, &program, &python, true).unwrap().by;
+        assert_eq!(cuda(), ".deps");
+        std::fs::write(root.join("site/torch/lib/libtorch_cuda.so"), "").unwrap();
+        assert_eq!(cuda(), "the active Python");
+        assert_eq!(by(None).unwrap(), ".deps");
+        torch(&root.join("site/torch"), "2.9.0");
+        assert_eq!(cuda(), ".deps");
         torch(&root.join("own"), "2.11.1");
         assert_eq!(by(Some(&root.join("own"))).unwrap(), "LIBTORCH");
         let nothing = by(Some(&root.join("nothing"))).unwrap_err();

@@ -29,4 +29,5 @@ mod sweeps;
 mod terminal;
 mod texts;
 mod unknown;
+mod worker;
 mod workspace;
