@@ -15,7 +15,7 @@ use climb_engine::sources::{self, NodeSources};
 use climb_engine::stage::{Registry, StageKind};
 use climb_engine::sweep::Setting;
 
-use crate::diagnostics;
+use crate::{diagnostics, text};
 
 /// Exit code for bad input: nothing was started.
 pub const BAD_INPUT: u8 = 2;
@@ -372,7 +372,8 @@ pub fn bad_input(problems: &[Diagnostic]) -> u8 {
     diagnostics::print(problems);
     let errors = problems.len();
     if errors > 1 {
-        eprintln!("{errors} problems; nothing was started");
+        let errors = text::count(errors, "problem");
+        eprintln!("{errors}; nothing was started");
     }
     BAD_INPUT
 }

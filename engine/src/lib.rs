@@ -38,3 +38,5 @@ pub mod tracker;
 pub mod warnings;
 pub mod wired;
 mod work;
+
+pub use climb_cache::count;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, bail, ensure};
+use climb_engine::count as counted;
 use tch::Device;
 
 /// `cpu` or `cuda:N`. On the CPU libtorch is told to use one thread: parallelism is ours, over
@@ -22,7 +23,8 @@ pub fn device(name: &str) -> anyhow::Result<Device> {
     let count = crate::gpu_count();
     ensure!(
         index < count,
-        "`{name}` is not there: libtorch sees {count} GPUs (is it a CUDA build? see docs/install.md)"
+        "`{name}` is not there: libtorch sees {} (is it a CUDA build? see docs/install.md)",
+        counted(count, "GPU")
     );
     Ok(Device::Cuda(index))
 }

@@ -6,6 +6,8 @@ use anyhow::{bail, ensure};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
+use climb_engine::count as counted;
+
 use super::weights::Named;
 
 /// What is needed of config.json.
@@ -220,8 +222,9 @@ impl Bert {
         let vocabulary = words.size()[0];
         ensure!(
             config.pad_token_id < vocabulary,
-            "{} has vectors for {vocabulary} tokens, and config.json pads with {}",
+            "{} has vectors for {}, and config.json pads with {}",
             weights.files(),
+            counted(vocabulary, "token"),
             config.pad_token_id
         );
         let positions = [config.max_position_embeddings, width];

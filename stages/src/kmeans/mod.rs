@@ -3,6 +3,7 @@
 mod lloyd;
 
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
@@ -114,8 +115,9 @@ impl Stage for Kmeans {
         match wiring::most_documents(stage, "embeddings") {
             Some(most) if params.k > most => {
                 let message = format!(
-                    "k is {}, but `corpus` keeps {most} documents at most",
-                    params.k
+                    "k is {}, but `corpus` keeps {} at most",
+                    params.k,
+                    counted(most, "document")
                 );
                 let problem = ParamProblem::new("k", message);
                 vec![problem.help("lower `k`, or raise its `max_documents`")]
@@ -129,8 +131,9 @@ impl Stage for Kmeans {
         let (rows, dim) = (matrix.meta.rows, matrix.meta.cols);
         ensure!(
             params.k <= rows,
-            "k is {}, but there are only {rows} documents: lower `k`, or give it more documents",
-            params.k
+            "k is {}, but its input is only {}: lower `k`, or give it more documents",
+            params.k,
+            counted(rows, "document")
         );
         let device = device(&cx.device)?;
         let fit = match Centred::of(&matrix.data, dim).filter(|_| !params.spherical) {
@@ -170,11 +173,12 @@ impl Stage for Kmeans {
 fn warn_of_empty(cx: &TaskContext, sizes: &[u64]) {
     let empty = sizes.iter().filter(|size| **size == 0).count();
     if empty > 0 {
+        let are = if empty == 1 { "is" } else { "are" };
         cx.warn(format!(
-            "{empty} of {} clusters are empty: the documents have only {} embeddings that differ; \
-             lower `k`, or look at where the embeddings come from",
-            sizes.len(),
-            sizes.len() - empty
+            "{empty} of {} {are} empty: the documents have only {} that differ; lower `k`, or look at \
+             where the embeddings come from",
+            counted(sizes.len(), "cluster"),
+            counted(sizes.len() - empty, "embedding")
         ));
     }
 }

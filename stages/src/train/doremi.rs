@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
@@ -132,8 +133,8 @@ impl Stage for Doremi {
         );
         ensure!(
             reference.config.context >= train.context as i64,
-            "the reference was trained on {} tokens of context, and `context` is {}",
-            reference.config.context,
+            "the reference was trained on {} of context, and `context` is {}",
+            counted(reference.config.context, "token"),
             train.context
         );
         // Clusters without tokens have no loss to be behind in.
