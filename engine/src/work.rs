@@ -14,6 +14,7 @@ use crate::child::{ChildOptions, run_child};
 use crate::cost::RESUMED;
 use crate::event::TaskReport;
 use crate::execute::{Control, Failure, PROTOCOL, Program, TaskSpec, describe_panic, run_here};
+use crate::graph::OnFailure;
 use crate::holders::Holders;
 use crate::inputs::{Inputs, Watched};
 use crate::resources::Grant;
@@ -125,6 +126,7 @@ fn try_attempt(
         base_dir: setting.graph.base_dir(),
         threads: job.grant.cpus.max(1),
         device: "cpu".into(),
+        may_drop: node.axis.is_some() && node.on_failure == OnFailure::Stop,
     };
     let totals = Arc::new(Mutex::new(BTreeMap::new()));
     let noted = noting_totals(totals.clone(), report.clone());
