@@ -15,6 +15,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> u8 {
+    // Its parent ignores it: a run goes on when nobody reads what it says.
+    // SAFETY: restores the default action before any thread starts.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let interrupted = Interrupted::default();
     for signal in session::interrupts() {
         if let Err(error) = listen(signal, &interrupted) {

@@ -1,7 +1,6 @@
 //! The table of a sweep: for the terminal, as CSV, JSON or Parquet.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::row::{Row, ScoredBy, Sort, State, Sweep};
 use crate::common::FAILED;
-use crate::{diagnostics, report, text};
+use crate::{diagnostics, printing, report, text};
 
 /// How a table is shown.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -76,7 +75,10 @@ fn write(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
                 print!("{text}");
                 Ok(())
             }
-            Err(_) => Ok(std::io::stdout().write_all(bytes)?),
+            Err(_) => {
+                printing::bytes(bytes);
+                Ok(())
+            }
         },
     }
 }
@@ -96,7 +98,7 @@ fn drawn(sweep: &Sweep) -> String {
     let baselines = baselines(sweep);
     let mut header: Vec<String> = ["variant", "score", "spread"].map(String::from).into();
     header.extend(baselines.iter().map(|name| format!("gain over {name}")));
-    let more = ["proxies", "tokens", "FLOPs", "time", "cached", "state"];
+    let more = ["runs", "tokens", "FLOPs", "work", "cached", "state"];
     header.extend(more.map(String::from));
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let right: Vec<usize> = (1..header.len() - 1).collect();
@@ -115,10 +117,12 @@ fn cells(row: &Row, baselines: &[String]) -> Vec<String> {
         value => text::short(value),
     };
     let mut cells = vec![row.variant.clone(), number(row.score)];
-    cells.push(row.spread.map_or_else(dash, |s| format!("±{s:.4}")));
+    cells.push(row.score.map_or_else(dash, |_| text::spread(row.spread)));
     for name in baselines {
         let gain = row.gains.iter().find(|gain| gain.baseline == *name);
-        cells.push(gain.map_or_else(dash, |g| format!("{:+.4} ±{:.4}", g.gain, g.spread)));
+        cells.push(gain.map_or_else(dash, |g| {
+            format!("{} {}", text::difference(g.gain), text::spread(g.spread))
+        }));
     }
     cells.push(
         row.proxy_runs
@@ -168,7 +172,7 @@ fn notes(sweep: &Sweep) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// `The best score: clusters=64, ahead of the next by 0.0123 (spread 0.0040).`
+/// `the best: clusters=64, ahead of clusters=48 by 0.0123 (spread 0.0040)`, where that is so.
 fn winner(sweep: &Sweep) -> Option<String> {
     let direction = sweep.direction?;
     let scored = sweep
@@ -185,16 +189,26 @@ fn winner(sweep: &Sweep) -> Option<String> {
         return None;
     };
     let ahead = (second - first).abs();
-    let spread = best.spread.unwrap_or(0.0).max(next.spread.unwrap_or(0.0));
-    let within = match spread {
-        0.0 => String::new(),
-        s if ahead <= 2.0 * s => format!(" (spread {s:.4}: that is no clear lead)"),
-        s => format!(" (spread {s:.4})"),
-    };
-    Some(format!(
-        "the best: {}, ahead of {} by {ahead:.4}{within}",
-        best.variant, next.variant
-    ))
+    let (best, next, spread) = (&best.variant, &next.variant, known_spread(best, next));
+    // What the table shows as equal is no lead.
+    if ahead < 0.00005 {
+        return Some(format!("no best: {best} and {next} have the same score"));
+    }
+    Some(match spread {
+        None => format!(
+            "the best: {best}, ahead of {next} by {ahead:.4} (one seed each: no spread tells whether \
+             that is chance)"
+        ),
+        Some(s) if ahead <= 2.0 * s => format!(
+            "no clear best: {best} is ahead of {next} by {ahead:.4}, within twice the spread of {s:.4}"
+        ),
+        Some(s) => format!("the best: {best}, ahead of {next} by {ahead:.4} (spread {s:.4})"),
+    })
+}
+
+/// The larger spread of two variants, where both have one.
+fn known_spread(a: &Row, b: &Row) -> Option<f64> {
+    Some(a.spread?.max(b.spread?))
 }
 
 /// A column of the flat table that programs get.
@@ -229,7 +243,7 @@ fn columns(sweep: &Sweep) -> Vec<(String, Column)> {
     for name in baselines(sweep) {
         let gain = |row: &Row| row.gains.iter().find(|g| g.baseline == name).cloned();
         let value = number(&|row| Some(gain(row)?.gain));
-        let spread = number(&|row| Some(gain(row)?.spread));
+        let spread = number(&|row| gain(row)?.spread);
         columns.push((format!("gain_{name}"), value));
         columns.push((format!("gain_{name}_spread"), spread));
     }

@@ -1,8 +1,9 @@
 //! How long a run still takes.
 //!
 //! A stage's tasks are told by those finished in this run, by the progress of those that run, by
-//! the same stage of another iteration, by recorded ones, or by other tasks of its kind in this run
-//! and their size, whichever there is first.
+//! the same stage of another iteration or variant and its size, by recorded ones, by other tasks of
+//! its kind in this run and their size, or by attempts that failed, whichever there is first. What
+//! is not of tasks finished now is at least what the longest of those that run has taken so far.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,8 +40,8 @@ impl Eta {
 pub struct Outlook<'v> {
     view: &'v RunView,
     now: Timestamp,
-    /// Seconds of a task, by stage without iterations.
-    each: HashMap<String, f64>,
+    /// Seconds of a task, and the stage that tells it, by stage without iterations.
+    each: HashMap<String, (f64, &'v StageView)>,
     /// Seconds a unit, by kind and total.
     speeds: HashMap<(&'v str, &'static str), f64>,
 }
@@ -58,7 +59,7 @@ impl<'v> Outlook<'v> {
             let Some(each) = stage.seconds_each(now) else {
                 continue;
             };
-            outlook.each.insert(stage_of(&stage.name), each);
+            outlook.each.insert(stage_of(&stage.name), (each, stage));
             for driver in DRIVERS {
                 if let Some(total) = stage.expected_totals.get(driver).filter(|t| **t > 0.0) {
                     outlook.speeds.insert((&stage.kind, driver), each / total);
@@ -70,6 +71,18 @@ impl<'v> Outlook<'v> {
 
     /// Seconds of one of the stage's tasks.
     fn each(&self, stage: &StageView) -> Option<f64> {
+        if let Some(done) = stage.done.each() {
+            return Some(done);
+        }
+        let known = self.priced(stage)?;
+        Some(known.max(stage.longest(self.now)))
+    }
+
+    fn priced(&self, stage: &StageView) -> Option<f64> {
+        let of_another = || {
+            let (each, other) = self.each.get(&stage_of(&stage.name))?;
+            Some(each * times_larger(stage, other))
+        };
         let by_size = || {
             DRIVERS.iter().find_map(|driver| {
                 let speed = self.speeds.get(&(stage.kind.as_str(), *driver))?;
@@ -78,9 +91,11 @@ impl<'v> Outlook<'v> {
         };
         stage
             .seconds_each(self.now)
-            .or_else(|| self.each.get(&stage_of(&stage.name)).copied())
+            .or_else(of_another)
+            .or_else(|| stage.recorded.each())
             .or(stage.expected)
             .or_else(by_size)
+            .or_else(|| stage.in_vain.each())
     }
 
     /// (task-seconds, tasks) still to come.
@@ -126,6 +141,18 @@ impl<'v> Outlook<'v> {
             .sum();
         Eta { seconds, unknown }
     }
+}
+
+/// How many times the work of a task of `other` one of `stage` has, as far as that is known.
+fn times_larger(stage: &StageView, other: &StageView) -> f64 {
+    let of = |stage: &StageView, driver: &str| {
+        let total = stage.expected_totals.get(driver).copied();
+        total.filter(|total| *total > 0.0)
+    };
+    let mut known = DRIVERS
+        .iter()
+        .filter_map(|driver| Some(of(stage, driver)? / of(other, driver)?));
+    known.next().unwrap_or(1.0)
 }
 
 fn at_once(stage: &StageView, jobs: usize) -> f64 {
