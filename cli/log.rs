@@ -4,7 +4,7 @@ use climb_engine::event::{Event, Stamped, TaskReport};
 use climb_engine::journal;
 
 use crate::common::{BAD_INPUT, CacheArgs};
-use crate::{diagnostics, printing, status, text};
+use crate::{diagnostics, printing, report, status, text};
 
 /// Show what happened in the latest run (or the named one)
 #[derive(clap::Args)]
@@ -123,9 +123,8 @@ fn describe(event: &Stamped) -> Option<String> {
             outcome, summary, ..
         } => {
             let outcome = format!("{outcome:?}").to_lowercase();
-            let (ran, cached) = (text::count(summary.tasks_run, "task"), summary.tasks_cached);
             let wall = text::seconds(summary.wall_seconds);
-            format!("run {outcome} after {wall}: {ran} run, {cached} cached")
+            format!("run {outcome} after {wall}: {}", report::ends(summary))
         }
         Event::StageExpanded { .. } | Event::TaskReported { .. } | Event::StageFinished { .. } => {
             return None;

@@ -15,8 +15,8 @@ pub fn after(outcome: Outcome, cache: &Path) -> Option<String> {
         )),
         // To resume is to do the same again: it helps where the cause was outside the workflow.
         Outcome::Failed => Some(format!(
-            "Nothing finished is lost: once the cause is mended, the same command goes on from here. \
-             (`{resume}` runs the workflow as it was, whatever has been mended in it.)"
+            "Nothing finished is lost: mend the cause, and the same command goes on from here.\n\
+             `{resume}` does too, but with the workflow as it was."
         )),
     }
 }
@@ -38,8 +38,8 @@ pub fn of_earlier(run: &RunInfo, cache: &Path) -> Option<String> {
     }
     Some(match run.state {
         RunState::Failed => format!(
-            "Once the cause is mended, its command goes on from there; `{resume}` runs its workflow \
-             as it was."
+            "Mend the cause, and its command goes on from there.\n\
+             `{resume}` does too, but with the workflow as it was."
         ),
         _ => format!("`{resume}` goes on from there."),
     })

@@ -256,7 +256,8 @@ fn verdict(name: &str, gain: f64, spread: Option<f64>) -> String {
     }
 }
 
-pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
+/// `4 tasks run, 5 cached, 1 failed`: all that came to an end.
+pub fn ends(summary: &Summary) -> String {
     let mut parts = vec![
         format!("{} run", text::count(summary.tasks_run, "task")),
         format!("{} cached", summary.tasks_cached),
@@ -270,6 +271,10 @@ pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     if summary.tasks_dropped > 0 {
         parts.push(format!("{} dropped", summary.tasks_dropped));
     }
+    parts.join(", ")
+}
+
+pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     let verb = match outcome {
         Outcome::Succeeded => "Done",
         Outcome::Failed => "Failed",
@@ -278,7 +283,7 @@ pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     let mut line = format!(
         "\n{verb} in {}: {}.",
         text::seconds(summary.wall_seconds),
-        parts.join(", ")
+        ends(summary)
     );
     if summary.saved_seconds > 0.0 {
         let saved = text::seconds(summary.saved_seconds);

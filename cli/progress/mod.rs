@@ -99,3 +99,46 @@ pub fn mark(stage: &StageView) -> &'static str {
         _ => "✓",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn stage(tasks: usize, cached: usize, finished: usize, dropped: usize) -> StageView {
+        let mut stage = StageView::default();
+        stage.tasks = Some(tasks);
+        (stage.cached, stage.finished, stage.busy) = (cached, finished, 12.0);
+        stage.dropped = (0..dropped).map(|i| format!("t[{i}]")).collect();
+        stage
+    }
+
+    #[test]
+    fn the_numbers_of_a_stage_add_up() {
+        assert_eq!(stage_end(&stage(1, 1, 0, 0)), "cached");
+        assert_eq!(stage_end(&stage(1, 0, 1, 0)), "12.0 s");
+        assert_eq!(stage_end(&stage(1, 0, 0, 1)), "dropped");
+        assert_eq!(stage_end(&stage(0, 0, 0, 0)), "0 tasks");
+        assert_eq!(stage_end(&stage(8, 8, 0, 0)), "8 tasks · cached");
+        assert_eq!(stage_end(&stage(8, 0, 8, 0)), "8 tasks · 12.0 s");
+        assert_eq!(
+            stage_end(&stage(8, 6, 0, 2)),
+            "8 tasks · 6 cached · 2 dropped"
+        );
+        let all = "8 tasks · 5 cached · 1 ran · 2 dropped · 12.0 s";
+        assert_eq!(stage_end(&stage(8, 5, 1, 2)), all);
+        let mut failed = stage(8, 6, 0, 0);
+        failed.failed = BTreeSet::from(["t[0]".into()]);
+        failed.skipped = BTreeSet::from(["t[1]".into()]);
+        let ends = "8 tasks · 6 cached · 1 failed · 1 skipped";
+        assert_eq!(stage_end(&failed), ends);
+    }
+
+    #[test]
+    fn a_stage_that_only_dropped_is_not_marked_as_cached() {
+        assert_eq!(mark(&stage(2, 0, 0, 2)), "-");
+        assert_eq!(mark(&stage(2, 1, 0, 1)), "=");
+        assert_eq!(mark(&stage(2, 0, 1, 1)), "✓");
+    }
+}

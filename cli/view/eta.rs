@@ -252,6 +252,95 @@ mod tests {
         );
     }
 
+    fn finish(view: &mut RunView, second: i64, stage: &str, task: &str, seconds: f64) {
+        let event = Event::TaskFinished {
+            stage: stage.into(),
+            task: task.into(),
+            key: Digest::of(task.as_bytes()),
+            cost: Cost {
+                wall_seconds: seconds,
+                totals: BTreeMap::new(),
+            },
+        };
+        let at = at(second);
+        view.apply(&Stamped { at, event });
+    }
+
+    /// Six tasks, two at a time, that never say how far they are; earlier ones took a second.
+    fn silent_fan_out() -> RunView {
+        let stage = StageOutlook {
+            expected_seconds: Some(1.0),
+            ..outlook("each", 6, 0, 0.0)
+        };
+        let mut view = view(vec![stage]);
+        start(&mut view, 0, "each", "each[0]");
+        start(&mut view, 0, "each", "each[1]");
+        view
+    }
+
+    #[test]
+    fn tasks_that_have_ended_price_those_that_wait() {
+        let mut view = silent_fan_out();
+        assert_eq!(eta(&view).seconds, 3.0);
+        finish(&mut view, 10, "each", "each[0]", 10.0);
+        finish(&mut view, 10, "each", "each[1]", 10.0);
+        assert_eq!(eta(&view).seconds, 20.0);
+        start(&mut view, 10, "each", "each[2]");
+        view.seen = Some(at(14));
+        // 6 s of the one that runs, and three of 10 s.
+        assert_eq!(eta(&view).seconds, 18.0);
+    }
+
+    #[test]
+    fn a_task_that_outlives_what_was_expected_prices_those_that_wait() {
+        let mut view = silent_fan_out();
+        view.seen = Some(at(60));
+        assert_eq!(eta(&view).seconds, 120.0);
+    }
+
+    #[test]
+    fn cached_tasks_price_those_that_wait() {
+        let mut view = view(vec![outlook("each", 3, 0, 0.0)]);
+        let event = Event::TaskCached {
+            stage: "each".into(),
+            task: "each[0]".into(),
+            key: Digest::of(b"x"),
+            cost: Cost {
+                wall_seconds: 7.0,
+                totals: BTreeMap::new(),
+            },
+        };
+        view.apply(&Stamped { at: at(0), event });
+        assert_eq!(eta(&view).describe(), "about 7.0 s left");
+    }
+
+    #[test]
+    fn where_nothing_succeeded_attempts_that_failed_tell_the_time() {
+        let mut view = view(vec![outlook("each", 3, 0, 0.0)]);
+        start(&mut view, 0, "each", "each[0]");
+        let event = Event::TaskFailed {
+            stage: "each".into(),
+            task: "each[0]".into(),
+            error: "no".into(),
+            tail: Vec::new(),
+            log: String::new(),
+            retry_seconds: None,
+            dropped: true,
+        };
+        view.apply(&Stamped { at: at(4), event });
+        assert_eq!(eta(&view).seconds, 4.0);
+    }
+
+    #[test]
+    fn another_variant_tells_by_its_size() {
+        let small = outlook("train{proxy=62M}", 1, 0, 1.0);
+        let large = outlook("train{proxy=350M}", 1, 0, 5.0);
+        let mut view = view(vec![small, large]);
+        start(&mut view, 0, "train{proxy=62M}", "train{proxy=62M}");
+        finish(&mut view, 8, "train{proxy=62M}", "train{proxy=62M}", 8.0);
+        assert_eq!(eta(&view).seconds, 40.0);
+    }
+
     #[test]
     fn running_tasks_add_up() {
         let mut view = view(vec![outlook("train", 2, 0, 1.0)]);

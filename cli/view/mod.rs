@@ -401,3 +401,127 @@ impl RunView {
         view.report(at, *done, *total, unit);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use climb_cache::Cost;
+
+    use super::*;
+
+    const LOG: &str = "";
+
+    struct Told {
+        view: RunView,
+        second: i64,
+    }
+
+    impl Told {
+        fn new(tasks: usize) -> Told {
+            let mut told = Told {
+                view: RunView::default(),
+                second: 0,
+            };
+            told.expand(tasks);
+            told
+        }
+
+        fn tell(&mut self, event: Event) {
+            let at = Timestamp::from_second(1_700_000_000 + self.second).unwrap();
+            self.view.apply(&Stamped { at, event });
+        }
+
+        fn expand(&mut self, tasks: usize) {
+            let (stage, kind) = ("s".into(), "command".into());
+            self.tell(Event::StageExpanded { stage, kind, tasks });
+        }
+
+        fn start(&mut self, second: i64, task: &str) {
+            self.second = second;
+            self.tell(Event::TaskStarted {
+                stage: "s".into(),
+                task: task.into(),
+                key: Digest::of(task.as_bytes()),
+                attempt: 1,
+                log: LOG.into(),
+            });
+        }
+
+        fn finish(&mut self, second: i64, task: &str) {
+            self.second = second;
+            self.tell(Event::TaskFinished {
+                stage: "s".into(),
+                task: task.into(),
+                key: Digest::of(task.as_bytes()),
+                cost: Cost::default(),
+            });
+        }
+
+        fn fail(&mut self, task: &str) {
+            self.tell(Event::TaskFailed {
+                stage: "s".into(),
+                task: task.into(),
+                error: "no".into(),
+                tail: Vec::new(),
+                log: LOG.into(),
+                retry_seconds: None,
+                dropped: false,
+            });
+        }
+
+        fn cached(&mut self, task: &str) {
+            self.tell(Event::TaskCached {
+                stage: "s".into(),
+                task: task.into(),
+                key: Digest::of(task.as_bytes()),
+                cost: Cost::default(),
+            });
+        }
+
+        fn stage(&self) -> &StageView {
+            self.view.stage("s").unwrap()
+        }
+    }
+
+    #[test]
+    fn a_stage_is_busy_while_any_of_its_tasks_runs() {
+        let mut told = Told::new(3);
+        told.start(0, "a");
+        told.start(5, "b");
+        told.finish(10, "a");
+        told.finish(12, "b");
+        told.start(100, "c");
+        told.finish(103, "c");
+        assert_eq!(told.stage().busy, 15.0);
+    }
+
+    #[test]
+    fn a_walk_that_begins_anew_counts_nothing_twice() {
+        let mut told = Told::new(3);
+        told.start(0, "a");
+        told.finish(1, "a");
+        told.start(1, "b");
+        told.fail("b");
+        told.expand(3);
+        // Done in this run: it was not there before.
+        told.cached("a");
+        told.cached("c");
+        told.fail("b");
+        let stage = told.stage();
+        assert_eq!((stage.finished, stage.cached), (1, 1));
+        assert_eq!((stage.failed.len(), told.view.failures.len()), (1, 1));
+        assert_eq!(stage.ended(), 3);
+        assert_eq!(stage.busy, 1.0);
+    }
+
+    #[test]
+    fn a_task_that_succeeds_in_the_end_has_not_failed() {
+        let mut told = Told::new(1);
+        told.start(0, "a");
+        told.fail("a");
+        told.expand(1);
+        told.start(2, "a");
+        told.finish(3, "a");
+        assert!(told.stage().failed.is_empty() && told.view.failures.is_empty());
+        assert_eq!(told.stage().ended(), 1);
+    }
+}

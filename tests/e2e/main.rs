@@ -28,5 +28,6 @@ mod strategies;
 mod sweeps;
 mod terminal;
 mod texts;
+mod truth;
 mod unknown;
 mod workspace;
