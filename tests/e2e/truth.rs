@@ -71,18 +71,17 @@ fn what_became_of_a_stages_tasks_adds_up() {
 fn adds_up(workspace: &Workspace) {
     for run in runs(workspace) {
         let shown = ran(workspace, &["show", &run]).stdout;
-        let rows = shown.lines().filter(|line| line.contains(" command "));
+        let rows = shown
+            .lines()
+            .filter(|line| line.starts_with(' ') && line.contains(" command "));
         for row in rows {
-            let mut words: Vec<&str> = row.split_whitespace().skip(2).collect();
-            // The time, which has a unit.
-            if words
-                .last()
-                .is_some_and(|word| word.parse::<usize>().is_err())
-            {
-                words.truncate(words.len() - 2);
-            }
-            let numbers = words.iter().map(|word| word.parse().expect("a number"));
-            let numbers: Vec<usize> = numbers.collect();
+            let words: Vec<&str> = row.split_whitespace().skip(2).collect();
+            // After the numbers a time, if any: `812 ms`, `1.2 s`, `1 min 05 s`.
+            let is_number = |word: &&&str| word.parse::<usize>().is_ok();
+            let mut there = words.iter().take_while(is_number).count();
+            there -= usize::from(matches!(words.get(there), Some(&("ms" | "min"))));
+            let numbers = words[..there].iter();
+            let numbers: Vec<usize> = numbers.filter_map(|word| word.parse().ok()).collect();
             assert_eq!(
                 numbers[0],
                 numbers[1..].iter().sum::<usize>(),
