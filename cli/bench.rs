@@ -15,7 +15,7 @@ use climb_stages::predictor::Kind;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::common::{self, FAILED};
-use crate::diagnostics;
+use crate::{diagnostics, text};
 
 /// Measure the search on published proxy runs
 #[derive(clap::Args)]
@@ -195,7 +195,7 @@ fn print_quality(all: &[Quality]) {
         }
     });
     for target in Target::ALL {
-        let heads = sizes.iter().map(|size| format!("{size} runs"));
+        let heads = sizes.iter().map(|size| text::count(size, "run"));
         let mut table = table("predictor", heads);
         for name in &names {
             let cell = |size: &usize| {
@@ -235,7 +235,8 @@ fn print_lead(all: &[Quality], sizes: &[usize], target: Target) {
             .find(|q| q.runs == *size && q.predictor == default)?;
         let spearman = mine.spearman - best(|q| q.spearman, *size)?;
         let r2 = mine.r2 - best(|q| q.r2, *size)?;
-        Some(format!("{size} runs {spearman:+.3} {r2:+.3}"))
+        let runs = text::count(size, "run");
+        Some(format!("{runs} {spearman:+.3} {r2:+.3}"))
     };
     let leads: Vec<String> = sizes.iter().filter_map(lead).collect();
     if !leads.is_empty() {
@@ -274,7 +275,7 @@ fn measure_regret(
     for family in families {
         let simulator = Simulator::fit(data, family)?;
         let lines = regret::measure(data, &simulator, &contestants, &budgets, seeds)?;
-        let heads = budgets.iter().map(|budget| format!("{budget} runs"));
+        let heads = budgets.iter().map(|budget| text::count(budget, "run"));
         let mut table = table("strategy", heads);
         for contestant in &contestants {
             let of_it = lines.iter().filter(|l| l.strategy == contestant.name);
@@ -282,9 +283,10 @@ fn measure_regret(
             table.add_row(std::iter::once(contestant.name.to_string()).chain(cells));
         }
         println!(
-            "Regret in nats, simulator `{}`, noise {:.4}, {seeds} seeds (mean ±95 %)\n{table}",
+            "Regret in nats, simulator `{}`, noise {:.4}, {} (mean ±95 %)\n{table}",
             family.name(),
-            simulator.noise
+            simulator.noise,
+            text::count(seeds, "seed")
         );
         print_ratios(&lines, &budgets);
         println!();
@@ -316,7 +318,8 @@ fn print_ratios(lines: &[Regret], budgets: &[usize]) {
             Some(budget) => format!("which it reaches with {budget}"),
             None => "which it does not reach".into(),
         };
-        println!("With {most} runs `climb` has {ratio:.2} of the regret of `{other}`, {reached}.");
+        let runs = text::count(most, "run");
+        println!("With {runs} `climb` has {ratio:.2} of the regret of `{other}`, {reached}.");
     }
 }
 

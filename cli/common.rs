@@ -16,7 +16,7 @@ use climb_engine::stage::{Registry, StageKind};
 use climb_engine::sweep::Setting;
 use climb_engine::walk::{Ground, Walk};
 
-use crate::diagnostics;
+use crate::{diagnostics, text};
 
 /// Exit code for bad input: nothing was started.
 pub const BAD_INPUT: u8 = 2;
@@ -379,7 +379,8 @@ pub fn bad_input(problems: &[Diagnostic]) -> u8 {
     diagnostics::print(problems);
     let errors = problems.len();
     if errors > 1 {
-        eprintln!("{errors} problems; nothing was started");
+        let errors = text::count(errors, "problem");
+        eprintln!("{errors}; nothing was started");
     }
     BAD_INPUT
 }

@@ -1,8 +1,8 @@
 //! `climb completions`.
 
-use std::io::Write;
-
 use clap_complete::Shell;
+
+use crate::printing;
 
 /// Print a shell's completions
 ///
@@ -21,7 +21,6 @@ pub struct Args {
 pub fn run(args: Args) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::command(), "climb", &mut script);
-    // A reader that has gone away is not our failure.
-    let _ = std::io::stdout().write_all(&script);
+    printing::bytes(&script);
     0
 }

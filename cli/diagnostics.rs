@@ -13,7 +13,8 @@ fn renderer() -> Renderer {
     if plain {
         Renderer::plain()
     } else {
-        Renderer::styled()
+        let (_, columns) = console::Term::stderr().size();
+        Renderer::styled().term_width(columns.into())
     }
 }
 

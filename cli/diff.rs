@@ -5,14 +5,14 @@ use std::path::Path;
 
 use climb_engine::compare::{self, Changed, StageChange, StageComparison};
 use climb_engine::diagnostic::Diagnostic;
-use climb_engine::runs::result::RunResult;
+use climb_engine::runs::result::{Dropped, RunResult};
 use climb_engine::runs::{self, RunInfo};
-use climb_stages::formats::mixture::{Confirmation, Selection};
+use climb_stages::formats::mixture::{Confirmation, Contender, Selection};
 use serde_json::json;
 
 use crate::common::{BAD_INPUT, CacheArgs};
 use crate::runs::state_name;
-use crate::{diagnostics, report, show, status, text};
+use crate::{diagnostics, next, report, show, status, text};
 
 /// Compare two runs: parameters, artifacts stage by stage, and results
 ///
@@ -83,9 +83,10 @@ fn side(cache: &Path, name: &str) -> Result<Side, ()> {
             diagnostics::error(&message);
             Err(())
         }
-        _ => {
+        (info, _) => {
             let message = format!("run {id} has not come to an end: it has no result to compare");
-            let help = "`climb status` shows where it is, `climb resume` takes it up";
+            let next = info.and_then(|info| next::of_earlier(&info, cache));
+            let help = next.unwrap_or("`climb status` shows where it is".into());
             diagnostics::print(&[Diagnostic::error(message).help(help)]);
             Err(())
         }
@@ -145,11 +146,17 @@ fn describe(change: &StageChange) -> Option<String> {
             tasks,
             differing,
             outputs,
+            dropped,
             ..
         } => {
             let mut parts = Vec::new();
             if tasks.0 != tasks.1 {
                 parts.push(format!("{} -> {} tasks", tasks.0, tasks.1));
+            }
+            for (side, dropped) in [("old", &dropped.0), ("new", &dropped.1)] {
+                if !dropped.is_empty() {
+                    parts.push(format!("{} dropped in the {side} run", dropped.len()));
+                }
             }
             if *differing > 0 {
                 let both = tasks.0.min(tasks.1);
@@ -166,6 +173,7 @@ fn describe(change: &StageChange) -> Option<String> {
 
 fn reasons(change: &StageChange) -> Vec<String> {
     let StageChange::Differs {
+        dropped,
         params,
         inputs,
         versions,
@@ -176,9 +184,28 @@ fn reasons(change: &StageChange) -> Vec<String> {
         return Vec::new();
     };
     let mut all: Vec<String> = params.iter().map(self::change).collect();
-    all.extend(inputs.iter().map(|input| format!("{input} differs")));
+    all.extend(inputs.iter().cloned());
     all.extend(versions.map(|(old, new)| format!("stage version {old} -> {new}")));
     all.extend(unkeyed.clone());
+    all.extend(lost("old", &dropped.0));
+    all.extend(lost("new", &dropped.1));
+    all
+}
+
+/// `each[3] dropped in the new run: exit code 3`.
+fn lost(side: &str, dropped: &[Dropped]) -> Vec<String> {
+    const SHOWN: usize = 3;
+    let first = dropped.iter().take(SHOWN).map(|dropped| {
+        let because = dropped.because.lines().next().unwrap_or_default();
+        format!("{} dropped in the {side} run: {because}", dropped.task)
+    });
+    let mut all: Vec<String> = first.collect();
+    if dropped.len() > SHOWN {
+        all.push(format!(
+            "and {} more in the {side} run",
+            dropped.len() - SHOWN
+        ));
+    }
     all
 }
 
@@ -214,9 +241,8 @@ fn results(cache: &Path, old: &Side, new: &Side) -> Vec<(String, (String, String
             let Some(before) = a.contenders.iter().find(|c| c.name == contender.name) else {
                 continue;
             };
-            let score = |mean: f64, spread: f64| format!("{mean:.4} ±{spread:.4}");
-            let old = score(before.mean, before.spread);
-            let new = score(contender.mean, contender.spread);
+            let score = |c: &Contender| format!("{:.4} {}", c.mean, text::spread(c.known_spread()));
+            let (old, new) = (score(before), score(contender));
             rows.push((format!("trained on {}", contender.name), (old, new)));
         }
     }
@@ -224,6 +250,10 @@ fn results(cache: &Path, old: &Side, new: &Side) -> Vec<(String, (String, String
     let pair = |a: usize, b: usize| (a.to_string(), b.to_string());
     rows.push(("tasks run".into(), pair(a.tasks_run, b.tasks_run)));
     rows.push(("tasks cached".into(), pair(a.tasks_cached, b.tasks_cached)));
+    if a.tasks_dropped + b.tasks_dropped > 0 {
+        let dropped = pair(a.tasks_dropped, b.tasks_dropped);
+        rows.push(("tasks dropped".into(), dropped));
+    }
     let times = (text::seconds(a.wall_seconds), text::seconds(b.wall_seconds));
     rows.push(("time".into(), times));
     rows

@@ -149,7 +149,10 @@ fn subject(node: &PlannedNode, tasks: &[&PlannedTask]) -> String {
     let all = node.cached + node.run.len() + waiting(node);
     match tasks {
         [one] => one.name.clone(),
-        many => format!("{}: {} of {all} tasks", node.name, many.len()),
+        many => {
+            let all = text::count(all, "task");
+            format!("{}: {} of {all}", node.name, many.len())
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! a run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use climb_cache::{Artifact, Digest, Record, look};
@@ -12,7 +12,7 @@ use climb_engine::journal;
 use climb_engine::load::suggest;
 
 use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{show, status, text};
+use crate::{printing, show, status, text};
 
 /// Copy an output of a finished task out of the cache, checked on the way
 ///
@@ -146,7 +146,10 @@ fn find(
             let help = match of_it {
                 _ if tasks.is_empty() => "it has finished no task".into(),
                 0 => suggest::help(wanted, stages(tasks), "what is finished"),
-                n => format!("it is {n} tasks: name one, as `{wanted}[0]`"),
+                n => format!(
+                    "it is {}: name one, as `{wanted}[0]`",
+                    text::count(n, "task")
+                ),
             };
             return Err((format!("there is no finished task `{wanted}`"), help));
         }
@@ -213,7 +216,8 @@ fn print(cache: &Path, record: &Record, artifact: &Artifact) -> u8 {
             print!("{}", String::from_utf8_lossy(&bytes));
             return Ok(());
         }
-        std::io::stdout().lock().write_all(&bytes)
+        printing::bytes(&bytes);
+        Ok(())
     });
     match written {
         Ok(()) => 0,

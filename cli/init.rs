@@ -243,11 +243,11 @@ fn report(args: &Args, survey: &Survey) {
     let field = survey.text_field.as_ref();
     let field = field.map_or(String::new(), |field| format!(", text in `{field}`"));
     println!(
-        "{}: {}, {}{field}, about {} documents",
+        "{}: {}, {}{field}, about {}",
         args.file.display(),
         text::count(survey.files, "file"),
         format_name(survey.format),
-        text::short(survey.documents as f64)
+        text::count(text::short(survey.documents as f64), "document")
     );
     match &checked.graph {
         Some(graph) => println!("{}", check::summary(graph, &registry, &checked.problems)),

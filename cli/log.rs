@@ -1,12 +1,10 @@
 //! `climb log`: what happened in a run, from its journal; works while it goes on.
 
-use std::io::Write;
-
 use climb_engine::event::{Event, Stamped, TaskReport};
 use climb_engine::journal;
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{diagnostics, status, text};
+use crate::common::{BAD_INPUT, CacheArgs};
+use crate::{diagnostics, printing, report, status, text};
 
 /// Show what happened in the latest run (or the named one)
 #[derive(clap::Args)]
@@ -57,10 +55,10 @@ pub fn run(args: Args) -> u8 {
 
 fn task_log(logs: &std::path::Path, task: &str, raw: bool) -> u8 {
     match std::fs::read(logs.join(journal::log_name(task))) {
-        Ok(log) if raw => match std::io::stdout().write_all(&log) {
-            Ok(()) => 0,
-            Err(error) => common::failed(error),
-        },
+        Ok(log) if raw => {
+            printing::bytes(&log);
+            0
+        }
         Ok(log) => {
             let log = String::from_utf8_lossy(&log).replace("\r\n", "\n");
             print!("{}", log.replace('\r', "\n"));
@@ -83,7 +81,7 @@ fn describe(event: &Stamped) -> Option<String> {
             format!("run {run} started (pid {pid}): {}", command.join(" "))
         }
         Event::StageExpanded { stage, tasks, .. } if *tasks != 1 => {
-            format!("{stage}: {tasks} tasks")
+            format!("{stage}: {}", text::count(tasks, "task"))
         }
         Event::TaskCached { task, key, .. } => format!("{task}: cached ({})", key.short()),
         Event::TaskStarted {
@@ -125,9 +123,8 @@ fn describe(event: &Stamped) -> Option<String> {
             outcome, summary, ..
         } => {
             let outcome = format!("{outcome:?}").to_lowercase();
-            let (ran, cached) = (text::count(summary.tasks_run, "task"), summary.tasks_cached);
             let wall = text::seconds(summary.wall_seconds);
-            format!("run {outcome} after {wall}: {ran} run, {cached} cached")
+            format!("run {outcome} after {wall}: {}", report::ends(summary))
         }
         Event::StageExpanded { .. } | Event::TaskReported { .. } | Event::StageFinished { .. } => {
             return None;

@@ -19,6 +19,7 @@ mod graph;
 mod init;
 mod log;
 mod man;
+mod next;
 mod plan;
 mod progress;
 mod report;
@@ -114,14 +115,11 @@ fn command() -> clap::Command {
 }
 
 fn main() {
-    // `climb log | head` should end quietly rather than panic.
-    // SAFETY: restores the default action before any thread starts.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    printing::end_when_it_fails();
     let filter = EnvFilter::try_from_env("CLIMB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .init();
     let cli = Cli::try_parse().unwrap_or_else(|error| {
         let _ = error.print();

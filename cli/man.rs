@@ -1,10 +1,9 @@
 //! `climb man`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::common::FAILED;
-use crate::diagnostics;
+use crate::{diagnostics, printing};
 
 /// Print the man page, or write those of all commands
 ///
@@ -32,8 +31,7 @@ pub fn run(args: Args) -> u8 {
             let mut page = Vec::new();
             let rendered = clap_mangen::Man::new(crate::command()).render(&mut page);
             rendered.expect("memory takes it");
-            // A reader that has gone away is not our failure.
-            let _ = std::io::stdout().write_all(&page);
+            printing::bytes(&page);
         }
     }
     0

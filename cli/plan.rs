@@ -122,7 +122,12 @@ fn describe(node: &PlannedNode, size: Option<usize>) -> String {
             .expected_seconds
             .map(|each| each * node.run.len() as f64);
         parts.push(match (all, node.expected_from) {
-            (Some(all), _) => text::about(all, node.expected_within.unwrap_or(1.0)),
+            (Some(all), _) => {
+                // Tasks may run side by side.
+                let of_work = if node.run.len() > 1 { " of work" } else { "" };
+                let time = text::about(all, node.expected_within.unwrap_or(1.0));
+                format!("{time}{of_work}")
+            }
             (None, Some(_)) => "time not known".into(),
             (None, None) => return parts.join(", "),
         });
@@ -143,9 +148,9 @@ fn why(node: &PlannedNode) -> Option<String> {
         0 => None,
         1..=2 => Some(format!("because: {}", reasons.join(" | "))),
         n => Some(format!(
-            "because: {} | and {} more reasons",
+            "because: {} | and {}",
             reasons[0],
-            n - 1
+            text::count(n - 1, "more reason")
         )),
     }
 }
@@ -163,7 +168,7 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
         println!("everything is cached: nothing is to be run");
         return;
     }
-    let header = ["stage", "tasks", "tokens", "FLOPs", "time", "known from"];
+    let header = ["stage", "tasks", "tokens", "FLOPs", "work", "known from"];
     let mut table = report::table(&header, &[1, 2, 3, 4]);
     let amount = |value: f64| match value {
         0.0 => String::new(),
@@ -194,7 +199,8 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
         false => "at most",
     };
     println!(
-        "{bound} {tasks} tasks, {} tokens of training, {} FLOPs",
+        "{bound} {}, {} tokens of training, {} FLOPs",
+        text::count(tasks, "task"),
         text::short(trained),
         text::short(flops)
     );
@@ -211,13 +217,13 @@ fn expected_time(stages: &[StageCost], machine: &Machine) -> String {
     let within = cost::within(stages);
     let without = stages.iter().filter(|stage| stage.seconds.is_none());
     let without: Vec<&str> = without.map(|stage| stage.stage.as_str()).collect();
+    let cpus = text::count(machine.cpus, "cpu");
     match (known, without.is_empty()) {
         (None, _) => "nothing like it was recorded yet, so there is no estimate of the time".into(),
-        (Some(s), true) => format!("{} with {} cpus", text::about(s, within), machine.cpus),
+        (Some(s), true) => format!("{} with {cpus}", text::about(s, within)),
         (Some(s), false) => format!(
-            "{} with {} cpus; no time is known yet for {}",
+            "{} with {cpus}; no time is known yet for {}",
             text::about(s, within),
-            machine.cpus,
             without.join(", ")
         ),
     }

@@ -6,7 +6,10 @@
 //! character. Output that is ours to colour goes through [`styled`].
 
 use std::borrow::Cow;
+use std::io::ErrorKind::BrokenPipe;
 use std::io::Write;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::common::FAILED;
 
@@ -28,17 +31,44 @@ macro_rules! eprintln {
 }
 
 pub fn out(text: &str) {
-    std::print!("{}", visible(text));
+    bytes(visible(text).as_bytes());
 }
 
+/// To stdout as they are. Nobody who wants them any more (`climb log | head`) is no error.
+pub fn bytes(bytes: &[u8]) {
+    match std::io::stdout().write_all(bytes) {
+        Ok(()) => {}
+        Err(error) if error.kind() == BrokenPipe => closed(),
+        Err(error) => fail(&error),
+    }
+}
+
+static WORKS_ON: AtomicBool = AtomicBool::new(false);
+
+/// From here on there is work that does not end because stdout is closed, and tells its own exit code.
+pub fn work_on_when_closed() {
+    WORKS_ON.store(true, Relaxed);
+}
+
+/// Stdout was closed: quietly ends a command that was there to print.
+pub fn closed() {
+    if !WORKS_ON.load(Relaxed) {
+        leave(CLOSED);
+    }
+}
+
+/// What is said beside the work never ends it: there may be nobody left to hear it.
 pub fn err(text: &str) {
-    std::eprint!("{}", visible(text));
+    let _ = std::io::stderr().write_all(visible(text).as_bytes());
 }
 
 /// To stderr as it is: of our own making, with everybody else's words in it made [`visible`] before.
 pub fn styled(text: &str) {
-    std::eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
+
+/// The exit code of a program whose stdout was closed, as of one that SIGPIPE ended.
+const CLOSED: u8 = 128 + 13;
 
 /// Control characters as `\u001b`; line ends and tabs stay.
 pub fn visible(text: &str) -> Cow<'_, str> {
@@ -80,24 +110,21 @@ fn obeyed(c: char) -> bool {
     turns || (c.is_control() && c != '\n' && c != '\t')
 }
 
-/// `println!` and `eprintln!` panic then. Ends the process with a plain error instead: what is in
-/// the cache is safe, and so is the state that running tasks have saved.
-pub fn end_when_it_fails() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let text = info.payload().downcast_ref::<String>();
-        let failed = text.and_then(|text| text.strip_prefix("failed printing to "));
-        let Some(failed) = failed else {
-            return usual(info);
-        };
-        let _ = writeln!(std::io::stderr(), "error: cannot write to {failed}");
-        leave(FAILED);
-    }));
+/// Ends the process with a plain error: what is in the cache is safe, and so is the state that
+/// running tasks have saved.
+pub fn fail(error: &std::io::Error) -> ! {
+    let _ = writeln!(std::io::stderr(), "error: cannot write to stdout: {error}");
+    leave(FAILED)
 }
 
 /// Ends the process at once: libtorch would take longer to take itself down than most commands take.
 pub fn leave(code: u8) -> ! {
     let code = match std::io::stdout().flush() {
+        Err(error) if error.kind() == BrokenPipe => match WORKS_ON.load(Relaxed) {
+            true => code,
+            false if code == 0 => CLOSED,
+            false => code,
+        },
         Err(error) if code == 0 => {
             let _ = writeln!(std::io::stderr(), "error: cannot write to stdout: {error}");
             FAILED

@@ -130,7 +130,8 @@ pub fn budget_plan(budget: &Budget) -> String {
         _ => {
             let runs: u64 = budget.runs.iter().sum();
             let price = text::short(budget.per_run);
-            format!("{start} for {runs} runs ({each}) of {price}")
+            let runs = text::count(runs, "run");
+            format!("{start} for {runs} ({each}) of {price}")
         }
     }
 }
@@ -188,17 +189,17 @@ pub fn better(direction: Direction) -> &'static str {
 
 fn print_search(selection: &Selection) {
     println!(
-        "{} proxy runs; predicted score of this mixture {:.4}, best proxy run {:.4} ({}).",
-        selection.runs,
+        "{}; predicted score of this mixture {:.4}, best proxy run {:.4} ({}).",
+        text::count(selection.runs, "proxy run"),
         selection.predicted,
         selection.observed.score,
         better(selection.direction)
     );
     if let Some(spearman) = selection.last_iteration_spearman {
         println!(
-            "Before they were trained, the predictor ranked the last iteration's {} runs with \
+            "Before they were trained, the predictor ranked the last iteration's {} with \
              Spearman {spearman:+.2}.",
-            selection.last_iteration.len()
+            text::count(selection.last_iteration.len(), "run")
         );
     }
 }
@@ -211,12 +212,12 @@ fn print_confirmation(confirmation: &Confirmation) {
     for contender in &confirmation.contenders {
         let gain = match contender.name.as_str() {
             "chosen" => String::new(),
-            _ => format!("{:+.4}", contender.gain),
+            _ => text::difference(contender.gain),
         };
         table.add_row([
             contender.name.clone(),
             format!("{:.4}", contender.mean),
-            format!("±{:.4}", contender.spread),
+            text::spread(contender.known_spread()),
             contender.scores.len().to_string(),
             gain,
         ]);
@@ -225,27 +226,26 @@ fn print_confirmation(confirmation: &Confirmation) {
         "\nThe evidence ({}):\n{table}",
         better(confirmation.direction)
     );
-    for contender in confirmation
-        .contenders
-        .iter()
-        .filter(|c| c.name != "chosen")
-    {
-        println!(
-            "{}",
-            verdict(&contender.name, contender.gain, contender.gain_spread)
-        );
+    let Some((chosen, others)) = confirmation.contenders.split_first() else {
+        return;
+    };
+    for other in others {
+        let spread = other.known_gain_spread(chosen);
+        println!("{}", verdict(&other.name, other.gain, spread));
     }
 }
 
 /// `The mixture beats natural by 0.2310, 12.4 times the seeds' spread.`
-fn verdict(name: &str, gain: f64, spread: f64) -> String {
-    let times = if spread > 0.0 {
-        format!("{:.1} times the seeds' spread", gain.abs() / spread)
-    } else {
-        "with no spread to compare it with (one seed)".into()
+fn verdict(name: &str, gain: f64, spread: Option<f64>) -> String {
+    let times = match spread {
+        None => "with no spread to compare it with (one seed)".into(),
+        Some(0.0) => "and the seeds have no spread".into(),
+        Some(spread) => format!("{:.1} times the seeds' spread", gain.abs() / spread),
     };
+    // What is shown as equal is neither better nor worse.
     match gain {
-        g if g > 0.0 && (spread == 0.0 || g > 2.0 * spread) => {
+        g if g.abs() < 0.00005 => format!("The mixture is as good as {name}."),
+        g if g > 0.0 && g > 2.0 * spread.unwrap_or(0.0) => {
             format!("The mixture beats {name} by {g:.4}, {times}.")
         }
         g if g > 0.0 => format!(
@@ -256,7 +256,8 @@ fn verdict(name: &str, gain: f64, spread: f64) -> String {
     }
 }
 
-pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
+/// `4 tasks run, 5 cached, 1 failed`: all that came to an end.
+pub fn ends(summary: &Summary) -> String {
     let mut parts = vec![
         format!("{} run", text::count(summary.tasks_run, "task")),
         format!("{} cached", summary.tasks_cached),
@@ -270,6 +271,10 @@ pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     if summary.tasks_dropped > 0 {
         parts.push(format!("{} dropped", summary.tasks_dropped));
     }
+    parts.join(", ")
+}
+
+pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     let verb = match outcome {
         Outcome::Succeeded => "Done",
         Outcome::Failed => "Failed",
@@ -278,16 +283,11 @@ pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
     let mut line = format!(
         "\n{verb} in {}: {}.",
         text::seconds(summary.wall_seconds),
-        parts.join(", ")
+        ends(summary)
     );
     if summary.saved_seconds > 0.0 {
         let saved = text::seconds(summary.saved_seconds);
         line.push_str(&format!(" The cache saved {saved} of work."));
-    }
-    if outcome != Outcome::Succeeded {
-        line.push_str(
-            "\nNothing finished is lost: `climb resume` or the same command goes on from here.",
-        );
     }
     line
 }
@@ -298,8 +298,12 @@ mod tests {
 
     #[test]
     fn a_gain_within_the_spread_is_not_sold_as_one() {
-        assert!(verdict("natural", 0.2, 0.02).contains("beats natural by 0.2000, 10.0 times"));
-        assert!(verdict("natural", 0.03, 0.02).contains("only 1.5 times"));
-        assert!(verdict("natural", -0.1, 0.02).contains("worse than natural by 0.1000"));
+        let of = |gain: f64, spread: f64| verdict("natural", gain, Some(spread));
+        assert!(of(0.2, 0.02).contains("beats natural by 0.2000, 10.0 times"));
+        assert!(of(0.03, 0.02).contains("only 1.5 times"));
+        assert!(of(-0.1, 0.02).contains("worse than natural by 0.1000"));
+        assert!(!of(0.2, 0.0).contains("one seed"));
+        assert_eq!(of(-0.00001, 0.02), "The mixture is as good as natural.");
+        assert!(verdict("natural", 0.2, None).contains("one seed"));
     }
 }

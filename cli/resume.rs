@@ -225,13 +225,13 @@ fn show_commands(run: &RunInfo, source: &Source, origin: &Origin) -> Result<(), 
 
 /// Says so when `file` is not any more what the run kept of it.
 fn note_change(file: &Path, text: &str, kept: &Path) {
-    let what = match load::read_text(file) {
+    let (what, instead) = match load::read_text(file) {
         Ok(now) if now == text => return,
-        Ok(_) => "has changed since",
-        Err(_) => "is gone",
+        Ok(_) => ("has changed since", " (`climb run` takes the new one)"),
+        Err(_) => ("is gone", ""),
     };
     let (file, kept) = (file.display(), kept.display());
     diagnostics::note(&format!(
-        "{file} {what}; this goes on with the text as it was, {kept}"
+        "{file} {what}; this goes on with the text as it was, {kept}{instead}"
     ));
 }

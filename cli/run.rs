@@ -4,7 +4,7 @@ use climb_engine::walk::{Ground, Walk};
 
 use crate::common::{self, CacheArgs, Opened, Source, WorkflowArgs};
 use crate::session::{self, MachineArgs, Place};
-use crate::{report, standing};
+use crate::{next, printing, report, standing};
 
 /// Run a workflow: only what is not in the cache yet
 ///
@@ -62,6 +62,7 @@ fn try_run(args: Args) -> Result<u8, u8> {
 
 /// Runs to the end, shows what goes on and what came out. Returns the exit code.
 pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
+    printing::work_on_when_closed();
     let registry = common::registry();
     let graph = source.load(&registry)?;
     let cache = match common::open_to_run(&place.cache, place.wait)? {
@@ -81,6 +82,9 @@ pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
     let result = session::execute(walk, walked, &cache, options, place.json, &mut |_| {})?;
     if !place.json {
         report::print(&result, cache.dir());
+        if let Some(next) = next::after(result.outcome, cache.dir()) {
+            println!("{next}");
+        }
     }
     Ok(session::exit_code(&result, &cache))
 }

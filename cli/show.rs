@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::{self, BAD_INPUT, CacheArgs};
 use crate::runs::state_name;
 use crate::view::{RunView, StageView};
-use crate::{report, status, text};
+use crate::{next, report, status, text};
 
 /// Show the latest run (or the named one): parameters, stages, failures and what came out
 ///
@@ -48,6 +48,9 @@ pub fn run(args: Args) -> u8 {
     if let Some(result) = result(cache, &id) {
         report::print(&result, cache);
     }
+    if let Some(next) = next::of_earlier(&info, cache) {
+        println!("{next}");
+    }
     0
 }
 
@@ -57,7 +60,8 @@ fn print_warnings(warnings: &[(String, String)]) {
         println!("warning: {task}: {warning}");
     }
     if warnings.len() > MOST {
-        println!("and {} more warnings", warnings.len() - MOST);
+        let more = text::count(warnings.len() - MOST, "more warning");
+        println!("and {more}");
     }
 }
 
@@ -99,18 +103,29 @@ fn print_params(params: &Value) {
 }
 
 fn print_stages(view: &RunView) {
-    let header = ["stage", "kind", "tasks", "run", "cached", "failed", "time"];
-    let mut table = report::table(&header, &[2, 3, 4, 5, 6]);
-    for stage in view.stages.iter().filter(|stage| stage.expanded) {
-        table.add_row([
+    let stages = || view.stages.iter().filter(|stage| stage.expanded);
+    // Columns that few runs need, and without which the numbers would not add up.
+    let skipped = stages().any(|stage| !stage.skipped.is_empty());
+    let dropped = stages().any(|stage| !stage.dropped.is_empty());
+    let mut header = vec!["stage", "kind", "tasks", "run", "cached", "failed"];
+    header.extend(skipped.then_some("skipped"));
+    header.extend(dropped.then_some("dropped"));
+    header.push("time");
+    let right: Vec<usize> = (2..header.len()).collect();
+    let mut table = report::table(&header, &right);
+    for stage in stages() {
+        let mut cells = vec![
             stage.name.clone(),
             stage.kind.clone(),
             stage.tasks.map_or(String::new(), |n| n.to_string()),
             number(stage.finished),
             number(stage.cached),
-            number(stage.failed),
-            time(stage),
-        ]);
+            number(stage.failed.len()),
+        ];
+        cells.extend(skipped.then(|| number(stage.skipped.len())));
+        cells.extend(dropped.then(|| number(stage.dropped.len())));
+        cells.push(time(stage));
+        table.add_row(cells);
     }
     println!("\n{table}");
 }
@@ -126,6 +141,6 @@ fn number(n: usize) -> String {
 fn time(stage: &StageView) -> String {
     match stage.finished {
         0 => String::new(),
-        _ => text::seconds(stage.seconds),
+        _ => text::seconds(stage.busy),
     }
 }

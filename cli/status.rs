@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::common::{BAD_INPUT, CacheArgs};
 use crate::progress::{mark, silence, stage_end};
 use crate::view::{RunView, StageView, seconds_between};
-use crate::{diagnostics, text};
+use crate::{diagnostics, next, text};
 
 /// Show where the latest run (or the named one) is
 #[derive(clap::Args)]
@@ -33,8 +33,13 @@ pub fn run(args: Args) -> u8 {
             }
             print(&view, &args.cache.cache);
             let info = runs::read(&args.cache.cache, &run);
-            if let Some(damage) = info.and_then(|info| info.damage) {
-                println!("the run is damaged: {damage}");
+            if let Some(info) = info {
+                if let Some(damage) = &info.damage {
+                    println!("the run is damaged: {damage}");
+                }
+                if let Some(next) = next::of_earlier(&info, &args.cache.cache) {
+                    println!("{next}");
+                }
             }
             0
         }
@@ -87,8 +92,9 @@ fn print(view: &RunView, cache: &std::path::Path) {
     }
     let (ended, total) = view.total();
     println!(
-        "{}, {ended}/{total} tasks{}{}",
+        "{}, {ended}/{}{}{}",
         state(view, cache),
+        text::count(total, "task"),
         since(view),
         left(view)
     );
@@ -134,7 +140,7 @@ fn state(view: &RunView, cache: &std::path::Path) -> &'static str {
         Some((Outcome::Failed, _)) => "failed",
         Some((Outcome::Interrupted, _)) => "interrupted",
         None if is_running(view, cache) => "running",
-        None => "died without a word (killed?): `climb resume` goes on",
+        None => "died without a word (killed?)",
     }
 }
 

@@ -1,7 +1,10 @@
 //! Numbers and times as people read them.
 
+pub use climb_cache::count;
+
 /// `740 ms`, `12.3 s`, `4 min 05 s`, `3 h 07 min`.
 pub fn seconds(s: f64) -> String {
+    let s = plus_zero(s);
     if s < 0.95 {
         return format!("{:.0} ms", s * 1000.0);
     }
@@ -45,7 +48,7 @@ fn is_wide(within: f64) -> bool {
 
 /// `512`, `41.2k`, `3.1M`, `2.0G`, `1.5P`.
 pub fn short(n: f64) -> String {
-    match n {
+    match plus_zero(n) {
         n if n < 1e3 => format!("{n:.0}"),
         n if n < 1e6 => format!("{:.1}k", n / 1e3),
         n if n < 1e9 => format!("{:.1}M", n / 1e6),
@@ -57,10 +60,22 @@ pub fn short(n: f64) -> String {
     }
 }
 
-/// `1 task`, `4 tasks`.
-pub fn count(n: usize, what: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {what}{plural}")
+/// The sum of nothing is -0.0, and would be shown so.
+fn plus_zero(n: f64) -> f64 {
+    n + 0.0
+}
+
+/// `+0.1230`, `-0.1230`; what is no difference to four places has no sign.
+pub fn difference(n: f64) -> String {
+    match format!("{n:+.4}").as_str() {
+        "-0.0000" | "+0.0000" => "0.0000".into(),
+        text => text.into(),
+    }
+}
+
+/// `±0.0123`; `±?` where nothing tells it.
+pub fn spread(spread: Option<f64>) -> String {
+    spread.map_or("±?".into(), |s| format!("±{s:.4}"))
 }
 
 /// `312 B`, `4.1 KiB`, `20.0 GiB`.
@@ -133,14 +148,16 @@ mod tests {
         assert_eq!(about(60.0, 1.2), "about 1 min 00 s");
         assert_eq!(about(60.0, 4.0), "15.0 s to 4 min 00 s");
         assert_eq!(short(41_200.0), "41.2k");
-        assert_eq!(count(1, "task"), "1 task");
-        assert_eq!(count(0, "task"), "0 tasks");
+        assert_eq!(seconds(-0.0), "0 ms");
+        assert_eq!(short(-0.0), "0");
+        assert_eq!(difference(-0.00001), "0.0000");
+        assert_eq!(difference(-0.25), "-0.2500");
+        assert_eq!(spread(Some(0.0)), "±0.0000");
+        assert_eq!(spread(None), "±?");
         assert_eq!(clip("abcdef", 4), "abc…");
         assert_eq!(wrap("one two  three", 8), ["one two", "three"]);
-        assert_eq!(count(1, "task") + &count(2, "task"), "1 task2 tasks");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(4096), "4.0 KiB");
         assert_eq!(bytes((1 << 20) - 1), "1.0 MiB");
-        assert_eq!(count(1, "record"), "1 record");
     }
 }

@@ -32,6 +32,7 @@ mod tree;
 mod turns;
 mod usage;
 mod verify;
+mod words;
 
 pub use archive::{Imported, Packed, RunFiles};
 
@@ -52,3 +53,4 @@ pub use store::Cache;
 pub use tree::remove_tree;
 pub use usage::{Count, KindUsage, Usage};
 pub use verify::{Damage, Fate, Verified, bytes_to_verify};
+pub use words::count;

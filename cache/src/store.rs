@@ -25,6 +25,7 @@ use crate::objects::{
 use crate::seal::Seal;
 use crate::tree::unlock_folders;
 use crate::turns::Turns;
+use crate::words::count;
 use crate::{Artifact, Digest, FileRef, Record, access, compact, leftovers, threads};
 
 /// Files up to this many bytes live in the index and in their record, not as objects.
@@ -100,12 +101,13 @@ impl Cache {
         if !notices.is_empty() || (!fresh && cache.index.records.is_empty()) {
             let rebuilt = cache.rebuild()?;
             if rebuilt.found > 0 {
-                let found = rebuilt.found;
-                notices.push(format!("the index was rebuilt from {found} records"));
+                let found = count(rebuilt.found, "record");
+                notices.push(format!("the index was rebuilt from {found}"));
             }
             if rebuilt.damaged > 0 {
-                let damaged = rebuilt.damaged;
-                notices.push(format!("{damaged} damaged records were set aside"));
+                let were = if rebuilt.damaged == 1 { "was" } else { "were" };
+                let damaged = count(rebuilt.damaged, "damaged record");
+                notices.push(format!("{damaged} {were} set aside"));
             }
             notices.extend(rebuilt.about_unknown);
         }

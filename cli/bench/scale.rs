@@ -11,6 +11,7 @@ use anyhow::Context;
 use climb_cache::Cache;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::text;
 use measure::Measured;
 
 /// Time, memory and open files with many tasks in a workflow, and many records in a cache
@@ -74,7 +75,7 @@ fn tell(rows: &[Measured], json: Option<&Path>) -> anyhow::Result<()> {
 /// to run again.
 fn tasks(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
     let workflow = state::write_workflow(dir)?;
-    let of = |what: &str| format!("{what}, {count} tasks");
+    let of = |what: &str| format!("{what}, {}", text::count(count, "task"));
     let run = |words: &[&str], what: &str| measure::climb(dir, words, &of(what));
     let mut rows = vec![run(&["check", "w.yaml"], "check")?];
     rows.push(run(&["plan", "w.yaml"], "plan, list not known")?);
@@ -96,7 +97,7 @@ fn records(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
     let workflow = state::write_workflow(dir)?;
     let key = state::fill(dir, count)?;
     state::finish(dir, &workflow, usize::MAX, 10)?;
-    let of = |what: &str| format!("{what}, {count} records");
+    let of = |what: &str| format!("{what}, {}", text::count(count, "record"));
     let run = |words: &[&str], what: &str| measure::climb(dir, words, &of(what));
     let mut rows = vec![run(&["plan", "w.yaml"], "plan, sealed index")?];
     std::fs::remove_file(dir.join(".climb/index.seal")).context("there is no seal")?;
@@ -121,7 +122,7 @@ fn records(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
 fn executed(count: usize, dir: &Path) -> anyhow::Result<Measured> {
     let workflow = state::write_workflow(dir)?;
     state::finish(dir, &workflow, 1, count)?;
-    let what = format!("run, {count} tasks executed");
+    let what = format!("run, {} executed", text::count(count, "task"));
     measure::climb(dir, &["run", "w.yaml"], &what)
 }
 

@@ -11,7 +11,7 @@ use climb_engine::runs;
 use climb_engine::runs::result::RunResult;
 
 use crate::common::{self, BAD_INPUT, CacheArgs, Opened};
-use crate::{diagnostics, show, status, text};
+use crate::{diagnostics, next, printing, show, status, text};
 
 /// Write what a run made to one file, to carry to another machine
 ///
@@ -63,6 +63,12 @@ pub fn run(args: &Args) -> Result<(), u8> {
         true => export(&cache, &keys, run.as_ref(), std::io::stdout().lock()),
         false => to_file(&cache, &keys, run.as_ref(), &args.output),
     };
+    if let Err(CacheError::Io { source, .. }) = &packed
+        && to_stdout
+        && source.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        printing::closed();
+    }
     let packed = packed.map_err(common::cache_failed)?;
     // Not on stdout, which may be the archive.
     eprintln!(
@@ -95,7 +101,9 @@ fn all_keys(dir: &Path, id: &str) -> Result<BTreeSet<Digest>, u8> {
 fn result(dir: &Path, id: &str) -> Result<RunResult, u8> {
     show::result(dir, id).ok_or_else(|| {
         let message = format!("run {id} has not come to an end");
-        let help = format!("`climb resume {id}` takes it up; without --stage it can be exported");
+        let next = runs::read(dir, id).and_then(|run| next::of_earlier(&run, dir));
+        let next = next.unwrap_or("`climb status` shows where it is".into());
+        let help = format!("{next} Without --stage it can be exported");
         diagnostics::print(&[Diagnostic::error(message).help(help)]);
         BAD_INPUT
     })

@@ -83,7 +83,8 @@ impl Fancy {
         let started = view.started.unwrap_or(view.now());
         let elapsed = text::seconds(seconds_between(started, view.now()));
         let eta = outlook.eta(self.jobs).describe();
-        let message = format!("{ended}/{total} tasks · {elapsed} · {eta}");
+        let total = text::count(total, "task");
+        let message = format!("{ended}/{total} · {elapsed} · {eta}");
         self.total.set_message(message);
     }
 }
@@ -106,9 +107,7 @@ fn stage_message(stage: &StageView, view: &RunView, left: Option<f64>) -> String
     match left {
         Some(left) if left > 0.0 => parts.push(format!("{} left", text::seconds(left))),
         _ => {
-            let longest = stage.running.values().map(|task| task.elapsed(now));
-            let longest = longest.fold(0.0, f64::max);
-            parts.push(format!("for {}", text::seconds(longest)));
+            parts.push(format!("for {}", text::seconds(stage.longest(now))));
         }
     }
     if let Some((rate, unit)) = stage.rate(now) {

@@ -1,23 +1,42 @@
 //! `--json`: every event as a line on stdout, as in the journal.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use climb_engine::event::Stamped;
 
 use super::Progress;
-use crate::printing::visible;
+use crate::printing::{self, visible};
 use crate::view::RunView;
 
-pub struct Json;
+#[derive(Default)]
+pub struct Json {
+    /// Nobody reads stdout any more.
+    closed: bool,
+}
 
 impl Progress for Json {
-    fn show(&mut self, event: &Stamped, _view: &RunView) {
-        let line = serde_json::to_string(event).expect("plain data");
-        match writeln!(std::io::stdout(), "{}", visible(&line)) {
+    fn show(&mut self, event: &Stamped, view: &RunView) {
+        if self.closed {
+            return;
+        }
+        let line = serde_json::to_string(event).expect("plain data") + "\n";
+        // In one piece, so that nothing of it is left in a buffer.
+        let Err(error) = std::io::stdout().write_all(visible(&line).as_bytes()) else {
+            return;
+        };
+        match error.kind() {
+            // The run is worth more than who listened to it.
+            ErrorKind::BrokenPipe => {
+                self.closed = true;
+                eprintln!(
+                    "warning: stdout was closed: the run goes on without its events there. `climb log \
+                     {} --json` has them all",
+                    view.run
+                );
+            }
             // The terminal is gone; that interrupts the run, whose tasks are to save their state.
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => {}
-            Err(error) => panic!("failed printing to stdout: {error}"),
-            Ok(()) => {}
+            _ if error.raw_os_error() == Some(libc::EIO) => {}
+            _ => printing::fail(&error),
         }
     }
 }

@@ -135,5 +135,6 @@ fn heartbeat(view: &RunView, jobs: usize) -> String {
     });
     let running: Vec<String> = running.collect();
     let eta = view.outlook().eta(jobs).describe();
-    format!("  {ended}/{total} tasks, {eta}: {}", running.join(", "))
+    let total = text::count(total, "task");
+    format!("  {ended}/{total}, {eta}: {}", running.join(", "))
 }

@@ -85,9 +85,10 @@ impl<'a> Announcement<'a> {
             .map(|(count, _)| count.all())
             .sum();
         let mut lines = vec![format!(
-            "{}: {} variants with {each} tasks, {} of them different, {shared} of these shared",
+            "{}: {} with {}, {} of them different, {shared} of these shared",
             self.union.graph.name,
-            members.len(),
+            text::count(members.len(), "variant"),
+            text::count(each, "task"),
             all.all(),
         )];
         let mut parts = vec![

@@ -30,7 +30,7 @@ struct Seen {
 /// The answer of one variant with one seed.
 struct Answer {
     score: f64,
-    spread: f64,
+    spread: Option<f64>,
     by: ScoredBy,
     direction: Direction,
     gains: Vec<Gain>,
@@ -240,7 +240,7 @@ impl<'a> Collector<'a> {
             score: (!scores.is_empty()).then(|| stats::mean(&scores)),
             spread: match &answers[..] {
                 [] => None,
-                [one] => Some(one.spread),
+                [one] => one.spread,
                 _ => Some(stats::spread(&scores)),
             },
             scored_by: answers.first().map(|answer| answer.by),
@@ -317,11 +317,11 @@ impl<'a> Collector<'a> {
             let gains = others.iter().map(|other| Gain {
                 baseline: other.name.clone(),
                 gain: other.gain,
-                spread: other.gain_spread,
+                spread: other.known_gain_spread(chosen),
             });
             return Some(Answer {
                 score: chosen.mean,
-                spread: chosen.spread,
+                spread: chosen.known_spread(),
                 by: ScoredBy::Confirmation,
                 direction: confirmation.direction,
                 gains: gains.collect(),
@@ -331,7 +331,7 @@ impl<'a> Collector<'a> {
         let selection = selection?;
         Some(Answer {
             score: selection.predicted,
-            spread: 0.0,
+            spread: None,
             by: ScoredBy::Selection,
             direction: selection.direction,
             gains: Vec::new(),
@@ -387,7 +387,7 @@ fn gains(answers: &[Answer]) -> Vec<Gain> {
         let all: Vec<f64> = same.map(|gain| gain.gain).collect();
         let spread = match all.len() {
             1 => gain.spread,
-            _ => stats::spread(&all),
+            _ => Some(stats::spread(&all)),
         };
         Gain {
             baseline: gain.baseline.clone(),

@@ -20,7 +20,7 @@ use climb_engine::{journal, load};
 
 use crate::common::{self, BAD_INPUT, CacheArgs, Opened, Source, WorkflowArgs};
 use crate::session::{self, MachineArgs, Place};
-use crate::{diagnostics, report, standing};
+use crate::{diagnostics, next, printing, report, standing};
 use announce::Announcement;
 use collect::Collector;
 use over::Over;
@@ -147,6 +147,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
         println!("{}\n{}", announcement.summary(), announcement.table());
         return Ok(0);
     }
+    printing::work_on_when_closed();
     eprintln!("{}", announcement.summary());
     let cache = match &cache {
         Opened::Cache(cache) => cache,
@@ -177,7 +178,10 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     }
     if !json {
         launch.table.show(&collector.sweep)?;
-        let closing = report::closing_line(result.outcome, &result.summary);
+        let mut closing = report::closing_line(result.outcome, &result.summary);
+        if let Some(next) = next::after(result.outcome, cache.dir()) {
+            closing.push_str(&format!("\n{next}"));
+        }
         match launch.table.is_for_programs() {
             true => eprintln!("{closing}"),
             false => println!("{closing}"),

@@ -67,7 +67,7 @@ pub struct Row {
     /// Of the chosen mixture; the mean over seeds.
     pub score: Option<f64>,
     /// Sample standard deviation over the sweep's seeds; with one seed, over the trainings of the
-    /// chosen mixture.
+    /// chosen mixture. `None` where there was one of these too.
     pub spread: Option<f64>,
     pub scored_by: Option<ScoredBy>,
     pub gains: Vec<Gain>,
@@ -90,7 +90,8 @@ pub struct Row {
 pub struct Gain {
     pub baseline: String,
     pub gain: f64,
-    pub spread: f64,
+    /// `None` with one seed.
+    pub spread: Option<f64>,
 }
 
 /// What a table can be sorted by.
@@ -105,14 +106,15 @@ pub enum Sort {
     Gain,
     /// The smallest first
     Spread,
-    /// The fewest proxy runs first
+    /// The fewest runs of proxies first
     Runs,
     /// The fewest first
     Tokens,
     /// The fewest first
     Flops,
-    /// The shortest first
-    Time,
+    /// The least first
+    #[value(alias = "time")]
+    Work,
     /// The largest cached share first
     Cached,
     /// Done, failed, interrupted
@@ -160,7 +162,7 @@ fn rank(row: &Row, by: Sort, direction: Direction) -> f64 {
         Sort::Runs => row.proxy_runs,
         Sort::Tokens => Some(row.tokens),
         Sort::Flops => Some(row.flops),
-        Sort::Time => Some(row.seconds),
+        Sort::Work => Some(row.seconds),
         Sort::Cached => (row.done > 0).then(|| -(row.cached as f64) / row.done as f64),
         Sort::State => Some(row.state as usize as f64),
     };

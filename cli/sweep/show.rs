@@ -1,7 +1,6 @@
 //! The table of a sweep: for the terminal, as CSV, JSON or Parquet.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::row::{Row, ScoredBy, Sort, State, Sweep};
 use crate::common::FAILED;
-use crate::{diagnostics, report, text};
+use crate::{diagnostics, printing, report, text};
 
 /// How a table is shown.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -76,7 +75,10 @@ fn write(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
                 print!("{text}");
                 Ok(())
             }
-            Err(_) => Ok(std::io::stdout().write_all(bytes)?),
+            Err(_) => {
+                printing::bytes(bytes);
+                Ok(())
+            }
         },
     }
 }
@@ -92,33 +94,50 @@ fn baselines(sweep: &Sweep) -> Vec<String> {
     names
 }
 
+/// What stands where there is nothing.
+const NOTHING: &str = "–";
+
 fn drawn(sweep: &Sweep) -> String {
     let baselines = baselines(sweep);
     let mut header: Vec<String> = ["variant", "score", "spread"].map(String::from).into();
     header.extend(baselines.iter().map(|name| format!("gain over {name}")));
-    let more = ["proxies", "tokens", "FLOPs", "time", "cached", "state"];
+    let more = ["runs", "tokens", "FLOPs", "work", "cached", "state"];
     header.extend(more.map(String::from));
+    let rows = sweep.rows.iter().map(|row| cells(row, &baselines));
+    let rows: Vec<Vec<String>> = rows.collect();
+    // Columns of a search have nothing in them where there is none.
+    let is_used = |column: &usize| rows.iter().any(|row| row[*column] != NOTHING);
+    let columns: Vec<usize> = (0..header.len()).filter(is_used).collect();
+    let used = |cells: &[String]| -> Vec<String> {
+        columns
+            .iter()
+            .map(|&column| cells[column].clone())
+            .collect()
+    };
+    let header = used(&header);
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let right: Vec<usize> = (1..header.len() - 1).collect();
+    let right: Vec<usize> = (1..header.len().saturating_sub(1)).collect();
     let mut table = report::table(&header, &right);
-    for row in &sweep.rows {
-        table.add_row(cells(row, &baselines));
+    for row in &rows {
+        table.add_row(used(row));
     }
     format!("{table}\n{}", notes(sweep))
 }
 
 fn cells(row: &Row, baselines: &[String]) -> Vec<String> {
-    let dash = || "–".to_string();
+    let dash = || NOTHING.to_string();
     let number = |value: Option<f64>| value.map_or_else(dash, |v| format!("{v:.4}"));
     let amount = |value: f64| match value {
         0.0 => dash(),
         value => text::short(value),
     };
     let mut cells = vec![row.variant.clone(), number(row.score)];
-    cells.push(row.spread.map_or_else(dash, |s| format!("±{s:.4}")));
+    cells.push(row.score.map_or_else(dash, |_| text::spread(row.spread)));
     for name in baselines {
         let gain = row.gains.iter().find(|gain| gain.baseline == *name);
-        cells.push(gain.map_or_else(dash, |g| format!("{:+.4} ±{:.4}", g.gain, g.spread)));
+        cells.push(gain.map_or_else(dash, |g| {
+            format!("{} {}", text::difference(g.gain), text::spread(g.spread))
+        }));
     }
     cells.push(
         row.proxy_runs
@@ -168,7 +187,7 @@ fn notes(sweep: &Sweep) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// `The best score: clusters=64, ahead of the next by 0.0123 (spread 0.0040).`
+/// `the best: clusters=64, ahead of clusters=48 by 0.0123 (spread 0.0040)`, where that is so.
 fn winner(sweep: &Sweep) -> Option<String> {
     let direction = sweep.direction?;
     let scored = sweep
@@ -185,16 +204,26 @@ fn winner(sweep: &Sweep) -> Option<String> {
         return None;
     };
     let ahead = (second - first).abs();
-    let spread = best.spread.unwrap_or(0.0).max(next.spread.unwrap_or(0.0));
-    let within = match spread {
-        0.0 => String::new(),
-        s if ahead <= 2.0 * s => format!(" (spread {s:.4}: that is no clear lead)"),
-        s => format!(" (spread {s:.4})"),
-    };
-    Some(format!(
-        "the best: {}, ahead of {} by {ahead:.4}{within}",
-        best.variant, next.variant
-    ))
+    let (best, next, spread) = (&best.variant, &next.variant, known_spread(best, next));
+    // What the table shows as equal is no lead.
+    if ahead < 0.00005 {
+        return Some(format!("no best: {best} and {next} have the same score"));
+    }
+    Some(match spread {
+        None => format!(
+            "the best: {best}, ahead of {next} by {ahead:.4} (with one seed no spread tells whether \
+             that is chance)"
+        ),
+        Some(s) if ahead <= 2.0 * s => format!(
+            "no clear best: {best} is ahead of {next} by {ahead:.4}, within twice the spread of {s:.4}"
+        ),
+        Some(s) => format!("the best: {best}, ahead of {next} by {ahead:.4} (spread {s:.4})"),
+    })
+}
+
+/// The larger spread of two variants, where both have one.
+fn known_spread(a: &Row, b: &Row) -> Option<f64> {
+    Some(a.spread?.max(b.spread?))
 }
 
 /// A column of the flat table that programs get.
@@ -229,7 +258,7 @@ fn columns(sweep: &Sweep) -> Vec<(String, Column)> {
     for name in baselines(sweep) {
         let gain = |row: &Row| row.gains.iter().find(|g| g.baseline == name).cloned();
         let value = number(&|row| Some(gain(row)?.gain));
-        let spread = number(&|row| Some(gain(row)?.spread));
+        let spread = number(&|row| gain(row)?.spread);
         columns.push((format!("gain_{name}"), value));
         columns.push((format!("gain_{name}_spread"), spread));
     }
@@ -292,6 +321,89 @@ fn parquet(columns: &[(String, Column)]) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(variant: &str, score: f64, spread: Option<f64>) -> Row {
+        Row {
+            variant: variant.into(),
+            settings: Default::default(),
+            seeds: 1,
+            score: Some(score),
+            spread,
+            scored_by: Some(ScoredBy::Confirmation),
+            gains: Vec::new(),
+            proxy_runs: None,
+            tokens: 0.0,
+            flops: 0.0,
+            seconds: 1.0,
+            tasks: 1,
+            done: 1,
+            cached: 0,
+            state: State::Done,
+            error: None,
+        }
+    }
+
+    fn sweep(rows: Vec<Row>) -> Sweep {
+        Sweep {
+            run: String::new(),
+            workflow: String::new(),
+            file: String::new(),
+            pid: 1,
+            identity: String::new(),
+            continues: Vec::new(),
+            state: State::Done,
+            direction: Some(Direction::LowerIsBetter),
+            rows,
+        }
+    }
+
+    #[test]
+    fn only_a_lead_is_called_one() {
+        let said = |a: (f64, Option<f64>), b: (f64, Option<f64>)| {
+            winner(&sweep(vec![row("a", a.0, a.1), row("b", b.0, b.1)])).unwrap()
+        };
+        let clear = said((1.0, Some(0.01)), (1.5, Some(0.02)));
+        assert_eq!(clear, "the best: a, ahead of b by 0.5000 (spread 0.0200)");
+        let unclear = said((1.0, Some(0.4)), (1.5, Some(0.02)));
+        assert!(
+            unclear.starts_with("no clear best: a is ahead"),
+            "{unclear}"
+        );
+        let tie = "no best: a and b have the same score";
+        assert_eq!(said((1.0, Some(0.4)), (1.0, Some(0.4))), tie);
+        assert_eq!(said((1.0, None), (1.00001, None)), tie);
+        let one_seed = said((1.0, None), (1.5, None));
+        assert!(
+            one_seed.contains("ahead of b by 0.5000 (with one seed"),
+            "{one_seed}"
+        );
+    }
+
+    #[test]
+    fn a_spread_that_nothing_tells_is_not_zero() {
+        let drawn = |spread| drawn(&sweep(vec![row("a", 1.0, spread)]));
+        assert!(drawn(None).contains("±?") && !drawn(None).contains("±0.0000"));
+        assert!(drawn(Some(0.0)).contains("±0.0000"));
+    }
+
+    #[test]
+    fn columns_are_called_what_they_are_sorted_by_and_there_where_they_say_something() {
+        let mut with_runs = row("a", 1.0, None);
+        with_runs.proxy_runs = Some(4.0);
+        let table = drawn(&sweep(vec![with_runs, row("b", 2.0, None)]));
+        let header = table.lines().nth(1).unwrap();
+        let words: Vec<&str> = header.split_whitespace().collect();
+        assert_eq!(
+            words,
+            [
+                "variant", "score", "spread", "runs", "work", "cached", "state"
+            ]
+        );
+        for word in words {
+            use clap::ValueEnum;
+            assert!(Sort::from_str(word, false).is_ok(), "{word}");
+        }
+    }
 
     #[test]
     fn csv_quotes_what_needs_it() {

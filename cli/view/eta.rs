@@ -1,8 +1,9 @@
 //! How long a run still takes.
 //!
 //! A stage's tasks are told by those finished in this run, by the progress of those that run, by
-//! the same stage of another iteration, by recorded ones, or by other tasks of its kind in this run
-//! and their size, whichever there is first.
+//! the same stage of another iteration or variant and its size, by recorded ones, by other tasks of
+//! its kind in this run and their size, or by attempts that failed, whichever there is first. What
+//! is not of tasks finished now is at least what the longest of those that run has taken so far.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,8 +40,8 @@ impl Eta {
 pub struct Outlook<'v> {
     view: &'v RunView,
     now: Timestamp,
-    /// Seconds of a task, by stage without iterations.
-    each: HashMap<String, f64>,
+    /// Seconds of a task, and the stage that tells it, by stage without iterations.
+    each: HashMap<String, (f64, &'v StageView)>,
     /// Seconds a unit, by kind and total.
     speeds: HashMap<(&'v str, &'static str), f64>,
 }
@@ -58,7 +59,7 @@ impl<'v> Outlook<'v> {
             let Some(each) = stage.seconds_each(now) else {
                 continue;
             };
-            outlook.each.insert(stage_of(&stage.name), each);
+            outlook.each.insert(stage_of(&stage.name), (each, stage));
             for driver in DRIVERS {
                 if let Some(total) = stage.expected_totals.get(driver).filter(|t| **t > 0.0) {
                     outlook.speeds.insert((&stage.kind, driver), each / total);
@@ -70,6 +71,18 @@ impl<'v> Outlook<'v> {
 
     /// Seconds of one of the stage's tasks.
     fn each(&self, stage: &StageView) -> Option<f64> {
+        if let Some(done) = stage.done.each() {
+            return Some(done);
+        }
+        let known = self.priced(stage)?;
+        Some(known.max(stage.longest(self.now)))
+    }
+
+    fn priced(&self, stage: &StageView) -> Option<f64> {
+        let of_another = || {
+            let (each, other) = self.each.get(&stage_of(&stage.name))?;
+            Some(each * times_larger(stage, other))
+        };
         let by_size = || {
             DRIVERS.iter().find_map(|driver| {
                 let speed = self.speeds.get(&(stage.kind.as_str(), *driver))?;
@@ -78,9 +91,11 @@ impl<'v> Outlook<'v> {
         };
         stage
             .seconds_each(self.now)
-            .or_else(|| self.each.get(&stage_of(&stage.name)).copied())
+            .or_else(of_another)
+            .or_else(|| stage.recorded.each())
             .or(stage.expected)
             .or_else(by_size)
+            .or_else(|| stage.in_vain.each())
     }
 
     /// (task-seconds, tasks) still to come.
@@ -126,6 +141,18 @@ impl<'v> Outlook<'v> {
             .sum();
         Eta { seconds, unknown }
     }
+}
+
+/// How many times the work of a task of `other` one of `stage` has, as far as that is known.
+fn times_larger(stage: &StageView, other: &StageView) -> f64 {
+    let of = |stage: &StageView, driver: &str| {
+        let total = stage.expected_totals.get(driver).copied();
+        total.filter(|total| *total > 0.0)
+    };
+    let mut known = DRIVERS
+        .iter()
+        .filter_map(|driver| Some(of(stage, driver)? / of(other, driver)?));
+    known.next().unwrap_or(1.0)
 }
 
 fn at_once(stage: &StageView, jobs: usize) -> f64 {
@@ -223,6 +250,95 @@ mod tests {
                 unknown: 0
             }
         );
+    }
+
+    fn finish(view: &mut RunView, second: i64, stage: &str, task: &str, seconds: f64) {
+        let event = Event::TaskFinished {
+            stage: stage.into(),
+            task: task.into(),
+            key: Digest::of(task.as_bytes()),
+            cost: Cost {
+                wall_seconds: seconds,
+                totals: BTreeMap::new(),
+            },
+        };
+        let at = at(second);
+        view.apply(&Stamped { at, event });
+    }
+
+    /// Six tasks, two at a time, that never say how far they are; earlier ones took a second.
+    fn silent_fan_out() -> RunView {
+        let stage = StageOutlook {
+            expected_seconds: Some(1.0),
+            ..outlook("each", 6, 0, 0.0)
+        };
+        let mut view = view(vec![stage]);
+        start(&mut view, 0, "each", "each[0]");
+        start(&mut view, 0, "each", "each[1]");
+        view
+    }
+
+    #[test]
+    fn tasks_that_have_ended_price_those_that_wait() {
+        let mut view = silent_fan_out();
+        assert_eq!(eta(&view).seconds, 3.0);
+        finish(&mut view, 10, "each", "each[0]", 10.0);
+        finish(&mut view, 10, "each", "each[1]", 10.0);
+        assert_eq!(eta(&view).seconds, 20.0);
+        start(&mut view, 10, "each", "each[2]");
+        view.seen = Some(at(14));
+        // 6 s of the one that runs, and three of 10 s.
+        assert_eq!(eta(&view).seconds, 18.0);
+    }
+
+    #[test]
+    fn a_task_that_outlives_what_was_expected_prices_those_that_wait() {
+        let mut view = silent_fan_out();
+        view.seen = Some(at(60));
+        assert_eq!(eta(&view).seconds, 120.0);
+    }
+
+    #[test]
+    fn cached_tasks_price_those_that_wait() {
+        let mut view = view(vec![outlook("each", 3, 0, 0.0)]);
+        let event = Event::TaskCached {
+            stage: "each".into(),
+            task: "each[0]".into(),
+            key: Digest::of(b"x"),
+            cost: Cost {
+                wall_seconds: 7.0,
+                totals: BTreeMap::new(),
+            },
+        };
+        view.apply(&Stamped { at: at(0), event });
+        assert_eq!(eta(&view).describe(), "about 7.0 s left");
+    }
+
+    #[test]
+    fn where_nothing_succeeded_attempts_that_failed_tell_the_time() {
+        let mut view = view(vec![outlook("each", 3, 0, 0.0)]);
+        start(&mut view, 0, "each", "each[0]");
+        let event = Event::TaskFailed {
+            stage: "each".into(),
+            task: "each[0]".into(),
+            error: "no".into(),
+            tail: Vec::new(),
+            log: String::new(),
+            retry_seconds: None,
+            dropped: true,
+        };
+        view.apply(&Stamped { at: at(4), event });
+        assert_eq!(eta(&view).seconds, 4.0);
+    }
+
+    #[test]
+    fn another_variant_tells_by_its_size() {
+        let small = outlook("train{proxy=62M}", 1, 0, 1.0);
+        let large = outlook("train{proxy=350M}", 1, 0, 5.0);
+        let mut view = view(vec![small, large]);
+        start(&mut view, 0, "train{proxy=62M}", "train{proxy=62M}");
+        finish(&mut view, 8, "train{proxy=62M}", "train{proxy=62M}", 8.0);
+        assert_eq!(eta(&view).seconds, 40.0);
     }
 
     #[test]

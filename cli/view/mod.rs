@@ -3,8 +3,9 @@
 mod eta;
 mod task;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use climb_cache::Digest;
 use climb_engine::event::{Event, Outcome, Stamped, Summary, TaskReport};
 use jiff::Timestamp;
 
@@ -20,14 +21,20 @@ pub struct StageView {
     pub expanded: bool,
     pub cached: usize,
     pub finished: usize,
-    pub failed: usize,
-    pub skipped: usize,
+    /// Tasks by name: one that is met again in a walk that began anew is still one.
+    pub failed: BTreeSet<String>,
+    pub skipped: BTreeSet<String>,
     /// Left out, as `on_failure: drop` says.
-    pub dropped: usize,
+    pub dropped: BTreeSet<String>,
     pub running: BTreeMap<String, TaskView>,
     pub over: bool,
-    /// Seconds of the tasks finished in this run.
-    pub seconds: f64,
+    /// Seconds in which any of its tasks ran, up to the last time that none did.
+    pub busy: f64,
+    busy_since: Option<Timestamp>,
+    /// Of the tasks done in this run, of those that were cached, and of attempts that failed.
+    done: Spent,
+    recorded: Spent,
+    in_vain: Spent,
     /// Sum of a total over finished tasks: tokens, documents, ….
     pub totals: BTreeMap<String, f64>,
     /// Seconds one task took in earlier runs.
@@ -42,7 +49,8 @@ pub struct StageView {
 
 impl StageView {
     pub fn ended(&self) -> usize {
-        self.cached + self.finished + self.failed + self.skipped + self.dropped
+        let without_end = self.failed.len() + self.skipped.len() + self.dropped.len();
+        self.cached + self.finished + without_end
     }
 
     /// Ended tasks, with running ones counted by their fraction.
@@ -58,12 +66,41 @@ impl StageView {
 
     /// Seconds one task takes by what this run has shown of the stage.
     fn seconds_each(&self, now: Timestamp) -> Option<f64> {
-        if self.finished > 0 {
-            return Some(self.seconds / self.finished as f64);
+        self.done.each().or_else(|| {
+            let mut known = Spent::default();
+            let whole = self.running.values().filter_map(|task| task.whole(now));
+            whole.for_each(|seconds| known.add(seconds));
+            known.each()
+        })
+    }
+
+    /// Seconds that the longest of its running tasks has taken so far.
+    pub fn longest(&self, now: Timestamp) -> f64 {
+        let elapsed = self.running.values().map(|task| task.elapsed(now));
+        elapsed.fold(0.0, f64::max)
+    }
+
+    /// Begins anew, with what was done so far as time that it took.
+    fn expand(&mut self, tasks: usize) {
+        self.tasks = Some(tasks);
+        (self.expanded, self.over) = (true, false);
+        (self.cached, self.finished) = (0, 0);
+        self.skipped.clear();
+        self.running.clear();
+        self.rest(None);
+    }
+
+    /// The task has come to a good end, whatever became of it before. Whether it had failed.
+    fn succeeded(&mut self, task: &str) -> bool {
+        self.skipped.remove(task);
+        self.failed.remove(task) | self.dropped.remove(task)
+    }
+
+    /// None of its tasks runs any more.
+    fn rest(&mut self, at: Option<Timestamp>) {
+        if let (Some(since), Some(at)) = (self.busy_since.take(), at) {
+            self.busy += seconds_between(since, at);
         }
-        let known = self.running.values().filter_map(|task| task.whole(now));
-        let known: Vec<f64> = known.collect();
-        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
     /// Tokens (or other units) a second of all running tasks together.
@@ -96,6 +133,24 @@ impl StageView {
     }
 }
 
+/// Seconds of so many tasks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    seconds: f64,
+    tasks: usize,
+}
+
+impl Spent {
+    fn add(&mut self, seconds: f64) {
+        self.seconds += seconds;
+        self.tasks += 1;
+    }
+
+    fn each(self) -> Option<f64> {
+        (self.tasks > 0).then(|| self.seconds / self.tasks as f64)
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct RunView {
     pub run: String,
@@ -111,6 +166,8 @@ pub struct RunView {
     places: HashMap<String, usize>,
     /// Those with running tasks.
     running: BTreeSet<usize>,
+    /// What was done in this run: met again in a walk that began anew, it was not cached.
+    ran: HashSet<Digest>,
     pub failures: Vec<(String, String)>,
     /// Tasks that failed and were dropped: stage, task, error.
     pub dropped: Vec<(String, String, String)>,
@@ -160,19 +217,22 @@ impl RunView {
     fn start(&mut self, at: Timestamp, stage: &str, task: &str) {
         let place = self.place(stage);
         self.running.insert(place);
-        let running = &mut self.stages[place].running;
-        running.insert(task.into(), TaskView::started(at));
+        let stage = &mut self.stages[place];
+        stage.busy_since.get_or_insert(at);
+        stage.running.insert(task.into(), TaskView::started(at));
     }
 
-    /// The task runs no longer.
-    fn stop(&mut self, stage: &str, task: &str) -> &mut StageView {
+    /// The task runs no longer; for how long it did.
+    fn stop(&mut self, at: Timestamp, stage: &str, task: &str) -> (&mut StageView, f64) {
         let place = self.place(stage);
-        let running = &mut self.stages[place].running;
-        running.remove(task);
-        if running.is_empty() {
+        let stage = &mut self.stages[place];
+        let ran = stage.running.remove(task);
+        let seconds = ran.map_or(0.0, |task| task.elapsed(at));
+        if stage.running.is_empty() {
+            stage.rest(Some(at));
             self.running.remove(&place);
         }
-        &mut self.stages[place]
+        (&mut self.stages[place], seconds)
     }
 
     /// (tasks ended, tasks expected in all).
@@ -212,23 +272,14 @@ impl RunView {
             Event::StageExpanded { stage, tasks, .. } => {
                 let place = self.place(stage);
                 self.running.remove(&place);
-                let stage = &mut self.stages[place];
-                let kept = std::mem::take(stage);
-                // A walk that began anew counts anew.
-                *stage = StageView {
-                    tasks: Some(*tasks),
-                    expanded: true,
-                    cached: 0,
-                    finished: 0,
-                    failed: 0,
-                    skipped: 0,
-                    running: BTreeMap::new(),
-                    over: false,
-                    totals: BTreeMap::new(),
-                    ..kept
-                };
+                self.stages[place].expand(*tasks);
             }
-            Event::TaskCached { stage, .. } => self.stage_mut(stage).cached += 1,
+            Event::TaskCached {
+                stage,
+                task,
+                key,
+                cost,
+            } => self.cached(stage, task, key, cost.wall_seconds),
             Event::TaskStarted { stage, task, .. } => self.start(at, stage, task),
             Event::TaskReported {
                 stage,
@@ -236,13 +287,21 @@ impl RunView {
                 report,
             } => self.reported(at, stage, task, report),
             Event::TaskFinished {
-                stage, task, cost, ..
+                stage,
+                task,
+                key,
+                cost,
             } => {
-                let stage = self.stop(stage, task);
+                self.ran.insert(*key);
+                let (stage, _) = self.stop(at, stage, task);
+                let had_failed = stage.succeeded(task);
                 stage.finished += 1;
-                stage.seconds += cost.wall_seconds;
+                stage.done.add(cost.wall_seconds);
                 for (name, value) in &cost.totals {
                     *stage.totals.entry(name.clone()).or_default() += value;
+                }
+                if had_failed {
+                    self.forget(task);
                 }
             }
             Event::TaskFailed {
@@ -253,22 +312,33 @@ impl RunView {
                 dropped,
                 ..
             } => {
-                let stage = self.stop(stage, task);
+                let (stage, seconds) = self.stop(at, stage, task);
+                stage.in_vain.add(seconds);
                 if *dropped {
-                    stage.dropped += 1;
+                    let is_new = stage.dropped.insert(task.clone());
                     let dropped = (stage.name.clone(), task.clone(), error.clone());
+                    if !is_new {
+                        self.forget(task);
+                    }
                     self.dropped.push(dropped);
                 } else if retry_seconds.is_none() {
-                    stage.failed += 1;
+                    if !stage.failed.insert(task.clone()) {
+                        self.forget(task);
+                    }
                     self.failures.push((task.clone(), error.clone()));
                 }
             }
-            Event::TaskSkipped { stage, dropped, .. } => {
+            Event::TaskSkipped {
+                stage,
+                task,
+                dropped,
+                ..
+            } => {
                 let stage = self.stage_mut(stage);
                 match dropped {
-                    true => stage.dropped += 1,
-                    false => stage.skipped += 1,
-                }
+                    true => stage.dropped.insert(task.clone()),
+                    false => stage.skipped.insert(task.clone()),
+                };
             }
             Event::StageFailed { stage, error } => self.stage_failed(stage, error),
             Event::StageFinished { stage } => self.stage_mut(stage).over = true,
@@ -277,18 +347,40 @@ impl RunView {
                 outcome, summary, ..
             } => {
                 self.end = Some((*outcome, summary.clone()));
-                self.running.clear();
-                self.stages
-                    .iter_mut()
-                    .for_each(|stage| stage.running.clear());
+                for place in std::mem::take(&mut self.running) {
+                    self.stages[place].running.clear();
+                    self.stages[place].rest(Some(at));
+                }
             }
         }
+    }
+
+    fn cached(&mut self, stage: &str, task: &str, key: &Digest, seconds: f64) {
+        let ran = self.ran.contains(key);
+        let stage = self.stage_mut(stage);
+        match ran {
+            true => stage.finished += 1,
+            false => {
+                stage.cached += 1;
+                stage.recorded.add(seconds);
+            }
+        }
+        if stage.succeeded(task) {
+            self.forget(task);
+        }
+    }
+
+    /// What became of the task before does not count any more.
+    fn forget(&mut self, task: &str) {
+        self.failures.retain(|(failed, _)| failed != task);
+        self.dropped.retain(|(_, dropped, _)| dropped != task);
     }
 
     /// What was dropped has failed after all.
     fn stage_failed(&mut self, name: &str, error: &str) {
         let stage = self.stage_mut(name);
-        stage.failed += std::mem::take(&mut stage.dropped);
+        let dropped = std::mem::take(&mut stage.dropped);
+        stage.failed.extend(dropped);
         let (failed, dropped) = std::mem::take(&mut self.dropped)
             .into_iter()
             .partition(|(stage, ..)| stage == name);
@@ -307,5 +399,129 @@ impl RunView {
             return;
         };
         view.report(at, *done, *total, unit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use climb_cache::Cost;
+
+    use super::*;
+
+    const LOG: &str = "";
+
+    struct Told {
+        view: RunView,
+        second: i64,
+    }
+
+    impl Told {
+        fn new(tasks: usize) -> Told {
+            let mut told = Told {
+                view: RunView::default(),
+                second: 0,
+            };
+            told.expand(tasks);
+            told
+        }
+
+        fn tell(&mut self, event: Event) {
+            let at = Timestamp::from_second(1_700_000_000 + self.second).unwrap();
+            self.view.apply(&Stamped { at, event });
+        }
+
+        fn expand(&mut self, tasks: usize) {
+            let (stage, kind) = ("s".into(), "command".into());
+            self.tell(Event::StageExpanded { stage, kind, tasks });
+        }
+
+        fn start(&mut self, second: i64, task: &str) {
+            self.second = second;
+            self.tell(Event::TaskStarted {
+                stage: "s".into(),
+                task: task.into(),
+                key: Digest::of(task.as_bytes()),
+                attempt: 1,
+                log: LOG.into(),
+            });
+        }
+
+        fn finish(&mut self, second: i64, task: &str) {
+            self.second = second;
+            self.tell(Event::TaskFinished {
+                stage: "s".into(),
+                task: task.into(),
+                key: Digest::of(task.as_bytes()),
+                cost: Cost::default(),
+            });
+        }
+
+        fn fail(&mut self, task: &str) {
+            self.tell(Event::TaskFailed {
+                stage: "s".into(),
+                task: task.into(),
+                error: "no".into(),
+                tail: Vec::new(),
+                log: LOG.into(),
+                retry_seconds: None,
+                dropped: false,
+            });
+        }
+
+        fn cached(&mut self, task: &str) {
+            self.tell(Event::TaskCached {
+                stage: "s".into(),
+                task: task.into(),
+                key: Digest::of(task.as_bytes()),
+                cost: Cost::default(),
+            });
+        }
+
+        fn stage(&self) -> &StageView {
+            self.view.stage("s").unwrap()
+        }
+    }
+
+    #[test]
+    fn a_stage_is_busy_while_any_of_its_tasks_runs() {
+        let mut told = Told::new(3);
+        told.start(0, "a");
+        told.start(5, "b");
+        told.finish(10, "a");
+        told.finish(12, "b");
+        told.start(100, "c");
+        told.finish(103, "c");
+        assert_eq!(told.stage().busy, 15.0);
+    }
+
+    #[test]
+    fn a_walk_that_begins_anew_counts_nothing_twice() {
+        let mut told = Told::new(3);
+        told.start(0, "a");
+        told.finish(1, "a");
+        told.start(1, "b");
+        told.fail("b");
+        told.expand(3);
+        // Done in this run: it was not there before.
+        told.cached("a");
+        told.cached("c");
+        told.fail("b");
+        let stage = told.stage();
+        assert_eq!((stage.finished, stage.cached), (1, 1));
+        assert_eq!((stage.failed.len(), told.view.failures.len()), (1, 1));
+        assert_eq!(stage.ended(), 3);
+        assert_eq!(stage.busy, 1.0);
+    }
+
+    #[test]
+    fn a_task_that_succeeds_in_the_end_has_not_failed() {
+        let mut told = Told::new(1);
+        told.start(0, "a");
+        told.fail("a");
+        told.expand(1);
+        told.start(2, "a");
+        told.finish(3, "a");
+        assert!(told.stage().failed.is_empty() && told.view.failures.is_empty());
+        assert_eq!(told.stage().ended(), 1);
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use climb_cache::{Digest, look};
+use climb_cache::{Digest, Record, look};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::runs::result::{RunResult, StageResult, TaskResult};
+use crate::runs::result::{Dropped, RunResult, StageResult, TaskResult};
 
 /// A parameter that differs; `None` where one side does not have it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,9 +34,12 @@ pub enum StageChange {
         differing: usize,
         /// Outputs in which they differ.
         outputs: Vec<String>,
+        /// Tasks that one side went on without, and why: `on_failure: drop`.
+        #[serde(skip_serializing_if = "is_none")]
+        dropped: (Vec<Dropped>, Vec<Dropped>),
         /// Parameters of the stage that differ.
         params: Vec<Changed>,
-        /// Inputs that differ, with what made them.
+        /// Inputs that differ, and how, with what made them.
         inputs: Vec<String>,
         /// Stage versions, where they differ.
         versions: Option<(u32, u32)>,
@@ -44,6 +47,10 @@ pub enum StageChange {
         #[serde(skip_serializing_if = "Option::is_none")]
         unkeyed: Option<String>,
     },
+}
+
+fn is_none(dropped: &(Vec<Dropped>, Vec<Dropped>)) -> bool {
+    dropped.0.is_empty() && dropped.1.is_empty()
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -99,7 +106,10 @@ pub fn stages(cache: &Path, old: &RunResult, new: &RunResult) -> Vec<StageCompar
         .map(|stage| StageComparison {
             stage: stage.name.clone(),
             change: match of_old.get(&stage.name) {
-                Some(&i) => compare_stage(cache, &old.stages[i], stage),
+                Some(&i) => {
+                    let dropped = (dropped(old, &stage.name), dropped(new, &stage.name));
+                    compare_stage(cache, &old.stages[i], stage, dropped)
+                }
                 None => StageChange::OnlyNew,
             },
         })
@@ -112,7 +122,22 @@ pub fn stages(cache: &Path, old: &RunResult, new: &RunResult) -> Vec<StageCompar
     all
 }
 
-fn compare_stage(cache: &Path, old: &StageResult, new: &StageResult) -> StageChange {
+/// The stage's tasks that a run went on without.
+fn dropped(run: &RunResult, stage: &str) -> Vec<Dropped> {
+    let of_it = |task: &str| {
+        let rest = task.strip_prefix(stage);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+    };
+    let of_it = run.dropped.iter().filter(|dropped| of_it(&dropped.task));
+    of_it.cloned().collect()
+}
+
+fn compare_stage(
+    cache: &Path,
+    old: &StageResult,
+    new: &StageResult,
+    dropped: (Vec<Dropped>, Vec<Dropped>),
+) -> StageChange {
     let before: BTreeMap<&str, &TaskResult> =
         old.tasks.iter().map(|t| (t.name.as_str(), t)).collect();
     let pairs = new.tasks.iter().filter_map(|task| {
@@ -132,7 +157,11 @@ fn compare_stage(cache: &Path, old: &StageResult, new: &StageResult) -> StageCha
         outputs.extend(ports.filter(|p| a.outputs.get(*p) != b.outputs.get(*p)));
     }
     let tasks = (old.tasks.len(), new.tasks.len());
-    if differing == 0 && tasks.0 == tasks.1 {
+    let names = |dropped: &[Dropped]| -> Vec<String> {
+        dropped.iter().map(|dropped| dropped.task.clone()).collect()
+    };
+    let same_dropped = names(&dropped.0) == names(&dropped.1);
+    if differing == 0 && tasks.0 == tasks.1 && same_dropped {
         return match keys_differ {
             true => StageChange::SameBytes,
             false => StageChange::Same,
@@ -144,6 +173,7 @@ fn compare_stage(cache: &Path, old: &StageResult, new: &StageResult) -> StageCha
         tasks,
         differing,
         outputs: outputs.into_iter().cloned().collect(),
+        dropped,
         params: why.params,
         inputs: why.inputs,
         versions: why.versions,
@@ -186,11 +216,8 @@ fn why(cache: &Path, old: &Digest, new: &Digest) -> Option<Why> {
         .into_iter()
         .filter(|port| before.inputs.get(*port) != after.inputs.get(*port))
         .map(|port| match port.strip_prefix("source:") {
-            Some(group) => format!("source files `{group}`"),
-            None => match b.input_names.get(port).and_then(|names| names.first()) {
-                Some(name) => format!("input {port} (from {name})"),
-                None => format!("input {port}"),
-            },
+            Some(group) => format!("source files `{group}` differ"),
+            None => format!("input {port} {}", how(&named(&a, port), &named(&b, port))),
         })
         .collect();
     Some(Why {
@@ -200,10 +227,79 @@ fn why(cache: &Path, old: &Digest, new: &Digest) -> Option<Why> {
     })
 }
 
+/// What a task got at a port: (what made it, its digest).
+fn named<'r>(record: &'r Record, port: &str) -> Vec<(&'r str, Digest)> {
+    let names = record.input_names.get(port).into_iter().flatten();
+    let digests = record.ingredients.inputs.get(port).into_iter().flatten();
+    let digests = digests.copied();
+    names.map(String::as_str).zip(digests).collect()
+}
+
+/// How what a task gets at a port differs. What it has on both sides, and the same, is not named: a
+/// gathered input differs where one of its artifacts is missing.
+fn how(old: &[(&str, Digest)], new: &[(&str, Digest)]) -> String {
+    let is_in = |name: &str, all: &[(&str, Digest)]| all.iter().any(|(other, _)| *other == name);
+    let names = |some: &[(&str, Digest)], others: &[(&str, Digest)]| -> Vec<String> {
+        let only = some.iter().filter(|(name, _)| !is_in(name, others));
+        only.map(|(name, _)| name.to_string()).collect()
+    };
+    let (gone, added) = (names(old, new), names(new, old));
+    let differ = new.iter().filter(|(name, digest)| {
+        let mut before = old.iter().filter(|(other, _)| other == name);
+        before.any(|(_, before)| before != digest)
+    });
+    let differ: Vec<String> = differ.map(|(name, _)| name.to_string()).collect();
+    match (&gone[..], &added[..], &differ[..]) {
+        ([], [], []) => "differs in its order".into(),
+        ([], [], differ) => format!("(from {}) differs", list(differ)),
+        ([gone], [added], []) if new.len() == 1 => format!("is {added}, was {gone}"),
+        _ => {
+            let parts = [
+                ("comes without", gone),
+                ("comes with", added),
+                ("differs in", differ),
+            ];
+            let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+            let parts = parts.map(|(how, names)| format!("{how} {}", list(names)));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// `a, b and 3 more`.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len() {
+        n if n > SHOWN => format!("{shown} and {} more", n - SHOWN),
+        _ => shown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_gathered_input_names_what_it_lacks_and_not_what_is_the_same() {
+        let of = |names: &[&'static str]| -> Vec<(&'static str, Digest)> {
+            let of = |name: &&'static str| (*name, Digest::of(name.as_bytes()));
+            names.iter().map(of).collect()
+        };
+        let (all, some) = (of(&["a", "b", "c"]), of(&["a", "c"]));
+        assert_eq!(how(&all, &some), "comes without b");
+        assert_eq!(how(&some, &all), "comes with b");
+        let mut other = some.clone();
+        other[0].1 = Digest::of(b"other");
+        assert_eq!(how(&all, &other), "comes without b; differs in a");
+        assert_eq!(how(&some, &other), "(from a) differs");
+        assert_eq!(how(&of(&["a"]), &of(&["b"])), "is b, was a");
+        assert_eq!(
+            how(&of(&["a", "b"]), &of(&["b", "a"])),
+            "differs in its order"
+        );
+    }
 
     #[test]
     fn params_are_compared_leaf_by_leaf() {
@@ -231,7 +327,10 @@ mod tests {
                 )]),
             }],
         };
-        let compare = |old: &str| compare_stage(Path::new("none"), &result(old), &result("new"));
+        let compare = |old: &str| {
+            let (old, new) = (result(old), result("new"));
+            compare_stage(Path::new("none"), &old, &new, Default::default())
+        };
         let StageChange::Differs { unkeyed, .. } = compare("old") else {
             panic!("they differ");
         };

@@ -39,6 +39,8 @@ pub struct TaskContext {
     pub threads: usize,
     /// `cpu` or `cuda:N`.
     pub device: String,
+    /// Whether the stage could have `on_failure: drop`, and has not. For advice.
+    pub may_drop: bool,
     pub cancel: Arc<AtomicBool>,
     pub report: Box<dyn Fn(TaskReport) + Send + Sync>,
 }
@@ -131,6 +133,7 @@ impl TaskContext {
             base_dir: root.to_path_buf(),
             threads: 2,
             device: "cpu".into(),
+            may_drop: false,
             cancel: Arc::default(),
             report: Box::new(|_| {}),
         }

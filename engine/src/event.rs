@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use climb_cache::{Cost, Digest, ProcessId};
 
@@ -203,5 +203,26 @@ pub struct Summary {
     pub tasks_dropped: usize,
     pub wall_seconds: f64,
     /// What the cached tasks cost when they ran.
+    #[serde(serialize_with = "without_minus_zero")]
     pub saved_seconds: f64,
+}
+
+/// The sum of nothing is -0.0.
+fn without_minus_zero<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(value + 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_saved_is_zero() {
+        let summary = Summary {
+            saved_seconds: std::iter::empty::<f64>().sum(),
+            ..Summary::default()
+        };
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["saved_seconds"].to_string(), "0.0");
+    }
 }

@@ -67,6 +67,8 @@ pub struct TaskSpec {
     pub base_dir: PathBuf,
     pub threads: usize,
     pub device: String,
+    #[serde(default)]
+    pub may_drop: bool,
 }
 
 impl TaskSpec {
@@ -83,6 +85,7 @@ impl TaskSpec {
             base_dir: self.base_dir.clone(),
             threads: self.threads,
             device: self.device.clone(),
+            may_drop: self.may_drop,
             cancel,
             report,
         }

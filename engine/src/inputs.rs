@@ -170,11 +170,16 @@ impl Changed<'_> {
         // What was changed says more than what was added.
         let mut changes: Vec<&Change> = self.changes.iter().collect();
         changes.sort_by_key(|change| change.what != What::Changed);
+        // An artifact of one file has no name besides the port's; what lies beside it says less.
+        let whole = |change: &&Change| change.name.is_empty() && change.what == What::Changed;
+        if changes.iter().any(whole) {
+            return format!("`{port}`");
+        }
+        changes.retain(|change| !change.name.is_empty());
         match &changes[..] {
-            [one] if one.name.is_empty() => format!("`{port}`"),
+            [] => format!("`{port}`"),
             [one] => format!("`{port}` (`{}`)", one.name),
             [first, more @ ..] => format!("`{port}` (`{}` and {} more)", first.name, more.len()),
-            [] => format!("`{port}`"),
         }
     }
 }
@@ -273,5 +278,34 @@ impl<'a> Watched<'a> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_of_one_file_is_named_by_its_port() {
+        let change = |name: &str, what| Change {
+            name: name.into(),
+            what,
+            file: None,
+        };
+        let told = |changes: Vec<Change>| {
+            let changed = Changed {
+                port: "x",
+                artifact: Digest::of(b"x"),
+                changes,
+            };
+            changed.describe()
+        };
+        let whole = || change("", What::Changed);
+        assert_eq!(told(vec![whole()]), "`x`");
+        assert_eq!(told(vec![change("new", What::Added), whole()]), "`x`");
+        let passed = vec![change("", What::Passed), change("sub", What::Passed)];
+        assert_eq!(told(passed), "`x` (`sub`)");
+        let two = vec![change("b", What::Added), change("a", What::Changed)];
+        assert_eq!(told(two), "`x` (`a` and 1 more)");
     }
 }

@@ -36,3 +36,5 @@ pub mod task;
 pub mod walk;
 pub mod warnings;
 pub mod wired;
+
+pub use climb_cache::count;

@@ -410,6 +410,14 @@ pub fn unfinished(runs: &[RunInfo]) -> Vec<&RunInfo> {
         .collect()
 }
 
+/// The latest run that takes this one up, or does the same after it.
+pub fn taken_up_by(cache: &Path, run: &RunInfo) -> Option<String> {
+    let later = journal::runs(cache).into_iter().rev();
+    let later = later.take_while(|id| *id != run.id);
+    let mut later = later.filter_map(|id| read(cache, &id));
+    Some(later.find(|other| run.is_taken_up_by(other))?.id)
+}
+
 /// Whether a run that has not ended is still going on. That is asked of the cache's lock, which is
 /// held as long as the run's process lives, on whatever machine or in whatever container that is.
 fn is_running(cache: &Path, run: &RunInfo) -> bool {

@@ -35,6 +35,9 @@ fn is_ignored(signal: i32) -> bool {
 /// The program `climb task FILE` or a worker's `task FILE`: runs the described task. `build` names
 /// this very binary. Returns the exit code.
 pub fn main(registry: &Registry, file: &Path, build: &str) -> i32 {
+    // Its parent ignores it: a run goes on when nobody reads what it says.
+    // SAFETY: restores the default action before any thread starts.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let interrupted = Interrupted::default();
     for signal in interrupts() {
         if let Err(error) = interrupted.listen(signal) {

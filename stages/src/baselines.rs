@@ -3,6 +3,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -123,9 +124,10 @@ impl Baselines {
         let count = clusters.clusters.len();
         ensure!(
             chosen.weights.len() == count,
-            "the chosen mixture `{}` has {} weights for {count} clusters",
+            "the chosen mixture `{}` has {} for {}",
             read::one(cx, "mixture")?.name,
-            chosen.weights.len()
+            counted(chosen.weights.len(), "weight"),
+            counted(count, "cluster")
         );
         let mut mixtures = vec![("chosen".to_string(), chosen.weights)];
         for baseline in &params.include {

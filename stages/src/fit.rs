@@ -2,6 +2,7 @@
 
 use anyhow::{bail, ensure};
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use climb_engine::wired::Wired;
 
@@ -29,9 +30,9 @@ pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> 
         let (first, other) = (&runs[0], &runs[i]);
         ensure!(
             other.mixture.weights.len() == first.mixture.weights.len(),
-            "the run `{}` has {} weights and `{}` has {}: they are of different clusterings",
+            "the run `{}` has {} and `{}` has {}: they are of different clusterings",
             artifacts[i].name,
-            other.mixture.weights.len(),
+            counted(other.mixture.weights.len(), "weight"),
             artifacts[0].name,
             first.mixture.weights.len()
         );
@@ -55,9 +56,10 @@ pub fn read_scored_of(
     if let Some(run) = runs.first() {
         ensure!(
             run.mixture.weights.len() == count,
-            "the run `{}` has {} weights for {count} clusters: it is of another clustering",
+            "the run `{}` has {} for {}: it is of another clustering",
             cx.list(port)[0].name,
-            run.mixture.weights.len()
+            counted(run.mixture.weights.len(), "weight"),
+            counted(count, "cluster")
         );
     }
     Ok(runs)

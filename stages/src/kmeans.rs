@@ -1,5 +1,6 @@
 //! `kmeans`: many small clusters of documents. CLIMB section 3.1 (K = 1000).
 
+use climb_engine::count as counted;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
@@ -105,8 +106,9 @@ impl Stage for Kmeans {
         match wiring::most_documents(stage, "embeddings") {
             Some(most) if params.k > most => {
                 let message = format!(
-                    "k is {}, but `corpus` keeps {most} documents at most",
-                    params.k
+                    "k is {}, but `corpus` keeps {} at most",
+                    params.k,
+                    counted(most, "document")
                 );
                 let problem = ParamProblem::new("k", message);
                 vec![problem.help("lower `k`, or raise its `max_documents`")]

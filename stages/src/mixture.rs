@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,8 +111,9 @@ impl Given {
                 let count = clusters.clusters.len();
                 ensure!(
                     weights.len() == count,
-                    "`weights` has {} numbers for {count} clusters",
-                    weights.len()
+                    "`weights` has {} for {}",
+                    counted(weights.len(), "number"),
+                    counted(count, "cluster")
                 );
                 Mixture::normalised(weights)?
             }

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
 use climb_engine::wired::Wired;
 use schemars::JsonSchema;
@@ -97,8 +98,8 @@ impl Pack {
         let clustering = read::clustering(read::one(cx, "clustering")?)?;
         ensure!(
             tokens.meta.documents == clustering.meta.documents,
-            "the tokens are of {} documents, the clustering of {}: they come from different corpora",
-            tokens.meta.documents,
+            "the tokens are of {}, the clustering of {}: they come from different corpora",
+            counted(tokens.meta.documents, "document"),
             clustering.meta.documents
         );
         pack_clusters(params, cx, &tokens, &clustering)?;

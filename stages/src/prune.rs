@@ -2,6 +2,7 @@
 
 use anyhow::{Context, ensure};
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use climb_engine::wired::Wired;
 use schemars::JsonSchema;
@@ -127,8 +128,8 @@ fn mean_scores(
     let scores = read::scores(scores)?;
     ensure!(
         scores.meta.rows == clustering.meta.documents,
-        "{} scored documents for {} clustered ones: they come from different corpora",
-        scores.meta.rows,
+        "{} for {} clustered: they come from different corpora",
+        counted(scores.meta.rows, "scored document"),
         clustering.meta.documents
     );
     let names = &scores.meta.names;

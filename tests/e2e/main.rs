@@ -28,6 +28,7 @@ mod strategies;
 mod sweeps;
 mod terminal;
 mod texts;
+mod truth;
 mod unknown;
 mod worker;
 mod workspace;

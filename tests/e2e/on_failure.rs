@@ -37,7 +37,7 @@ stages:
       outputs: {all: text}
 "#;
 
-fn fan(bad: &[u32]) -> Workspace {
+pub fn fan(bad: &[u32]) -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("w.yaml", FAN);
     for i in bad {
@@ -208,4 +208,10 @@ fn a_training_that_diverges_says_at_which_step() {
     ] {
         assert!(ran.stderr.contains(says), "no {says:?} in {}", ran.stderr);
     }
+    // What is there already is not advised.
+    let advice = "give the stage `on_failure: drop`";
+    assert!(!ran.stderr.contains(advice), "{}", ran.stderr);
+    workspace.write("w.yaml", yaml.replace("on_failure: drop, ", ""));
+    let ran = run(&workspace, &[]);
+    assert!(ran.stderr.contains(advice), "{}", ran.stderr);
 }

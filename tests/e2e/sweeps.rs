@@ -346,9 +346,9 @@ fn the_announcement_and_the_table_look_like_this() {
         "variant",
         "gain over natural",
         "gain over uniform",
-        "proxies",
+        "runs",
         "score of the chosen mixture: lower is better",
-        "the best: clusters=",
+        "best: clusters=",
     ] {
         assert!(table.contains(part), "no {part:?} in:\n{table}");
     }

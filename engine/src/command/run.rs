@@ -46,7 +46,7 @@ fn command_line(params: &CommandParams, cx: &TaskContext) -> anyhow::Result<Vec<
     }
     if size(&line) > environment::room() {
         bail!(
-            "its {} arguments take {} bytes, and the system takes at most {}: instead of \
+            "its arguments ({}) take {} bytes, and the system takes at most {}: instead of \
              `{{input.NAME}}` use `{{file.input.NAME}}`, the file that has a path a line",
             line.len(),
             size(&line),

@@ -50,6 +50,9 @@ impl<'a> Explainer<'a> {
         if let Some(loss) = self.history.cache.lost(&keyed.key) {
             return Reason::Lost(loss);
         }
+        if let Some(failed) = self.history.failed(&keyed.key) {
+            return Reason::Failed(failed.clone());
+        }
         let stage = self.stage(task.node);
         match self.nearest(&stage, task) {
             None => Reason::New,

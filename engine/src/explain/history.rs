@@ -9,7 +9,7 @@ use climb_cache::{Artifact, Digest, Ingredients, Reader, Record};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::stage_of;
+use super::{Failed, stage_of};
 use crate::event::Event;
 use crate::graph::Node;
 use crate::journal;
@@ -25,8 +25,16 @@ pub struct History<'a> {
     pub(super) cache: &'a dyn Reader,
     stages: RefCell<HashMap<(String, String), Rc<StageRecords>>>,
     workflow: String,
+    runs: Runs,
+}
+
+/// What the latest runs of a workflow tell.
+#[derive(Default)]
+struct Runs {
     /// For each stage, the keys its tasks had in the latest run that had any.
     latest: HashMap<String, BTreeSet<Digest>>,
+    /// For each task that was tried and not done since, how its last attempt ended.
+    failed: HashMap<Digest, Failed>,
 }
 
 /// A record, without what is not needed for comparing.
@@ -69,15 +77,20 @@ impl<'a> History<'a> {
             cache,
             stages: RefCell::default(),
             workflow: workflow.into(),
-            latest: latest(cache, workflow),
+            runs: Runs::read(cache, workflow),
         }
+    }
+
+    /// How the task with this key ended in the latest run that tried it, if badly.
+    pub(super) fn failed(&self, key: &Digest) -> Option<&Failed> {
+        self.runs.failed.get(key)
     }
 
     pub(super) fn stage(&self, kind: &str, stage: &str) -> Rc<StageRecords> {
         let name = (kind.to_string(), stage.to_string());
         let mut stages = self.stages.borrow_mut();
         let read = || {
-            let latest = self.latest.get(stage);
+            let latest = self.runs.latest.get(stage);
             let latest = |key: &Digest| latest.is_some_and(|keys| keys.contains(key));
             let ours = |run: &str| journal::is_of(run, &self.workflow);
             Rc::new(StageRecords::read(self.cache, kind, stage, &latest, &ours))
@@ -246,25 +259,81 @@ fn leaves(old: &Value, new: &Value) -> usize {
     }
 }
 
-/// The keys each stage had in the latest run of this workflow that had it.
-fn latest(cache: &dyn Reader, workflow: &str) -> HashMap<String, BTreeSet<Digest>> {
-    let mut latest: HashMap<String, BTreeSet<Digest>> = HashMap::new();
-    let mut runs = journal::runs(cache.dir());
-    runs.reverse();
-    for run in runs.iter().take(RUNS) {
-        let mut stages: HashMap<String, BTreeSet<Digest>> = HashMap::new();
+impl Runs {
+    fn read(cache: &dyn Reader, workflow: &str) -> Runs {
+        let mut all = Runs::default();
+        // What a later run says of a task counts, well or badly.
+        let mut met: BTreeSet<Digest> = BTreeSet::new();
+        for run in journal::runs(cache.dir()).iter().rev().take(RUNS) {
+            let one = OneRun::read(cache, workflow, run);
+            for (stage, keys) in &one.done {
+                met.extend(keys);
+                let latest = all.latest.entry(stage.clone());
+                latest.or_insert_with(|| keys.clone());
+            }
+            for (key, failed) in one.failed {
+                if met.insert(key) {
+                    all.failed.insert(key, failed);
+                }
+            }
+        }
+        all
+    }
+}
+
+/// What one run tells.
+#[derive(Default)]
+struct OneRun {
+    /// The keys of finished tasks by stage.
+    done: BTreeMap<String, BTreeSet<Digest>>,
+    failed: HashMap<Digest, Failed>,
+}
+
+impl OneRun {
+    /// Empty where it is of another workflow.
+    fn read(cache: &dyn Reader, workflow: &str, run: &str) -> OneRun {
+        let mut one = OneRun::default();
+        let mut began: HashMap<String, Digest> = HashMap::new();
         for stamped in journal::read(cache.dir(), run).unwrap_or_default() {
             match stamped.event {
                 Event::RunStarted { workflow: of, .. } if of != workflow => break,
+                Event::TaskStarted { task, key, .. } => _ = began.insert(task, key),
                 Event::TaskCached { task, key, .. } | Event::TaskFinished { task, key, .. } => {
-                    stages.entry(stage_of(&task)).or_default().insert(key);
+                    one.failed.remove(&key);
+                    one.done.entry(stage_of(&task)).or_default().insert(key);
                 }
+                Event::TaskFailed {
+                    task,
+                    error,
+                    retry_seconds: None,
+                    dropped,
+                    ..
+                } => {
+                    let failed = Failed {
+                        run: run.to_string(),
+                        error,
+                        dropped,
+                    };
+                    one.failed
+                        .extend(began.get(&task).map(|key| (*key, failed)));
+                }
+                Event::StageFailed { stage, .. } => one.stage_failed(&stage, &began),
                 _ => {}
             }
         }
-        for (stage, keys) in stages {
-            latest.entry(stage).or_insert(keys);
+        one
+    }
+
+    /// What was dropped of the stage has failed after all.
+    fn stage_failed(&mut self, stage: &str, began: &HashMap<String, Digest>) {
+        let of_it = |task: &str| {
+            task.strip_prefix(stage)
+                .is_some_and(|rest| rest.starts_with('['))
+        };
+        for (_, key) in began.iter().filter(|(task, _)| of_it(task)) {
+            if let Some(failed) = self.failed.get_mut(key) {
+                failed.dropped = false;
+            }
         }
     }
-    latest
 }

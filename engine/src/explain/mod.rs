@@ -8,7 +8,7 @@ mod history;
 
 use std::fmt;
 
-use climb_cache::{Digest, Loss};
+use climb_cache::{Digest, Loss, count};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -91,6 +91,17 @@ pub enum Reason {
     },
     /// It was done with this very key, but an output is damaged or gone.
     Lost(Loss),
+    /// The latest run that tried it, with this very key, did not get it.
+    Failed(Failed),
+}
+
+/// How a task ended in the latest run that tried it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Failed {
+    pub run: String,
+    pub error: String,
+    /// That run went on without it, as `on_failure: drop` says.
+    pub dropped: bool,
 }
 
 impl fmt::Display for Difference {
@@ -124,7 +135,10 @@ impl fmt::Display for Difference {
                         write!(f, "input {port} changed ({from})")?;
                     }
                     (old, new) if old == new => write!(f, "input {port} changed")?,
-                    (old, new) => write!(f, "input {port} is {new} artifacts, was {old}")?,
+                    (old, new) => {
+                        let new = count(new, "artifact");
+                        write!(f, "input {port} is {new}, was {old}")?;
+                    }
                 }
                 write!(f, "{}", causes(because))
             }
@@ -196,6 +210,17 @@ impl Reason {
             Reason::Lost(Loss { output, damaged }) => {
                 let how = if *damaged { "is damaged" } else { "is gone" };
                 vec![format!("its output {output} {how}")]
+            }
+            Reason::Failed(Failed {
+                run,
+                error,
+                dropped,
+            }) => {
+                let error = error.lines().next().unwrap_or_default();
+                let how = if *dropped { "dropped" } else { "failed" };
+                vec![format!(
+                    "{how} in run {run} ({error}); the next run tries it again"
+                )]
             }
             Reason::Differs { differences, .. } => {
                 differences.iter().map(ToString::to_string).collect()

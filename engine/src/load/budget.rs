@@ -11,6 +11,7 @@ use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
 use super::schema::Checker;
 use super::spans::Part;
 use crate::budget::{Budget, Unit, affordable, shares, split};
+use crate::count;
 use crate::diagnostic::{Diagnostic, Span};
 
 /// A compute budget and how the iterations share it.
@@ -68,8 +69,10 @@ impl Loader<'_> {
         let Some(runs) = split(affordable, &given) else {
             let needed = given.iter().filter(|share| **share > 0.0).count();
             let message = format!(
-                "a budget of {} {} pays for {affordable} runs, but {needed} iterations need one each",
-                section.budget, section.unit
+                "a budget of {} {} pays for {}, but {needed} iterations need one each",
+                section.budget,
+                section.unit,
+                count(affordable, "run")
             );
             let help = match section.unit {
                 Unit::Runs => "raise `budget`, or allocate it to fewer iterations".into(),

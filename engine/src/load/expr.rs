@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::suggest;
+use crate::count;
 
 /// What expressions may refer to.
 pub struct Scope<'a> {
@@ -289,7 +290,7 @@ impl Scope<'_> {
                 value = item.ok_or_else(|| {
                     wrong(
                         format!("`{expression}`: no item [{index}", index = index),
-                        format!("`{name}` has {len} items, counted from 0"),
+                        format!("`{name}` has {}, counted from 0", count(len, "item")),
                     )
                 })?;
             }

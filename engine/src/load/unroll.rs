@@ -12,6 +12,7 @@ use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
 use super::quantity::whole;
 use super::schema::Checker;
 use super::spans::Part;
+use crate::count;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::stage::{Input, Output, StageKind};
 
@@ -117,9 +118,9 @@ impl Loader<'_> {
             .saturating_add(items.len() * repeat.stages.len());
         if self.repeated > MAX_NODES {
             let message = format!(
-                "with its {} iterations of {} stages the workflow has more than {MAX_NODES} stages",
-                items.len(),
-                repeat.stages.len()
+                "with its {} of {} the workflow has more than {MAX_NODES} stages",
+                count(items.len(), "iteration"),
+                count(repeat.stages.len(), "stage")
             );
             self.error_at(message, self.place.value(&place));
             return Vec::new();

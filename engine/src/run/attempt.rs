@@ -17,7 +17,7 @@ use crate::event::TaskReport;
 use crate::execute::{
     Control, Failure, PROTOCOL, Program, TaskSpec, Worker, Workers, describe_panic, run_here,
 };
-use crate::graph::Node;
+use crate::graph::{Node, OnFailure};
 use crate::holders::Holders;
 use crate::inputs::{Inputs, Watched};
 use crate::sources::{file_refs, is_hidden};
@@ -148,6 +148,7 @@ fn try_attempt(shop: &Shop, job: &Job, report: Reporter) -> Result<Attempt, Work
         base_dir: ground.graph.base_dir(),
         threads: job.grant.cpus.max(1),
         device: "cpu".into(),
+        may_drop: node.axis.is_some() && node.on_failure == OnFailure::Stop,
     };
     let totals = Arc::new(Mutex::new(BTreeMap::new()));
     let noted = noting_totals(totals.clone(), report.clone());

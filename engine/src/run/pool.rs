@@ -129,8 +129,9 @@ impl Machine {
     pub fn cannot_fit(&self, wanted: &Wanted) -> Option<String> {
         if wanted.gpus > self.gpus {
             return Some(format!(
-                "wants {} GPUs; this run has {}",
-                wanted.gpus, self.gpus
+                "wants {}; this run has {}",
+                climb_cache::count(wanted.gpus, "GPU"),
+                self.gpus
             ));
         }
         if wanted.memory_bytes > self.memory_bytes {

@@ -27,7 +27,7 @@ pub struct RunResult {
 }
 
 /// A task that was dropped, and why.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dropped {
     pub task: String,
     pub because: String,

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use climb_engine::count as counted;
 
 /// Mixtures and, by metric, their losses.
 pub struct Runs {
@@ -65,9 +66,9 @@ pub fn read(folder: &Path) -> anyhow::Result<Published> {
         let (names, losses) = table(&find(folder, part, "loss")?)?;
         ensure!(
             rows.len() == losses.len(),
-            "{part}: {} mixtures but {} losses",
-            rows.len(),
-            losses.len()
+            "{part}: {} but {}",
+            counted(rows.len(), "mixture"),
+            counted(losses.len(), "loss")
         );
         let mixtures = rows.into_iter().map(|row| {
             let sum: f64 = row.iter().sum();
@@ -115,11 +116,11 @@ fn table(path: &Path) -> anyhow::Result<(Vec<String>, Vec<Vec<f64>>)> {
             .with_context(|| format!("{}:{}", path.display(), at + 2))?;
         ensure!(
             cells.len() == names.len(),
-            "{}:{}: {} cells for {} columns",
+            "{}:{}: {} for {}",
             path.display(),
             at + 2,
-            cells.len(),
-            names.len()
+            counted(cells.len(), "cell"),
+            counted(names.len(), "column")
         );
         Ok(cells)
     };

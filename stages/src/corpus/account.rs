@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::SourceFile;
 use serde_json::{Value, json};
 
@@ -103,8 +104,8 @@ impl Account {
     pub fn tell(&self, cx: &TaskContext) {
         if self.bad_records > EXAMPLES as u64 {
             cx.warn(format!(
-                "and {} more bad records: {} of {} could not be used",
-                count(self.bad_records - EXAMPLES as u64),
+                "and {}: {} of {} could not be used",
+                counted(count(self.bad_records - EXAMPLES as u64), "more bad record"),
                 count(self.bad_records),
                 count(self.get("records"))
             ));
@@ -125,9 +126,9 @@ impl Account {
             let n = self.get(reason);
             if is_notable(n, self.pieces) {
                 cx.warn(format!(
-                    "{} of {} texts {what}",
+                    "{} of {} {what}",
                     count(n),
-                    count(self.pieces)
+                    counted(count(self.pieces), "text")
                 ));
             }
         }

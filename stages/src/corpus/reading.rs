@@ -2,6 +2,7 @@
 
 use anyhow::{bail, ensure};
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::SourceFile;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -184,7 +185,8 @@ impl<'a> Reading<'a> {
         match first_bad {
             Some(problem) if good == 0 && !matches!(shape, Shape::Text | Shape::List) => {
                 bail!(
-                    "none of the {bad} records of {} can be used; the first, {}{}: {}",
+                    "of {} in {} none can be used; the first, {}{}: {}",
+                    counted(bad, "record"),
                     file.path.display(),
                     file.name,
                     problem.place,
@@ -265,8 +267,8 @@ impl<'a> Reading<'a> {
         let counts = &self.account.counts;
         ensure!(
             train.documents > 0,
-            "no document is left to train on, of {} records: {counts:?}",
-            counts.get("records").copied().unwrap_or(0),
+            "no document is left to train on, of {}: {counts:?}",
+            counted(counts.get("records").copied().unwrap_or(0), "record"),
         );
         self.cx.total("documents", train.documents as f64);
         self.cx.total("heldout_documents", heldout.documents as f64);

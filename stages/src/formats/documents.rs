@@ -17,6 +17,8 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use climb_engine::count as counted;
+
 use super::flat::{Flat, FlatWriter, are_offsets};
 use super::{read_json, write_json};
 
@@ -178,9 +180,9 @@ impl Documents {
         }
         ensure!(
             all.len() == self.len,
-            "{} documents, {} metadata lines",
-            self.len,
-            all.len()
+            "{}, {}",
+            counted(self.len, "document"),
+            counted(all.len(), "metadata line")
         );
         Ok(all)
     }

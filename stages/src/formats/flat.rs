@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use bytemuck::Pod;
+use climb_engine::count as counted;
 use memmap2::Mmap;
 
 /// A read-only memory-mapped array of `T`; derefs to a slice.
@@ -22,8 +23,9 @@ impl<T: Pod> Flat<T> {
         let bytes = file.metadata()?.len() as usize;
         ensure!(
             bytes.is_multiple_of(size_of::<T>()),
-            "{} holds {bytes} bytes, not a multiple of {}",
+            "{} holds {}, not a multiple of {}",
             path.display(),
+            counted(bytes, "byte"),
             size_of::<T>()
         );
         // An empty file cannot be mapped.

@@ -141,3 +141,15 @@ pub struct Contender {
     /// The larger of the two spreads: what `gain` is to be compared with.
     pub gain_spread: f64,
 }
+
+impl Contender {
+    /// Its spread, where there are several seeds to tell it.
+    pub fn known_spread(&self) -> Option<f64> {
+        (self.scores.len() > 1).then_some(self.spread)
+    }
+
+    /// What `gain` over this one is to be compared with, where both were trained with several seeds.
+    pub fn known_gain_spread(&self, chosen: &Contender) -> Option<f64> {
+        (self.scores.len().min(chosen.scores.len()) > 1).then_some(self.gain_spread)
+    }
+}

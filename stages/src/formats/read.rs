@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
 use climb_engine::context::{InputArtifact, TaskContext};
+use climb_engine::count as counted;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -170,9 +171,10 @@ pub fn scores(artifact: &InputArtifact) -> anyhow::Result<Matrix> {
     let cols = matrix.meta.cols;
     ensure!(
         matrix.meta.names.len() == cols,
-        "`{}` has {cols} scores and {} names",
+        "`{}` has {} and {}",
         artifact.name,
-        matrix.meta.names.len()
+        counted(cols, "score"),
+        counted(matrix.meta.names.len(), "name")
     );
     if let Some(at) = matrix.data.iter().position(|x| !x.is_finite()) {
         anyhow::bail!(

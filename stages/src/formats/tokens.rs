@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
+use climb_engine::count as counted;
+
 use super::flat::{Flat, are_offsets};
 use super::read_json;
 
@@ -52,9 +54,10 @@ impl Tokens {
         let unknown = ids.iter().find(|id| **id as usize >= known);
         ensure!(
             unknown.is_none(),
-            "document {i} of `{}` has the token id {}, and the vocabulary has {known} entries",
+            "document {i} of `{}` has the token id {}, and the vocabulary has {}",
             self.meta.name,
-            unknown.copied().unwrap_or_default()
+            unknown.copied().unwrap_or_default(),
+            counted(known, "entry")
         );
         Ok(ids)
     }

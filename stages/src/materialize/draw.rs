@@ -5,6 +5,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use climb_engine::count as counted;
+
 use super::MaterializeParams;
 use super::manifest::ClusterShare;
 use crate::formats::clustering::{Clustering, DROPPED};
@@ -27,9 +29,9 @@ pub fn draw(
     let clusters = clustering.meta.clusters;
     ensure!(
         weights.len() == clusters,
-        "the mixture has {} weights, the clustering {clusters} clusters: they come from different \
-         searches",
-        weights.len()
+        "the mixture has {}, the clustering {}: they come from different searches",
+        counted(weights.len(), "weight"),
+        counted(clusters, "cluster")
     );
     let members = members(clustering, tokens)?;
     let (mut order, mut shares) = (Vec::new(), Vec::new());

@@ -3,6 +3,8 @@
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
+use climb_engine::count as counted;
+
 use super::{MaterializeParams, ShardFormat};
 
 /// Shares may be off by this much (half a percentage point), and so may the whole.
@@ -60,13 +62,13 @@ pub fn check(params: &MaterializeParams, clusters: &[ClusterShare]) -> anyhow::R
     let worst = clusters.iter().max_by(|a, b| off(a).total_cmp(&off(b)));
     if let Some(cluster) = worst.filter(|c| off(c) > TOLERANCE) {
         bail!(
-            "cluster {} is to be {:.2} % of the dataset and comes to {:.2} %: its share of {} tokens \
-             cannot be made of whole documents (its shortest has {} tokens, the average {}).\n{}",
+            "cluster {} is to be {:.2} % of the dataset and comes to {:.2} %: its share of {} cannot be \
+             made of whole documents (its shortest has {}, the average {}).\n{}",
             cluster.cluster,
             100.0 * cluster.wanted,
             100.0 * cluster.share,
-            (cluster.wanted * params.tokens as f64).round(),
-            cluster.shortest,
+            counted((cluster.wanted * params.tokens as f64).round(), "token"),
+            counted(cluster.shortest, "token"),
             cluster.average,
             advice(params, clusters)
         );

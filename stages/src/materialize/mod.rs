@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
@@ -144,8 +145,8 @@ impl Materialize {
         );
         ensure!(
             counts.0 == counts.1 && counts.0 == counts.2,
-            "{} documents, a clustering of {} and tokens of {}: they come from different corpora",
-            counts.0,
+            "{}, a clustering of {} and tokens of {}: they come from different corpora",
+            counted(counts.0, "document"),
             counts.1,
             counts.2
         );

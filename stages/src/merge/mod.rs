@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,8 +114,9 @@ impl Merge {
         let old = &input.clustering;
         if params.to > old.meta.clusters {
             cx.warn(format!(
-                "there are only {} clusters to merge into {}; all are kept",
-                old.meta.clusters, params.to
+                "{} cannot be merged into {}: nothing is merged",
+                counted(old.meta.clusters, "cluster"),
+                params.to
             ));
         }
         let group_of = linkage::groups(&old.centroids, old.meta.dim, params)?;
@@ -175,8 +177,8 @@ impl Input {
             let other = other.unwrap_or(count);
             ensure!(
                 other == count,
-                "`{port}` is of {other} documents, `clustering` of {count}: they come from different \
-                 corpora"
+                "`{port}` is of {}, `clustering` of {count}: they come from different corpora",
+                counted(other, "document")
             );
         }
         Ok(input)

@@ -13,6 +13,8 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use climb_engine::count as counted;
+
 use crate::formats::mixture::Scored;
 use crate::formats::{read_json, write_json};
 pub use model::Kind;
@@ -92,7 +94,8 @@ impl Predictor {
             let met = other.len();
             ensure!(
                 met == clusters,
-                "a mixture of {met} clusters meets a predictor for {clusters}"
+                "a mixture of {} meets a predictor for {clusters}",
+                counted(met, "cluster")
             );
         }
         let mut belief = self.model.predict(mixtures)?;

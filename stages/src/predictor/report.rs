@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use climb_engine::count as counted;
+
 use super::model::Kind;
 use super::runs::Runs;
 use super::{CrossValidated, FEWEST};
@@ -81,10 +83,10 @@ impl Report {
             None => "the scores or the predictions are all equal".to_string(),
         };
         Some(format!(
-            "the predictor `{}` is no better than chance on runs left out ({said}, {} runs): more \
-             runs, a longer training of each, or another target would help",
+            "the predictor `{}` is no better than chance on runs left out ({said}, {}): more runs, \
+             a longer training of each, or another target would help",
             self.predictor.name(),
-            self.runs
+            counted(self.runs, "run")
         ))
     }
 }

@@ -2,6 +2,8 @@
 
 use anyhow::{Context, ensure};
 
+use climb_engine::count as counted;
+
 use crate::formats::mixture::{Direction, Scored};
 use crate::stats;
 
@@ -25,8 +27,8 @@ impl Runs {
         for run in scored {
             ensure!(
                 run.mixture.weights.len() == clusters,
-                "a run has {} weights and another {clusters}: they are of different clusterings",
-                run.mixture.weights.len()
+                "a run has {} and another {clusters}: they are of different clusterings",
+                counted(run.mixture.weights.len(), "weight")
             );
             ensure!(
                 run.direction == first.direction,

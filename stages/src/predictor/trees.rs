@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use xgboost::parameters::BoosterParameters;
 use xgboost::{Booster, DMatrix};
 
+use climb_engine::count as counted;
+
 use super::runs::Runs;
 use super::{Belief, CrossValidated, FEWEST, FitParams};
 use crate::formats::{read_json, write_json};
@@ -164,8 +166,8 @@ fn dense<'m>(
     for mixture in mixtures {
         ensure!(
             mixture.len() == clusters,
-            "a mixture of {} clusters meets a predictor for {clusters}",
-            mixture.len()
+            "a mixture of {} meets a predictor for {clusters}",
+            counted(mixture.len(), "cluster")
         );
         data.extend(mixture.iter().map(|&weight| weight as f32));
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, bail, ensure};
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::SourceFile;
 use linfa::Dataset;
 use linfa::traits::Fit;
@@ -73,10 +74,13 @@ pub fn scores(
     }
     ensure!(
         rows.len() >= FEWEST,
-        "only {} of {} labelled texts are documents of this corpus, to the byte; at least {FEWEST} \
-         are needed (was the corpus chunked or subsampled otherwise when the labels were made?)",
-        rows.len(),
-        labels.len()
+        "of {} only {} in this corpus, to the byte; at least {FEWEST} are needed (was the corpus \
+         chunked or subsampled otherwise when the labels were made?)",
+        counted(labels.len(), "labelled text"),
+        match rows.len() {
+            1 => "1 is".to_string(),
+            n => format!("{n} are"),
+        }
     );
     cx.total("labels", rows.len() as f64);
     let range = |pick: fn(f64, f64) -> f64, start| rows.iter().fold(start, |a, r| pick(a, r.1));

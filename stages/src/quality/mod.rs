@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceSpec, Stage,
 };
@@ -167,9 +168,9 @@ impl Quality {
             let matrix = read::embeddings(embeddings)?;
             ensure!(
                 matrix.meta.rows == documents.len(),
-                "{} embeddings for {} documents: they come from different corpora",
-                matrix.meta.rows,
-                documents.len()
+                "{} for {}: they come from different corpora",
+                counted(matrix.meta.rows, "embedding"),
+                counted(documents.len(), "document")
             );
             let labels = cx.source("labels");
             let column = classifier::scores(&params.classifier, labels, &documents, &matrix, cx)?;

@@ -101,7 +101,7 @@ fn labels_that_teach_nothing_are_refused() {
     let mut cx = context(dir.path());
     let error = |cx: &TaskContext| Quality::run(&classifier(), cx).unwrap_err().to_string();
     labels(&mut cx, 0..5);
-    assert!(error(&cx).contains("only 5 of 5 labelled texts are documents of this corpus"));
+    assert!(error(&cx).contains("of 5 labelled texts only 5 are in this corpus"));
     let same: String = (0..20)
         .map(|i| format!("{}\n", json!({"text": text(i), "label": 3})))
         .collect();

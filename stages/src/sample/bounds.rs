@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
+use climb_engine::count as counted;
 use climb_engine::stage::ParamProblem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,9 +83,9 @@ impl Bounds {
         let most: f64 = high.iter().sum();
         ensure!(
             most >= 1.0,
-            "{} epochs of all clusters make only {:.0} % of `tokens`: raise `max_epochs` or lower \
+            "{} of all clusters make only {:.0} % of `tokens`: raise `max_epochs` or lower \
              `tokens`",
-            params.max_epochs,
+            counted(params.max_epochs, "epoch"),
             100.0 * most
         );
         Ok(Bounds { low, high })

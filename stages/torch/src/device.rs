@@ -1,6 +1,7 @@
 //! Device names, and what there is of them.
 
 use anyhow::{Context, bail, ensure};
+use climb_engine::count as counted;
 use serde::Serialize;
 use tch::Device;
 
@@ -20,7 +21,8 @@ pub fn device(name: &str) -> anyhow::Result<Device> {
     let count = gpus();
     ensure!(
         index < count,
-        "`{name}` is not there: libtorch sees {count} GPUs (is it a CUDA build? see docs/install.md)"
+        "`{name}` is not there: libtorch sees {} (is it a CUDA build? see docs/install.md)",
+        counted(count, "GPU")
     );
     Ok(Device::Cuda(index))
 }

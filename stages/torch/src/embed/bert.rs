@@ -1,6 +1,7 @@
 //! BERT (Devlin et al. 2019) from a Hugging Face folder.
 
 use anyhow::ensure;
+use climb_engine::count as counted;
 use climb_stages::embed::config::Config;
 use climb_stages::embed::weights::Named;
 use tch::{Device, Kind, Tensor};
@@ -98,8 +99,9 @@ impl Bert {
         let vocabulary = words.size()[0];
         ensure!(
             config.pad_token_id < vocabulary,
-            "{} has vectors for {vocabulary} tokens, and config.json pads with {}",
+            "{} has vectors for {}, and config.json pads with {}",
             weights.files(),
+            counted(vocabulary, "token"),
             config.pad_token_id
         );
         let positions = [config.max_position_embeddings, width];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
+use climb_engine::count as counted;
 use climb_stages::embed::EmbedParams;
 use climb_stages::embed::folder::Folder;
 use climb_stages::embed::reading::Reading;
@@ -76,7 +77,8 @@ impl Encoder {
         })
         .with_context(|| {
             let path = tokenizer_path.display();
-            format!("{path} cannot cut texts to {max_length} tokens")
+            let tokens = counted(max_length, "token");
+            format!("{path} cannot cut texts to {tokens}")
         })?;
         let kind = if device == Device::Cpu {
             Kind::Float
@@ -205,14 +207,14 @@ impl Words {
             .context("a document cannot be tokenized")?;
         if let Some(id) = ids.iter().find(|id| i64::from(**id) >= self.known) {
             bail!(
-                "the tokenizer gives the token id {id}, and the encoder has {} tokens",
-                self.known
+                "the tokenizer gives the token id {id}, and the encoder has {}",
+                counted(self.known, "token")
             );
         }
         ensure!(
             ids.len() <= self.most,
-            "the tokenizer makes {} tokens of what it should have cut to {}",
-            ids.len(),
+            "the tokenizer makes {} of what it should have cut to {}",
+            counted(ids.len(), "token"),
             self.most
         );
         Ok(ids)
@@ -237,9 +239,9 @@ fn prompt_tokens(tokenizer: &Tokenizer, reading: &Reading) -> anyhow::Result<usi
     let count = ids.len() - usize::from(last_special.is_some_and(|token| token.special));
     ensure!(
         ids.len() < reading.max_length,
-        "the prompt `{}` alone fills the {} tokens that a text is cut to",
+        "the prompt `{}` alone fills the {} that a text is cut to",
         reading.prompt,
-        reading.max_length
+        counted(reading.max_length, "token")
     );
     Ok(count)
 }

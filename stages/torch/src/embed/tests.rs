@@ -126,7 +126,7 @@ fn fewer_tokens_than_special_ones_are_refused() {
         .err()
         .unwrap();
     assert!(
-        error.to_string().contains("cannot cut texts to 1 tokens"),
+        error.to_string().contains("cannot cut texts to 1 token"),
         "{error:#}"
     );
 }

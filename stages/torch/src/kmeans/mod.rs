@@ -4,6 +4,7 @@ mod lloyd;
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_stages::formats::clustering::{self, ClusteringMeta};
 use climb_stages::formats::read;
 use climb_stages::kmeans::KmeansParams;
@@ -17,8 +18,9 @@ pub fn run(params: &KmeansParams, cx: &TaskContext) -> anyhow::Result<()> {
     let (rows, dim) = (matrix.meta.rows, matrix.meta.cols);
     ensure!(
         params.k <= rows,
-        "k is {}, but there are only {rows} documents: lower `k`, or give it more documents",
-        params.k
+        "k is {}, but its input is only {}: lower `k`, or give it more documents",
+        params.k,
+        counted(rows, "document")
     );
     let device = device(&cx.device)?;
     let fit = match Centred::of(&matrix.data, dim).filter(|_| !params.spherical) {
@@ -57,11 +59,12 @@ pub fn run(params: &KmeansParams, cx: &TaskContext) -> anyhow::Result<()> {
 fn warn_of_empty(cx: &TaskContext, sizes: &[u64]) {
     let empty = sizes.iter().filter(|size| **size == 0).count();
     if empty > 0 {
+        let are = if empty == 1 { "is" } else { "are" };
         cx.warn(format!(
-            "{empty} of {} clusters are empty: the documents have only {} embeddings that differ; \
-             lower `k`, or look at where the embeddings come from",
-            sizes.len(),
-            sizes.len() - empty
+            "{empty} of {} {are} empty: the documents have only {} that differ; lower `k`, or look at \
+             where the embeddings come from",
+            counted(sizes.len(), "cluster"),
+            counted(sizes.len() - empty, "embedding")
         ));
     }
 }

@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Tensor};
 
+use climb_engine::count as counted;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::packed::Packed;
 
@@ -30,10 +31,9 @@ impl<'a> Batches<'a> {
         let (weights, parts) = (&mixture.weights, &packed.meta.parts);
         ensure!(
             weights.len() == parts.len(),
-            "the mixture has {} weights, but the tokens have {} clusters: they come from different \
-             clusterings",
-            weights.len(),
-            parts.len()
+            "the mixture has {}, but the tokens have {}: they come from different clusterings",
+            counted(weights.len(), "weight"),
+            counted(parts.len(), "cluster")
         );
         // Also refuses weights that are negative, not finite, or sum to 0.
         let weights = Mixture::normalised(weights)?.weights;
@@ -194,7 +194,7 @@ mod tests {
         assert!(error(&[0.0, 0.0]).contains("sum to 0"));
         assert!(error(&[-1.0, 2.0]).contains("weight 0 of the mixture is -1"));
         assert!(error(&[f64::NAN, 2.0]).contains("NaN"));
-        assert!(error(&[1.0]).contains("1 weights, but the tokens have 2 clusters"));
+        assert!(error(&[1.0]).contains("1 weight, but the tokens have 2 clusters"));
         assert!(error(&[0.5, 0.5]).contains("cluster-1"));
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::packed::Packed;
 use climb_stages::formats::write_json;
@@ -29,8 +30,8 @@ pub fn run(params: &DoremiParams, cx: &TaskContext) -> anyhow::Result<()> {
     );
     ensure!(
         reference.config.context >= train.context as i64,
-        "the reference was trained on {} tokens of context, and `context` is {}",
-        reference.config.context,
+        "the reference was trained on {} of context, and `context` is {}",
+        counted(reference.config.context, "token"),
         train.context
     );
     // Clusters without tokens have no loss to be behind in.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use climb_engine::context::TaskContext;
+use climb_engine::count as counted;
 use climb_engine::state::State as Pieces;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::model::Config;
@@ -90,7 +91,8 @@ impl<'a, O: Objective> Training<'a, O> {
         let first = given.map_or(Ok(0), checkpoint::step)?;
         ensure!(
             first < params.steps(),
-            "its `state` has trained {first} steps already, and this ends after {}",
+            "its `state` has trained {} already, and this ends after {}",
+            counted(first, "step"),
             params.steps()
         );
         let pieces = cx.state()?;
@@ -198,9 +200,12 @@ impl<'a, O: Objective> Training<'a, O> {
 
     fn diverged(&self, how: &str) -> String {
         let (step, rate) = (self.state.step, self.params.learning_rate);
+        let advice = match self.cx.may_drop {
+            true => "; to go on without such proxies, give the stage `on_failure: drop`",
+            false => "",
+        };
         format!(
-            "the training diverged at step {step}: {how}. Lower `learning_rate` (it is {rate}); to \
-             go on without such proxies, give the stage `on_failure: drop`"
+            "the training diverged at step {step}: {how}. Lower `learning_rate` (it is {rate}){advice}"
         )
     }
 
