@@ -211,14 +211,11 @@ fn print(cache: &Path, record: &Record, artifact: &Artifact) -> u8 {
         let help = "name a destination instead of `-`";
         return common::bad_input(&[Diagnostic::error(message).help(help)]);
     };
-    let written = look::bytes(cache, &record.key, file).and_then(|bytes| {
-        if std::io::stdout().is_terminal() {
-            print!("{}", String::from_utf8_lossy(&bytes));
-            return Ok(());
-        }
-        printing::bytes(&bytes);
-        Ok(())
-    });
+    let written =
+        look::bytes(cache, &record.key, file).map(|bytes| match std::io::stdout().is_terminal() {
+            true => print!("{}", String::from_utf8_lossy(&bytes)),
+            false => printing::bytes(&bytes),
+        });
     match written {
         Ok(()) => 0,
         Err(error) => common::failed(error),
