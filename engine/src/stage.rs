@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::context::TaskContext;
+use crate::context::{InputArtifact, TaskContext};
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::wired::Wired;
 
@@ -352,6 +352,17 @@ pub trait Stage: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What to lower where a task of these params finds no memory.
+    fn memory_help(_params: &Self::Params) -> Option<String> {
+        None
+    }
+
+    /// Bytes that a task needs at least, as far as parameters tell: more than that is asked for only
+    /// where nothing could help.
+    fn least_memory(_params: &Self::Params, _upstream: Upstream) -> f64 {
+        0.0
+    }
+
     /// Makes every output at `cx.output(port)`: a file or a folder. Deterministic: the same
     /// ingredients give the same bytes for any thread count. An `Err` is shown to people: say what
     /// was wrong, where, and what to do.
@@ -456,6 +467,18 @@ pub trait StageKind: Send + Sync {
         Vec::new()
     }
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()>;
+    /// Whether somebody else's program makes the outputs, which may be anything.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+    /// What to lower where a task of these params finds no memory.
+    fn memory_help(&self, _params: &Value) -> Option<String> {
+        None
+    }
+    /// Bytes that a task needs at least, as far as parameters tell.
+    fn least_memory(&self, _params: &Value, _upstream: Upstream) -> f64 {
+        0.0
+    }
 }
 
 /// Erases `S`'s types.
@@ -596,18 +619,40 @@ impl<S: Stage> StageKind for Erased<S> {
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()> {
         S::run(&parse(params), cx)
     }
+
+    fn memory_help(&self, params: &Value) -> Option<String> {
+        S::memory_help(&parse(params))
+    }
+
+    fn least_memory(&self, params: &Value, upstream: Upstream) -> f64 {
+        S::least_memory(&parse(params), upstream)
+    }
 }
+
+/// Checks an artifact, if it is of a type that is known. The error names the artifact.
+pub type CheckArtifact = fn(ty: &str, artifact: &InputArtifact) -> anyhow::Result<()>;
 
 /// All stage kinds by name.
 pub struct Registry {
     kinds: BTreeMap<&'static str, Box<dyn StageKind>>,
+    check: CheckArtifact,
 }
 
 impl Registry {
     pub fn new(kinds: Vec<Box<dyn StageKind>>) -> Registry {
         Registry {
             kinds: kinds.into_iter().map(|kind| (kind.kind(), kind)).collect(),
+            check: |_, _| Ok(()),
         }
+    }
+
+    /// With this check of what somebody else's programs make.
+    pub fn checking(self, check: CheckArtifact) -> Registry {
+        Registry { check, ..self }
+    }
+
+    pub fn check(&self, ty: &str, artifact: &InputArtifact) -> anyhow::Result<()> {
+        (self.check)(ty, artifact)
     }
 
     pub fn get(&self, kind: &str) -> Option<&dyn StageKind> {
