@@ -77,6 +77,7 @@ pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
         cache: &cache,
         sources: &sources,
     };
+    session::check_memory(&setting, &options.machine)?;
     let result = session::execute(setting, options, place.json, &mut |_| {})?;
     if !place.json {
         report::print(&result, cache.dir());

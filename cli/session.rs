@@ -10,8 +10,9 @@ use climb_cache::Cache;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
 use climb_engine::execute::{Program, no_more_processes};
-use climb_engine::graph::Graph;
+use climb_engine::graph::{Graph, Node};
 use climb_engine::kept::Texts;
+use climb_engine::plan::Unknown;
 use climb_engine::resources::Machine;
 use climb_engine::schedule::{Interrupter, Run, RunOptions, RunResult, Setting};
 use climb_engine::stage::Registry;
@@ -135,6 +136,36 @@ pub fn check_resources(graph: &Graph, registry: &Registry, machine: &Machine) ->
     }
     diagnostics::print(&problems);
     Err(common::BAD_INPUT)
+}
+
+/// Reports stages with tasks to run that no memory of this machine can hold.
+pub fn check_memory(setting: &Setting, machine: &Machine) -> Result<(), u8> {
+    let (graph, registry) = (setting.graph, setting.registry);
+    let beyond = |node: &Node| machine.cannot_hold(node, registry);
+    if graph.nodes.iter().all(|node| beyond(node).is_none()) {
+        return Ok(());
+    }
+    // What is in the cache may be from a larger machine.
+    let plan = climb_engine::plan::plan(graph, registry, setting.cache, setting.sources);
+    let plan = plan.map_err(common::cache_failed)?;
+    let mut problems = Vec::new();
+    for (node, planned) in graph.nodes.iter().zip(&plan.nodes) {
+        let to_run = !planned.run.is_empty() || planned.unknown != Unknown::None;
+        let Some(why) = beyond(node).filter(|_| to_run) else {
+            continue;
+        };
+        let kind = registry.get(&node.kind);
+        let (field, help) = kind
+            .and_then(|kind| kind.memory_help(&node.params))
+            .unwrap_or_default();
+        let problem = Diagnostic::error(format!("stage `{}` {why}", node.stage));
+        problems.push(problem.at(node.param_span(field)).help(help));
+    }
+    problems.dedup();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(common::bad_input(&problems)),
+    }
 }
 
 /// How often what is shown is brought up to date while nothing happens.

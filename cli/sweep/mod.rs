@@ -157,6 +157,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
         cache: &cache,
         sources: &sources,
     };
+    session::check_memory(&setting, &machine)?;
     let options = session::options(launch.source, &launch.place, Some(launch.asked))?;
     let json = launch.place.json;
     let mut unwritten = None;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Cancelled, InputArtifact, TaskContext};
+use crate::dump;
 use crate::event::TaskReport;
 use crate::sources::is_hidden;
 use crate::stage::{Registry, SourceFile, StageKind};
@@ -117,9 +118,29 @@ pub fn run_here(registry: &Registry, spec: &TaskSpec, cx: &TaskContext) -> Resul
     match std::panic::catch_unwind(run) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if error.is::<Cancelled>() => Err(Failure::Cancelled),
-        Ok(Err(error)) => Err(Failure::Failed(describe_error(&error, spec))),
-        Err(panic) => Err(Failure::Failed(describe_panic(&*panic))),
+        Ok(Err(error)) => {
+            let text = describe_error(&error, spec);
+            let plain = plain(&text, kind, spec);
+            if plain != text {
+                tracing::warn!("{}{text}", dump::WHOLE);
+            }
+            Err(Failure::Failed(plain))
+        }
+        // The log has the whole of it by now.
+        Err(panic) => Err(Failure::Failed(plain(&describe_panic(&*panic), kind, spec))),
     }
+}
+
+/// A library's error in plain words: without its dump; where memory ended, how much was asked for and
+/// what to lower.
+fn plain(text: &str, kind: &dyn StageKind, spec: &TaskSpec) -> String {
+    let (message, _) = dump::without(text);
+    let Some(size) = dump::out_of_memory(text) else {
+        return message;
+    };
+    let help = kind.memory_help(&spec.params).map(|(_, help)| help);
+    let help = help.unwrap_or("run fewer tasks at once (`--jobs`)".into());
+    format!("it found no memory: {size} were asked for at once. To need less, {help}")
 }
 
 /// What somebody else's program made is looked at before it is recorded: whoever reads it later
@@ -130,11 +151,13 @@ fn check_outputs(
     spec: &TaskSpec,
     cx: &TaskContext,
 ) -> anyhow::Result<()> {
-    let wrong = |ty: &str, what: &str| {
-        format!("{what} is no `{ty}` (docs/artifacts.md says what one is)")
-    };
+    let wrong =
+        |ty: &str, what: &str| format!("{what} is no `{ty}` (docs/artifacts.md says what one is)");
     for port in kind.outputs(&spec.params) {
-        let (path, name) = (cx.output(&port.name), format!("{}.{}", spec.task, port.name));
+        let (path, name) = (
+            cx.output(&port.name),
+            format!("{}.{}", spec.task, port.name),
+        );
         let what = format!("its output `{}`", port.name);
         let Some(items) = &port.items else {
             let whole = registry.check(&port.ty, &made(path, name));

@@ -28,6 +28,7 @@ use crate::resources::{Grant, Machine, Pool};
 use crate::sources::NodeSources;
 use crate::stage::Registry;
 use crate::tracker::{Exceeded, TaskId, TaskState, Tracker};
+use crate::wired::Wired;
 use crate::work::{self, Attempt, Job, WorkFailure};
 
 /// No time that a workflow may name is longer, and no wait: the clock could not tell its end.
@@ -197,6 +198,8 @@ impl<'a> Run<'a> {
             skipped: BTreeSet::new(),
             most: usize::MAX,
             surprises: Surprises::default(),
+            made: HashMap::new(),
+            foretold: BTreeSet::new(),
         };
         scheduler.announce();
         std::thread::scope(|scope| {
@@ -341,6 +344,10 @@ struct Scheduler<'a, 's> {
     /// At most so many tasks at once: as many as there were when the machine had no room for more.
     most: usize,
     surprises: Surprises,
+    /// Totals of the stages that read from outside, by name.
+    made: HashMap<String, BTreeMap<String, f64>>,
+    /// Nodes that are known to fail, which is told once.
+    foretold: BTreeSet<usize>,
 }
 
 impl<'a> Scheduler<'a, '_> {
@@ -440,6 +447,7 @@ impl<'a> Scheduler<'a, '_> {
                     self.cached.insert(key, record.cost.wall_seconds);
                     self.tell_surprise(task, &record);
                 }
+                let totals = record.cost.totals.clone();
                 self.out.emit(Event::TaskCached {
                     stage,
                     task: name,
@@ -452,6 +460,7 @@ impl<'a> Scheduler<'a, '_> {
                 };
                 self.first_of_stage(task).or_insert(None);
                 self.tracker.settle(task, state);
+                self.look_ahead(task, &totals);
             }
             Ok(None) => {
                 self.first_of_stage(task).or_insert(Some(task));
@@ -666,6 +675,7 @@ impl<'a> Scheduler<'a, '_> {
 
     fn succeed(&mut self, task: TaskId, key: Digest, attempt: Attempt) {
         self.ran.insert(key);
+        let totals = attempt.cost.totals.clone();
         let others = self.waiting_for.remove(&key).unwrap_or_default();
         for id in std::iter::once(task).chain(others) {
             let stage = self.tracker.node(id).name.clone();
@@ -689,6 +699,39 @@ impl<'a> Scheduler<'a, '_> {
                     cached: false,
                 },
             );
+            self.look_ahead(id, &totals);
+        }
+    }
+
+    /// What was read from outside may tell that a stage far behind must fail: better now than after
+    /// all that lies between.
+    fn look_ahead(&mut self, task: TaskId, totals: &BTreeMap<String, f64>) {
+        let node = self.tracker.node(task);
+        let is_source = node.inputs.is_empty() && node.axis.is_none();
+        // Who goes on after a failure does all that lies between anyway.
+        if !is_source || totals.is_empty() || self.options.keep_going {
+            return;
+        }
+        self.made.insert(node.name.clone(), totals.clone());
+        let (nodes, registry) = (&self.setting.graph.nodes, self.setting.registry);
+        let made = |stage: &Wired, total: &str| self.made.get(stage.name())?.get(total).copied();
+        let mut problems = Vec::new();
+        for (id, node) in nodes.iter().enumerate() {
+            let kind = registry.get(&node.kind);
+            let told =
+                kind.and_then(|kind| kind.check_made(&node.params, &Wired::new(nodes, id), &made));
+            let Some(problem) = told.into_iter().flatten().next() else {
+                continue;
+            };
+            if self.foretold.insert(id) {
+                problems.push((node.name.clone(), problem.place(&|f| node.param_span(f))));
+            }
+        }
+        for (stage, problem) in problems {
+            self.failed += 1;
+            let error = problem.in_a_line();
+            self.out.emit(Event::StageFailed { stage, error });
+            self.stop_for_failure();
         }
     }
 

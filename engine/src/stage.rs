@@ -18,6 +18,9 @@ use crate::wired::Wired;
 /// Looks up the parameters of the nearest stage of a kind upstream.
 pub type Upstream<'a> = &'a dyn Fn(&str) -> Option<Value>;
 
+/// The totals that a stage upstream has reported, by name.
+pub type Made<'a> = &'a dyn Fn(&Wired, &str) -> Option<f64>;
+
 /// The type of an artifact, e.g. `embeddings`. Two ports fit when their types are equal.
 pub type ArtifactType = &'static str;
 
@@ -352,15 +355,27 @@ pub trait Stage: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What to lower where a task of these params finds no memory.
-    fn memory_help(_params: &Self::Params) -> Option<String> {
+    /// Where a task of these params finds no memory: the parameter that has most to do with it, and
+    /// what to lower.
+    fn memory_help(_params: &Self::Params) -> Option<(&'static str, String)> {
         None
     }
 
-    /// Bytes that a task needs at least, as far as parameters tell: more than that is asked for only
-    /// where nothing could help.
-    fn least_memory(_params: &Self::Params, _upstream: Upstream) -> f64 {
+    /// Bytes that a task needs at least on a machine without a GPU, as far as parameters tell. A
+    /// machine that has less runs no such task.
+    fn least_memory(_params: &Self::Params) -> f64 {
         0.0
+    }
+
+    /// Whether [`Stage::check_made`] has anything to say.
+    fn looks_ahead() -> bool {
+        false
+    }
+
+    /// Looks at what has been read from outside, as soon as that is known: what cannot work must not
+    /// first show after the expensive work between.
+    fn check_made(_params: &Self::Params, _stage: &Wired, _made: Made) -> Vec<ParamProblem> {
+        Vec::new()
     }
 
     /// Makes every output at `cx.output(port)`: a file or a folder. Deterministic: the same
@@ -471,12 +486,22 @@ pub trait StageKind: Send + Sync {
     fn is_foreign(&self) -> bool {
         false
     }
-    /// What to lower where a task of these params finds no memory.
-    fn memory_help(&self, _params: &Value) -> Option<String> {
+    /// As [`Stage::check_made`]; `None`: it never has anything to say.
+    fn check_made(
+        &self,
+        _params: &Value,
+        _stage: &Wired,
+        _made: Made,
+    ) -> Option<Vec<ParamProblem>> {
         None
     }
-    /// Bytes that a task needs at least, as far as parameters tell.
-    fn least_memory(&self, _params: &Value, _upstream: Upstream) -> f64 {
+    /// Where a task of these params finds no memory: the parameter that has most to do with it, and
+    /// what to lower.
+    fn memory_help(&self, _params: &Value) -> Option<(&'static str, String)> {
+        None
+    }
+    /// Bytes that a task needs at least on a machine without a GPU, as far as parameters tell.
+    fn least_memory(&self, _params: &Value) -> f64 {
         0.0
     }
 }
@@ -620,12 +645,16 @@ impl<S: Stage> StageKind for Erased<S> {
         S::run(&parse(params), cx)
     }
 
-    fn memory_help(&self, params: &Value) -> Option<String> {
+    fn check_made(&self, params: &Value, stage: &Wired, made: Made) -> Option<Vec<ParamProblem>> {
+        S::looks_ahead().then(|| S::check_made(&parse(params), stage, made))
+    }
+
+    fn memory_help(&self, params: &Value) -> Option<(&'static str, String)> {
         S::memory_help(&parse(params))
     }
 
-    fn least_memory(&self, params: &Value, upstream: Upstream) -> f64 {
-        S::least_memory(&parse(params), upstream)
+    fn least_memory(&self, params: &Value) -> f64 {
+        S::least_memory(&parse(params))
     }
 }
 

@@ -97,7 +97,10 @@ mod tests {
     fn what_is_no_number_or_of_no_vocabulary_is_named() {
         assert_eq!(of_text("mixture", "{\"weights\": [0.5, 0.5]}"), "fine");
         let said_of = of_text("mixture", "{\"weights\": [1.5, -0.5]}");
-        assert!(said_of.contains("weight 1 of the mixture is -0.5"), "{said_of}");
+        assert!(
+            said_of.contains("weight 1 of the mixture is -0.5"),
+            "{said_of}"
+        );
         let dir = tempfile::tempdir().unwrap();
         let meta = MatrixMeta {
             rows: 2,
@@ -114,7 +117,10 @@ mod tests {
         let mut packed = PackedWriter::create(&dir.path().join("x"), 10, 0, &names).unwrap();
         packed.push(0, &[3, 12], 2).unwrap();
         let unknown = said_after(packed, &dir);
-        assert!(unknown.contains("`cluster-0` has the token id 12"), "{unknown}");
+        assert!(
+            unknown.contains("`cluster-0` has the token id 12"),
+            "{unknown}"
+        );
     }
 
     fn said_after(packed: PackedWriter, dir: &tempfile::TempDir) -> String {

@@ -119,6 +119,14 @@ impl Stage for Doremi {
         cost
     }
 
+    fn least_memory(params: &DoremiParams) -> f64 {
+        params.train.least_memory()
+    }
+
+    fn memory_help(params: &DoremiParams) -> Option<(&'static str, String)> {
+        Some(("train.context", params.train.memory_help()))
+    }
+
     fn run(params: &DoremiParams, cx: &TaskContext) -> anyhow::Result<()> {
         let train = &params.train;
         let packed = Packed::open(cx.input("tokens")?)?;

@@ -235,6 +235,14 @@ impl Stage for TrainSegment {
         super::cost_from(params.from_tokens, &params.training(), upstream)
     }
 
+    fn least_memory(params: &SegmentParams) -> f64 {
+        params.training().least_memory()
+    }
+
+    fn memory_help(params: &SegmentParams) -> Option<(&'static str, String)> {
+        Some(("context", params.training().memory_help()))
+    }
+
     fn run(params: &SegmentParams, cx: &TaskContext) -> anyhow::Result<()> {
         run::run_segment(&params.training(), cx)
     }
