@@ -61,7 +61,7 @@ pub fn name_and_value(text: &str) -> Result<(String, String), String> {
 pub fn registry() -> Registry {
     let mut kinds = climb_stages::kinds();
     kinds.push(Box::new(CommandStage) as Box<dyn StageKind>);
-    Registry::new(kinds)
+    Registry::new(kinds).checking(climb_stages::formats::check::check)
 }
 
 /// Loads and checks the workflow; prints what is wrong.

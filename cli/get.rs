@@ -143,13 +143,18 @@ fn find(
         _ => {
             let many = format!("{wanted}[");
             let of_it = tasks.keys().filter(|task| task.starts_with(&many)).count();
-            let help = match of_it {
-                _ if tasks.is_empty() => "it has finished no task".into(),
-                0 => suggest::help(wanted, stages(tasks), "what is finished"),
-                n => format!(
-                    "it is {}: name one, as `{wanted}[0]`",
-                    text::count(n, "task")
-                ),
+            if of_it > 0 {
+                let first = tasks.keys().find(|task| task.starts_with(&many));
+                let first = first.map_or("", String::as_str);
+                let help = format!(
+                    "it is {}: name one, as `{first}`",
+                    text::count(of_it, "task")
+                );
+                return Err((format!("`{wanted}` is a fan-out, not one task,"), help));
+            }
+            let help = match tasks.is_empty() {
+                true => "it has finished no task".into(),
+                false => suggest::help(wanted, stages(tasks), "what is finished"),
             };
             return Err((format!("there is no finished task `{wanted}`"), help));
         }

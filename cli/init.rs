@@ -77,8 +77,17 @@ fn try_run(args: &Args) -> Result<(), Diagnostic> {
     let survey = survey::survey(&files)
         .map_err(|error| Diagnostic::error(format!("--corpus: {error:#}")))?;
     let target = target(args, &files)?;
+    let wanted = if target == ["**"] { 0.05 } else { 0.4 };
+    let fraction = survey::heldout_fraction(&files, &survey, &target, wanted)
+        .map_err(|error| Diagnostic::error(format!("--corpus: {error:#}")))?;
     let suggestion = suggest(survey.documents, survey.text_bytes);
-    let yaml = starter(&args.file, &corpus, &target, &survey, &suggestion);
+    let yaml = starter(
+        &args.file,
+        &corpus,
+        (&target, fraction),
+        &survey,
+        &suggestion,
+    );
     write(args, &yaml)?;
     report(args, &survey);
     Ok(())
@@ -165,7 +174,7 @@ fn root_of(file: &FoundFile) -> Option<PathBuf> {
 fn starter(
     file: &Path,
     corpus: &[String],
-    target: &[String],
+    (target, fraction): (&[String], f64),
     survey: &Survey,
     suggestion: &Suggestion,
 ) -> String {
@@ -174,7 +183,6 @@ fn starter(
         let quoted: Vec<String> = globs.iter().map(|glob| json!(glob).to_string()).collect();
         quoted.join(", ")
     };
-    let whole = target == ["**"];
     let runs: Vec<String> = suggestion.runs.iter().map(u64::to_string).collect();
     let values = [
         ("files", text::count(survey.files, "file")),
@@ -185,7 +193,7 @@ fn starter(
         ("corpus", list(corpus)),
         ("target", list(target)),
         ("options", options(survey)),
-        ("fraction", if whole { "0.05" } else { "0.4" }.into()),
+        ("fraction", fraction.to_string()),
         ("clusters", suggestion.clusters.to_string()),
         ("final_clusters", suggestion.final_clusters.to_string()),
         ("proxy", suggestion.proxy.into()),

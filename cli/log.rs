@@ -1,9 +1,14 @@
 //! `climb log`: what happened in a run, from its journal; works while it goes on.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Event, Stamped, TaskReport};
 use climb_engine::journal;
+use climb_engine::load::suggest;
 
-use crate::common::{BAD_INPUT, CacheArgs};
+use crate::common::{self, BAD_INPUT, CacheArgs};
 use crate::{diagnostics, printing, report, status, text};
 
 /// Show what happened in the latest run (or the named one)
@@ -34,7 +39,7 @@ pub fn run(args: Args) -> u8 {
         return BAD_INPUT;
     };
     if let Some(task) = &args.task {
-        return task_log(&cache.join("runs").join(&run).join("logs"), task, args.raw);
+        return task_log(cache, &run, task, args.raw);
     }
     let events = match journal::read(cache, &run) {
         Ok(events) => events,
@@ -53,7 +58,8 @@ pub fn run(args: Args) -> u8 {
     0
 }
 
-fn task_log(logs: &std::path::Path, task: &str, raw: bool) -> u8 {
+fn task_log(cache: &Path, run: &str, task: &str, raw: bool) -> u8 {
+    let logs = cache.join("runs").join(run).join("logs");
     match std::fs::read(logs.join(journal::log_name(task))) {
         Ok(log) if raw => {
             printing::bytes(&log);
@@ -64,12 +70,40 @@ fn task_log(logs: &std::path::Path, task: &str, raw: bool) -> u8 {
             print!("{}", log.replace('\r', "\n"));
             0
         }
-        Err(_) => {
-            let what = "it has no log (it was cached, ran inside climb's own process, or is not \
-                        a task of this run)";
-            diagnostics::error(&format!("`{task}`: {what}"));
-            BAD_INPUT
-        }
+        Err(_) => common::bad_input(&[no_log(cache, run, task)]),
+    }
+}
+
+/// Why there is no log of a task, and what may be meant.
+fn no_log(cache: &Path, run: &str, task: &str) -> Diagnostic {
+    let events = journal::milestones(cache, run).unwrap_or_default();
+    let tasks: BTreeSet<String> = events.into_iter().filter_map(task_of).collect();
+    if tasks.contains(task) {
+        let message = format!("the task `{task}` has no log in run {run}");
+        let help = "it was cached, skipped, or ran inside climb's own process, which keeps none";
+        return Diagnostic::error(message).help(help);
+    }
+    let message = format!("run {run} has no task `{task}`");
+    let many = format!("{task}[");
+    let items: Vec<&String> = tasks
+        .iter()
+        .filter(|name| name.starts_with(&many))
+        .collect();
+    let help = match items[..] {
+        [] => suggest::help(task, tasks.iter().map(String::as_str), "its tasks"),
+        [first, ..] => format!("its tasks are {} here: name one, as `{first}`", items.len()),
+    };
+    Diagnostic::error(message).help(help)
+}
+
+fn task_of(stamped: Stamped) -> Option<String> {
+    match stamped.event {
+        Event::TaskCached { task, .. }
+        | Event::TaskStarted { task, .. }
+        | Event::TaskFinished { task, .. }
+        | Event::TaskFailed { task, .. }
+        | Event::TaskSkipped { task, .. } => Some(task),
+        _ => None,
     }
 }
 

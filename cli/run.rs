@@ -72,13 +72,14 @@ pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
     let sources = common::find_sources(&graph, &registry, &cache)?;
     let options = session::options((&graph, &registry), source, place, None)?;
     session::check_resources(&graph, &registry, &options.machine)?;
-    let walk = Walk::new(Ground {
+    let mut walk = Walk::new(Ground {
         graph: &graph,
         registry: &registry,
         sources: &sources,
         cache: &cache,
     });
-    let walked = Vec::new();
+    let mut walked = Vec::new();
+    session::check_memory(&mut walk, &mut walked, &options.machine)?;
     let result = session::execute(walk, walked, &cache, options, place.json, &mut |_| {})?;
     if !place.json {
         report::print(&result, cache.dir());

@@ -10,13 +10,13 @@ use climb_cache::Cache;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
 use climb_engine::execute::{Program, no_more_processes};
-use climb_engine::graph::Graph;
+use climb_engine::graph::{Graph, Node};
 use climb_engine::kept::Texts;
 use climb_engine::run::pool::Machine;
 use climb_engine::run::{Interrupter, Run, RunOptions};
 use climb_engine::runs::result::RunResult;
 use climb_engine::stage::Registry;
-use climb_engine::walk::{Step, Walk};
+use climb_engine::walk::{Ground, Step, Walk};
 use jiff::Timestamp;
 
 use crate::common::{self, FAILED, INTERRUPTED, Source};
@@ -139,6 +139,36 @@ pub fn check_resources(graph: &Graph, registry: &Registry, machine: &Machine) ->
     }
     diagnostics::print(&problems);
     Err(common::BAD_INPUT)
+}
+
+/// Reports stages with tasks to run that no memory of this machine can hold. What is in the cache may
+/// be from a larger machine.
+pub fn check_memory(walk: &mut Walk, walked: &mut Vec<Step>, machine: &Machine) -> Result<(), u8> {
+    let Ground {
+        graph, registry, ..
+    } = walk.ground();
+    let beyond = |node: &Node| machine.cannot_hold(node, registry);
+    if graph.nodes.iter().all(|node| beyond(node).is_none()) {
+        return Ok(());
+    }
+    walked.extend(std::iter::from_fn(|| walk.step()));
+    let mut problems = Vec::new();
+    for (id, node) in graph.nodes.iter().enumerate() {
+        let Some(why) = beyond(node).filter(|_| !walk.tracker().is_over(id)) else {
+            continue;
+        };
+        let kind = registry.get(&node.kind);
+        let (field, help) = kind
+            .and_then(|kind| kind.memory_help(&node.params))
+            .unwrap_or_default();
+        let problem = Diagnostic::error(format!("stage `{}` {why}", node.stage));
+        problems.push(problem.at(node.param_span(field)).help(help));
+    }
+    problems.dedup();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(common::bad_input(&problems)),
+    }
 }
 
 /// How often what is shown is brought up to date while nothing happens.

@@ -2,6 +2,7 @@
 
 use climb_cache::{Garbage, Limits};
 use climb_engine::diagnostic::Diagnostic;
+use climb_engine::load;
 use climb_engine::retention::Rules;
 use climb_engine::runs::{self, RunInfo};
 use jiff::{Span, Timestamp, tz::TimeZone};
@@ -32,7 +33,8 @@ pub struct Args {
     #[arg(long, value_name = "AGE", value_parser = before)]
     older_than: Option<Timestamp>,
 
-    /// Remove the least recently used until the rest takes no more, e.g. 50GiB, 500MB
+    /// Remove the least recently used until the rest takes no more, e.g. 50GiB, 500MB;
+    /// 50G is 50GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
 
@@ -165,26 +167,10 @@ fn before(text: &str) -> Result<Timestamp, String> {
     Ok(then.timestamp())
 }
 
-/// `50GiB`, `500MB`, `1000000`.
+/// `50GiB`, `500MB`, `50G`, `1000000`.
 fn size(text: &str) -> Result<u64, String> {
-    let wrong = || "write a size such as 50GiB, 500MB or a number of bytes".to_string();
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let scale: f64 = match unit.trim() {
-        "" | "B" => 1.0,
-        "kB" | "KB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "TB" => 1e12,
-        "KiB" => 1024.0,
-        "MiB" => 1048576.0,
-        "GiB" => 1073741824.0,
-        "TiB" => 1099511627776.0,
-        _ => return Err(wrong()),
-    };
-    Ok((number * scale) as u64)
+    let wrong = "write a size such as 50GiB (or 50G, the same), 500MB or a number of bytes";
+    load::bytes(text).ok_or_else(|| wrong.to_string())
 }
 
 #[cfg(test)]
@@ -196,6 +182,8 @@ mod tests {
         assert_eq!(size("50GiB"), Ok(50 << 30));
         assert_eq!(size("1.5 kB"), Ok(1500));
         assert_eq!(size("77"), Ok(77));
+        // As `ls -h` and `du` mean them.
+        assert_eq!((size("1M"), size("2 T")), (Ok(1 << 20), Ok(2 << 40)));
         for wrong in ["", "GiB", "-1", "1 parsec", "1.2.3"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }

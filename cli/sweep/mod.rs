@@ -138,7 +138,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
         sources: &sources,
         cache: cache.reader(),
     });
-    let (plan, walked) = climb_engine::plan::plan(&mut walk).map_err(common::cache_failed)?;
+    let (plan, mut walked) = climb_engine::plan::plan(&mut walk).map_err(common::cache_failed)?;
     let sizes = Sizes::of_plan(&plan, &sources);
     let estimator = Estimator::new(&union.graph, &registry, cache.reader(), &machine, &sizes);
     let costs = cost::by_stage(&plan, &union.graph, &registry, &estimator, &machine);
@@ -155,6 +155,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
             return standing::show(&union.graph, &registry, look, why, &launch.place);
         }
     };
+    session::check_memory(&mut walk, &mut walked, &machine)?;
     let sweep = blank(&launch.source, &union, cache);
     let mut collector = Collector::new(&union, cache, &registry, sweep);
     let options = session::options(

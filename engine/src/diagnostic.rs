@@ -79,4 +79,14 @@ impl Diagnostic {
         self.help = Some(cut(help.into()));
         self
     }
+
+    /// `w.yaml:3:7: k is 50 (lower it)`, where there is no room for the lines around it.
+    pub fn in_a_line(&self) -> String {
+        let place = self.span.as_ref().map_or(String::new(), |span| {
+            format!("{}:{}:{}: ", span.file.display(), span.line, span.column)
+        });
+        let help = self.help.as_ref();
+        let help = help.map_or(String::new(), |help| format!(" ({help})"));
+        format!("{place}{}{help}", self.message)
+    }
 }

@@ -12,12 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Cancelled, InputArtifact, TaskContext};
+use crate::dump;
 use crate::event::TaskReport;
-use crate::stage::{Registry, SourceFile};
+use crate::sources::is_hidden;
+use crate::stage::{Registry, SourceFile, StageKind};
 
 /// The binary that runs tasks in processes of their own.
 #[derive(Clone, Debug)]
@@ -123,13 +126,92 @@ pub fn run_here(registry: &Registry, spec: &TaskSpec, cx: &TaskContext) -> Resul
     let kind = registry
         .get(&spec.kind)
         .ok_or_else(|| Failure::Failed(format!("unknown stage kind `{}`", spec.kind)))?;
-    let run = std::panic::AssertUnwindSafe(|| kind.run(&spec.params, cx));
+    let run = std::panic::AssertUnwindSafe(|| {
+        kind.run(&spec.params, cx)?;
+        match kind.is_foreign() {
+            true => check_outputs(registry, kind, spec, cx),
+            false => Ok(()),
+        }
+    });
     match std::panic::catch_unwind(run) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if error.is::<Cancelled>() => Err(Failure::Cancelled),
-        Ok(Err(error)) => Err(Failure::Failed(describe_error(&error, spec))),
-        Err(panic) => Err(Failure::Failed(describe_panic(&*panic))),
+        Ok(Err(error)) => {
+            let text = describe_error(&error, spec);
+            let plain = plain(&text, kind, spec);
+            if plain != text {
+                tracing::warn!("{}{text}", dump::WHOLE);
+            }
+            Err(Failure::Failed(plain))
+        }
+        // The log has the whole of it by now.
+        Err(panic) => Err(Failure::Failed(plain(&describe_panic(&*panic), kind, spec))),
     }
+}
+
+/// A library's error in plain words: without its dump; where memory ended, how much was asked for and
+/// what to lower.
+fn plain(text: &str, kind: &dyn StageKind, spec: &TaskSpec) -> String {
+    let (message, _) = dump::without(text);
+    let Some(size) = dump::out_of_memory(text) else {
+        return message;
+    };
+    let help = kind.memory_help(&spec.params).map(|(_, help)| help);
+    let help = help.unwrap_or("run fewer tasks at once (`--jobs`)".into());
+    format!("it found no memory: {size} were asked for at once. To need less, {help}")
+}
+
+/// What somebody else's program made is looked at before it is recorded: whoever reads it later
+/// would fail for ever, as the task itself has succeeded.
+fn check_outputs(
+    registry: &Registry,
+    kind: &dyn StageKind,
+    spec: &TaskSpec,
+    cx: &TaskContext,
+) -> anyhow::Result<()> {
+    let wrong =
+        |ty: &str, what: &str| format!("{what} is no `{ty}` (docs/artifacts.md says what one is)");
+    for port in kind.outputs(&spec.params) {
+        let (path, name) = (
+            cx.output(&port.name),
+            format!("{}.{}", spec.task, port.name),
+        );
+        let what = format!("its output `{}`", port.name);
+        let Some(items) = &port.items else {
+            let whole = registry.check(&port.ty, &made(path, name));
+            whole.with_context(|| wrong(&port.ty, &what))?;
+            continue;
+        };
+        for file in items_of(&path)? {
+            let item = made(path.join(&file), format!("{name}/{file}"));
+            let item = registry.check(items, &item);
+            item.with_context(|| wrong(items, &format!("the item `{file}` of {what}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// An output as its readers will see it.
+fn made(path: PathBuf, name: String) -> InputArtifact {
+    let digest = climb_cache::Digest::of(b"");
+    InputArtifact { path, digest, name }
+}
+
+/// The file names of a list's items, in order. What is no folder is refused by whoever stores it.
+fn items_of(list: &Path) -> anyhow::Result<Vec<String>> {
+    if !list.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(list)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !is_hidden(&name) && entry.file_type()?.is_file() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The error's whole chain. One of the disk says where, though a library may have left that out.

@@ -11,6 +11,7 @@ pub mod compare;
 pub mod context;
 pub mod cost;
 pub mod diagnostic;
+mod dump;
 pub mod encoding;
 pub mod event;
 pub mod execute;

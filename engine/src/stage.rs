@@ -11,12 +11,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::context::TaskContext;
+use crate::context::{InputArtifact, TaskContext};
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::wired::Wired;
 
 /// Looks up the parameters of the nearest stage of a kind upstream.
 pub type Upstream<'a> = &'a dyn Fn(&str) -> Option<Value>;
+
+/// The totals that a stage upstream has reported, by name.
+pub type Made<'a> = &'a dyn Fn(&Wired, &str) -> Option<f64>;
 
 /// The type of an artifact, e.g. `embeddings`. Two ports fit when their types are equal.
 pub type ArtifactType = &'static str;
@@ -351,6 +354,29 @@ pub trait Stage: Send + Sync + 'static {
     fn check_wiring(_params: &Self::Params, _stage: &Wired) -> Vec<ParamProblem> {
         Vec::new()
     }
+
+    /// Where a task of these params finds no memory: the parameter that has most to do with it, and
+    /// what to lower.
+    fn memory_help(_params: &Self::Params) -> Option<(&'static str, String)> {
+        None
+    }
+
+    /// Bytes that a task needs at least on a machine without a GPU, as far as parameters tell. A
+    /// machine that has less runs no such task.
+    fn least_memory(_params: &Self::Params) -> f64 {
+        0.0
+    }
+
+    /// Whether [`Stage::check_made`] has anything to say.
+    fn looks_ahead() -> bool {
+        false
+    }
+
+    /// Looks at what has been read from outside, as soon as that is known: what cannot work must not
+    /// first show after the expensive work between.
+    fn check_made(_params: &Self::Params, _stage: &Wired, _made: Made) -> Vec<ParamProblem> {
+        Vec::new()
+    }
 }
 
 /// An input port whose name is known only from the YAML (`command` stages).
@@ -455,6 +481,28 @@ pub trait StageKind: Send + Sync {
         None
     }
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()>;
+    /// Whether somebody else's program makes the outputs, which may be anything.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+    /// As [`Stage::check_made`]; `None`: it never has anything to say.
+    fn check_made(
+        &self,
+        _params: &Value,
+        _stage: &Wired,
+        _made: Made,
+    ) -> Option<Vec<ParamProblem>> {
+        None
+    }
+    /// Where a task of these params finds no memory: the parameter that has most to do with it, and
+    /// what to lower.
+    fn memory_help(&self, _params: &Value) -> Option<(&'static str, String)> {
+        None
+    }
+    /// Bytes that a task needs at least on a machine without a GPU, as far as parameters tell.
+    fn least_memory(&self, _params: &Value) -> f64 {
+        0.0
+    }
 }
 
 /// What a task of a kind does. Makes every output at `cx.output(port)`: a file or a folder.
@@ -622,18 +670,44 @@ impl<S: Stage> StageKind for Erased<S> {
             At::In(worker) => anyhow::bail!("tasks of `{}` are run by {worker}", S::KIND),
         }
     }
+
+    fn check_made(&self, params: &Value, stage: &Wired, made: Made) -> Option<Vec<ParamProblem>> {
+        S::looks_ahead().then(|| S::check_made(&parse(params), stage, made))
+    }
+
+    fn memory_help(&self, params: &Value) -> Option<(&'static str, String)> {
+        S::memory_help(&parse(params))
+    }
+
+    fn least_memory(&self, params: &Value) -> f64 {
+        S::least_memory(&parse(params))
+    }
 }
+
+/// Checks an artifact, if it is of a type that is known. The error names the artifact.
+pub type CheckArtifact = fn(ty: &str, artifact: &InputArtifact) -> anyhow::Result<()>;
 
 /// All stage kinds by name.
 pub struct Registry {
     kinds: BTreeMap<&'static str, Box<dyn StageKind>>,
+    check: CheckArtifact,
 }
 
 impl Registry {
     pub fn new(kinds: Vec<Box<dyn StageKind>>) -> Registry {
         Registry {
             kinds: kinds.into_iter().map(|kind| (kind.kind(), kind)).collect(),
+            check: |_, _| Ok(()),
         }
+    }
+
+    /// With this check of what somebody else's programs make.
+    pub fn checking(self, check: CheckArtifact) -> Registry {
+        Registry { check, ..self }
+    }
+
+    pub fn check(&self, ty: &str, artifact: &InputArtifact) -> anyhow::Result<()> {
+        (self.check)(ty, artifact)
     }
 
     pub fn get(&self, kind: &str) -> Option<&dyn StageKind> {

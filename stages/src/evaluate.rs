@@ -150,4 +150,12 @@ impl Stage for Evaluate {
             .filter_map(|name| metrics.problem(&format!("score.{name}"), "`score`", name))
             .collect()
     }
+
+    fn memory_help(params: &EvaluateParams) -> Option<(&'static str, String)> {
+        let help = format!(
+            "lower `batch` ({}), or the proxies' `context`",
+            params.batch
+        );
+        Some(("batch", help))
+    }
 }

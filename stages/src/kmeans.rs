@@ -2,7 +2,7 @@
 
 use climb_engine::count as counted;
 use climb_engine::stage::{
-    InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
+    InputPort, Isolation, Made, OutputPort, ParamProblem, Params, Resources, Stage,
 };
 use climb_engine::wired::Wired;
 use schemars::JsonSchema;
@@ -112,6 +112,24 @@ impl Stage for Kmeans {
                 );
                 let problem = ParamProblem::new("k", message);
                 vec![problem.help("lower `k`, or raise its `max_documents`")]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn looks_ahead() -> bool {
+        true
+    }
+
+    fn check_made(params: &KmeansParams, stage: &Wired, made: Made) -> Vec<ParamProblem> {
+        match wiring::documents_made(stage, "embeddings", made) {
+            Some((corpus, documents)) if params.k > documents => {
+                let message = format!(
+                    "`k` is {}, but `{corpus}` has only {documents} documents",
+                    params.k
+                );
+                let help = "lower `k`, or give it more documents";
+                vec![ParamProblem::new("k", message).help(help)]
             }
             _ => Vec::new(),
         }

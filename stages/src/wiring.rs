@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use climb_engine::load::suggest;
-use climb_engine::stage::ParamProblem;
+use climb_engine::stage::{Made, ParamProblem};
 use climb_engine::wired::Wired;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,8 @@ pub struct Names {
     /// `Some(n)`: one for each cluster too, of which there are at most so many (`None`: nobody
     /// knows).
     clusters: Option<Option<usize>>,
+    /// Why there is none for any cluster.
+    no_clusters: Option<String>,
     /// There may be any others.
     open: bool,
 }
@@ -48,6 +50,18 @@ impl Names {
             known.push(format!("loss/cluster-0 to loss/cluster-{last}"));
         }
         let message = format!("{uses} names `{name}`, which cannot be there");
+        let of_cluster = name.starts_with("loss/cluster-");
+        if let Some(why) = self.no_clusters.as_ref().filter(|_| of_cluster) {
+            return Some(ParamProblem::new(field, message).help(why.clone()));
+        }
+        if let Some(most) = self
+            .clusters
+            .flatten()
+            .filter(|most| of_cluster && *most > 0)
+        {
+            let help = format!("there are {most} clusters at most, 0 to {}", most - 1);
+            return Some(ParamProblem::new(field, message).help(help));
+        }
         let help = suggest::help(name, known.iter().map(String::as_str), "names here");
         Some(ParamProblem::new(field, message).help(help))
     }
@@ -82,7 +96,10 @@ fn add_parts(names: &mut Names, packed: &Wired, metrics: &[&str]) {
         return;
     }
     if packed.output() != "targets" {
-        names.clusters = Some(most_clusters(packed, "clustering"));
+        match holds_out(packed) {
+            Ok(()) => names.clusters = Some(most_clusters(packed, "clustering")),
+            Err(why) => names.no_clusters = Some(why),
+        }
         return;
     }
     for tokens in packed.feeding("targets") {
@@ -92,6 +109,19 @@ fn add_parts(names: &mut Names, packed: &Wired, metrics: &[&str]) {
                 .iter()
                 .for_each(|metric| names.add(format!("{metric}/{set}"))),
         }
+    }
+}
+
+/// Whether `pack` holds anything of the clusters out, or why it does not.
+fn holds_out(pack: &Wired) -> Result<(), String> {
+    let nothing = |field: &str| pack.params()[field].as_f64() == Some(0.0);
+    let zero = ["validation_fraction", "validation_tokens"];
+    match zero.into_iter().find(|field| nothing(field)) {
+        Some(field) => Err(format!(
+            "`{}` holds nothing of the clusters out, its `{field}` is 0",
+            pack.name()
+        )),
+        None => Ok(()),
     }
 }
 
@@ -140,6 +170,19 @@ pub fn most_clusters(stage: &Wired, port: &str) -> Option<usize> {
     }
 }
 
+/// The parameter upstream that says how many clusters there are: "`k` of `cluster`".
+pub fn maker_of_clusters(stage: &Wired) -> String {
+    let feeding = stage.feeding("clustering");
+    match feeding.first() {
+        Some(from) if from.kind() == "kmeans" => format!("`k` of `{}`", from.name()),
+        Some(from) if from.kind() == "merge" && from.params()["to"] != 0 => {
+            format!("`to` of `{}`", from.name())
+        }
+        Some(from) => maker_of_clusters(from),
+        None => "how many are made".into(),
+    }
+}
+
 /// How many documents there can be at most, by what feeds this port.
 pub fn most_documents(stage: &Wired, port: &str) -> Option<usize> {
     let feeding = stage.feeding(port);
@@ -156,6 +199,19 @@ pub fn most_documents(stage: &Wired, port: &str) -> Option<usize> {
         ("embed", _) => most_documents(&from, "documents"),
         _ => None,
     }
+}
+
+/// How many documents feed this port, and the stage that has read them, once it has.
+pub fn documents_made<'a>(stage: &Wired<'a>, port: &str, made: Made) -> Option<(&'a str, usize)> {
+    let feeding = stage.feeding(port);
+    let [from] = feeding[..] else { return None };
+    let total = match (from.kind(), from.output()) {
+        ("corpus", "documents") => "documents",
+        ("corpus", "heldout") => "heldout_documents",
+        ("embed", _) => return documents_made(&from, "documents", made),
+        _ => return None,
+    };
+    Some((from.name(), made(&from, total)? as usize))
 }
 
 /// The scores that feed a port.
@@ -275,7 +331,15 @@ mod tests {
                 .problem("score", "`score`", "loss/cluster-4")
                 .is_some()
         );
+        let beyond = help("loss/cluster-4");
+        assert_eq!(beyond, "there are 4 clusters at most, 0 to 3");
         names.open = true;
         assert_eq!(names.problem("score", "`score`", "anything"), None);
+        let none = Names {
+            no_clusters: Some("`pack` holds nothing out".into()),
+            ..Names::default()
+        };
+        let problem = none.problem("score", "`score`", "loss/cluster-0");
+        assert_eq!(problem.unwrap().help.unwrap(), "`pack` holds nothing out");
     }
 }

@@ -47,7 +47,10 @@ fn check_says_errors_warnings_and_missing_files_at_once() {
         "2 errors, 1 warning",
     ];
     says(&ran, 2, &parts);
-    workspace.write("nowhere/a.md", "some text");
+    workspace.write(
+        "nowhere/a.md",
+        "Some text that is long enough to be a document of its own.",
+    );
     workspace.write("w.yaml", yaml.replace("tokenise", "quality"));
     let ran = workspace.climb(&["check", "w.yaml"]);
     says(&ran, 0, &["2 stages, 2 tasks at least; 1 warning"]);
@@ -138,7 +141,7 @@ fn init_finds_the_text_field_and_a_corpus_elsewhere() {
     let workspace = Workspace::empty();
     let line = |i: usize| {
         format!(
-            "{{\"id\": \"{i}\", \"body\": \"{}\"}}\n",
+            "{{\"id\": \"{i:03}\", \"body\": \"{} {i:03}\"}}\n",
             "words ".repeat(40)
         )
     };
@@ -182,6 +185,51 @@ fn init_says_what_it_cannot_use() {
         &["--target: `*.rst` matches no file of the corpus", "a.md"],
     );
     assert!(!workspace.path("workflow.yaml").exists());
+}
+
+/// Texts as Windows' editors save them, and so few that by chance none would be held out.
+#[test]
+fn init_of_a_few_small_texts_gives_a_workflow_that_has_a_target() {
+    let workspace = Workspace::empty();
+    let text = |i: usize| format!("Text {i} says: {}\n", "some words, and more. ".repeat(20));
+    let marked = |i: usize| [b"\xef\xbb\xbf", text(i).as_bytes()].concat();
+    let utf16 = |i: usize| -> Vec<u8> {
+        let units = text(i)
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>();
+        [&b"\xff\xfe"[..], &units].concat()
+    };
+    for (folder, bytes) in [("one", marked(0)), ("wide", utf16(0))] {
+        workspace.write(&format!("{folder}/a.txt"), bytes);
+        let ran = workspace.climb(&["init", "--corpus", folder]);
+        says(
+            &ran,
+            2,
+            &[
+                "--corpus: ",
+                "a single document cannot be shared out",
+                "give it more files",
+            ],
+        );
+        assert!(!workspace.path("workflow.yaml").exists());
+    }
+    for i in 0..4 {
+        let bytes = if i % 2 == 0 { marked(i) } else { utf16(i) };
+        workspace.write(&format!("four/{i}.txt"), bytes);
+    }
+    let ran = workspace.climb(&["init", "--corpus", "four"]);
+    says(&ran, 0, &["4 files, text, about 4 documents", "; fine"]);
+    // No encoder is needed to see what is held out.
+    let yaml = workspace.read("workflow.yaml");
+    let corpus = yaml.split("\n  tokenize:").next().expect("stages");
+    workspace.write("corpus.yaml", corpus);
+    says(&workspace.climb(&["run", "corpus.yaml"]), 0, &[]);
+    let got = workspace.climb(&["get", "corpus.heldout", "held"]);
+    says(&got, 0, &[]);
+    let held: Value = serde_json::from_str(&workspace.read("held/report.json")).expect("JSON");
+    let held = held["documents"].as_u64().expect("a count");
+    assert!((1..4).contains(&held), "{held} held out");
 }
 
 #[test]

@@ -174,8 +174,11 @@ fn the_examples_of_all_kinds_are_one_valid_workflow() {
         yaml.push_str(kind["example"].as_str().expect("an example"));
     }
     workspace.write("w.yaml", &yaml);
-    workspace.write("data/a.jsonl.zst", "");
-    workspace.write("benchmarks/piqa-validation.jsonl", "");
+    workspace.write(
+        "data/a.jsonl.zst",
+        "{\"text\": \"some text of a corpus\"}\n",
+    );
+    workspace.write("benchmarks/piqa-validation.jsonl", "{}\n");
     let ran = workspace.climb(&["check", "w.yaml"]);
     assert!(ran.ok(), "{yaml}\n{}", ran.stderr);
     let value: serde_yaml::Value = serde_yaml::from_str(&yaml).expect("YAML");

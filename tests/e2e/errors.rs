@@ -116,7 +116,12 @@ fn bad_jsonl_lines_are_counted_and_the_rest_is_used() {
     let ran = run(&workspace, &corpus("paths: [c]"));
     expect(&ran, 0, &["warning: corpus: ", "a.jsonl:2"]);
     workspace.write("c/a.jsonl", "{broken\n");
-    expect(&run(&workspace, &corpus("paths: [c]")), 1, &["a.jsonl"]);
+    let said = [
+        "w.yaml:2:",
+        "none of the first 1 records",
+        "a.jsonl:1: it is not JSON",
+    ];
+    expect(&run(&workspace, &corpus("paths: [c]")), 2, &said);
 }
 
 #[test]
@@ -151,7 +156,8 @@ fn more_clusters_than_documents_fails_with_both_numbers() {
     let ran = workspace.climb(&["run", "small.yaml", "--set", "params.clusters=5000"]);
     let both = ["small.yaml:26:65", "k is 5000", "120 documents at most"];
     expect(&ran, 2, &both);
-    // Where nobody says how many documents there are at most, it shows when they are counted.
+    // Where nobody says how many documents there are at most, it shows when they are counted, and
+    // not after they are embedded.
     let few = "{\"text\": \"one document\"}\n{\"text\": \"another document\"}\n";
     workspace.write("few.jsonl", few);
     let yaml = workspace.read("small.yaml");
@@ -171,11 +177,29 @@ fn more_clusters_than_documents_fails_with_both_numbers() {
         1,
         &[
             "error: cluster: ",
-            "k is 5000",
-            "only 2 documents",
+            "few.yaml:4:65: `k` is 5000, but `corpus` has only 2 documents (lower `k`",
             "the same command goes on from here",
         ],
     );
+    let began = |what: &str| {
+        let log = workspace.climb(&["log"]).stdout;
+        log.contains(&format!(" {what}: started"))
+    };
+    assert!(began("corpus") && !began("embed"));
+    // So it is where the corpus is there already.
+    let ran = workspace.climb(&["run", "few.yaml"]);
+    expect(&ran, 1, &["few.yaml:4:65: `k` is 5000"]);
+    assert!(!began("corpus") && !began("embed"));
+    // Who goes on after failures is told by the stage itself.
+    let ran = workspace.climb(&["run", "few.yaml", "--keep-going"]);
+    expect(
+        &ran,
+        1,
+        &["error: cluster: k is 5000, but there are only 2 documents"],
+    );
+    assert!(began("embed"));
+    let ran = workspace.climb(&["run", "few.yaml", "--set", "stages.cluster.with.k=2"]);
+    expect(&ran, 0, &[]);
 }
 
 #[test]
@@ -195,7 +219,14 @@ fn weights_that_sum_to_zero_are_refused() {
 "#;
     workspace.write("small.yaml", text + own);
     let ran = workspace.climb(&["run", "small.yaml", "--keep-going"]);
-    expect(&ran, 1, &["error: zero-train: ", "sum to 0"]);
+    expect(
+        &ran,
+        1,
+        &[
+            "error: zero: its output `mixture` is no `mixture`",
+            "sum to 0",
+        ],
+    );
 }
 
 #[test]

@@ -243,3 +243,140 @@ fn times_beyond_the_clock_are_refused_and_long_ones_waited_for() {
         );
     }
 }
+
+#[test]
+fn a_share_that_can_never_drop_anything_is_warned_of() {
+    let workspace = Workspace::small();
+    let drop = |share: &str| {
+        let yaml = format!(
+            "extends: small.yaml\nparams: {{runs: [8, 3]}}\nstages:\n  search:\n    repeat:\n      \
+             stages:\n        train:\n          on_failure: {share}\n"
+        );
+        workspace.write("w.yaml", yaml);
+        let ran = workspace.climb(&["check", "w.yaml"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stderr
+    };
+    let said = drop("drop");
+    for part in [
+        "`on_failure` can never drop anything here: of 3 items 25 % is less than one",
+        "w.yaml:8:23",
+        "`on_failure: {drop: 34%}` allows one to fail",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert_eq!(said.matches("can never drop").count(), 1, "{said}");
+    let said = drop("{drop: 34%}");
+    assert!(!said.contains("can never drop"), "{said}");
+}
+
+#[test]
+fn a_number_of_iterations_that_sizes_their_lists_is_pointed_out() {
+    let workspace = Workspace::small();
+    let check = |runs: &str| {
+        let set = format!("params.runs={runs}");
+        let ran = workspace.climb(&["check", "small.yaml", "--set", &set]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stdout + &ran.stderr
+    };
+    let said = check("16");
+    for part in [
+        "a number stands for the iterations 1 to 16, of which `search.sample` makes 1, 2, … and 16",
+        "for one iteration of 16 items write `[16]`",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert!(check("[16]").contains("; fine"));
+}
+
+/// A context that no machine can hold is refused before anything starts.
+#[test]
+fn a_context_beyond_any_memory_is_refused_before_a_run() {
+    let workspace = Workspace::small();
+    let yaml = "extends: small.yaml\nstages: {search: {repeat: {stages: {train: {with:\n  {batch: 4096, \
+                context: 131072}}}}}}\n";
+    workspace.write("w.yaml", yaml);
+    let ran = workspace.climb(&["run", "w.yaml", "--gpus", "0"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    for part in [
+        "stage `search.train` needs 524",
+        "GiB of memory at least",
+        "w.yaml:3:26",
+        "lower `context` (131072, memory goes with its square), `batch` (4096)",
+    ] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
+    let runs = std::fs::read_dir(workspace.path(".climb/runs"));
+    assert_eq!(runs.map_or(0, |runs| runs.count()), 0);
+}
+
+/// What libtorch says of memory is told in plain words; its dump is in the log alone.
+#[test]
+fn memory_that_is_not_there_is_a_plain_error() {
+    let workspace = Workspace::warm();
+    // Who says what a stage takes is believed.
+    let yaml = "extends: small.yaml\nstages: {search: {repeat: {stages: {train: {resources: {memory: \
+                1MiB}, with: {batch: 64, context: 4096}}}}}}\n";
+    workspace.write("w.yaml", yaml);
+    let mut shell = std::process::Command::new("sh");
+    shell.args([
+        "-c",
+        "ulimit -v 7000000; exec \"$CLIMB\" run w.yaml --jobs 1",
+    ]);
+    shell
+        .current_dir(workspace.path(""))
+        .env_remove("CLIMB_CACHE");
+    shell.env("CLIMB", env!("CARGO_BIN_EXE_climb"));
+    let output = shell.output().expect("sh runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in [
+        "error: search[1].train[0]: it found no memory: 8.0 GiB were asked for at once",
+        "lower `context` (4096, memory goes with its square), `batch` (64)",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    for dump in [
+        "frame #",
+        "Exception raised",
+        "panicked",
+        "DefaultCPUAllocator",
+    ] {
+        assert!(!said.contains(dump), "{dump} in {said}");
+    }
+    let log = workspace.climb(&["log", "--task", "search[1].train[0]"]);
+    assert!(log.stdout.contains("DefaultCPUAllocator"), "{}", log.stdout);
+}
+
+#[test]
+fn a_task_that_is_not_there_is_said_and_a_near_one_named() {
+    let workspace = Workspace::warm();
+    for (task, said, help) in [
+        (
+            "search[1].trian[0]",
+            "has no task `search[1].trian[0]`",
+            "did you mean `search[1].train[0]`?",
+        ),
+        (
+            "search[1].train",
+            "has no task `search[1].train`",
+            "its tasks are 4 here: name one, as `search[1].train[0]`",
+        ),
+        (
+            "select",
+            "the task `select` has no log",
+            "inside climb's own process",
+        ),
+    ] {
+        let ran = workspace.climb(&["log", "--task", task]);
+        assert_eq!(ran.code, Some(2), "{task}");
+        for part in [said, help] {
+            assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+        }
+    }
+    let got = workspace.climb(&["get", "search.train", "m3"]);
+    assert_eq!(got.code, Some(2));
+    let says = "`search[2].train` is a fan-out, not one task";
+    assert!(got.stderr.contains(says), "{}", got.stderr);
+    assert!(!got.stderr.contains("no finished task"), "{}", got.stderr);
+}

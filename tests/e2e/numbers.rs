@@ -52,46 +52,87 @@ fn an_embedding_that_is_no_number_ends_the_run_and_is_named() {
     ] {
         rows[7][1] = number;
         let ran = run(&workspace, &(embeddings(&workspace, &rows) + cluster));
-        expect(&ran, 1, &["error: k: ", "`e.e`", said]);
+        let parts = ["error: e: its output `e` is no `embeddings`", "`e.e`", said];
+        expect(&ran, 1, &parts);
+        assert!(!ran.stderr.contains("error: k: "), "{}", ran.stderr);
     }
     let few = [[1.0, 2.0], [2.0, 1.0]].repeat(10);
     let ran = run(&workspace, &(embeddings(&workspace, &few) + cluster));
     expect(&ran, 0, &["2 of 4 clusters are empty"]);
 }
 
+/// What a trainer wrote for a run.
+fn scored(score: &str, weights: &str) -> String {
+    format!(
+        "{{\"mixture\": {{\"weights\": {weights}}}, \"score\": {score}, \"direction\": \
+         \"lower_is_better\", \"metrics\": {{}}}}"
+    )
+}
+
+/// Runs `0.json` to `N.json` below `made`, of which the third is another.
+fn runs(workspace: &Workspace, count: usize, third: &str) {
+    for i in 0..count {
+        let text = match i {
+            2 => third.to_string(),
+            _ => scored(&format!("{i}.5"), "[0.25, 0.75]"),
+        };
+        workspace.write(&format!("made/{i}.json"), text);
+    }
+}
+
+/// A trainer `copy` of a fan-out over `s`, whose items are of this type, and the fit of its runs.
+fn trainer(items: &str, options: &str) -> String {
+    format!(
+        r#"
+  s: {{uses: command, with: {{run: 'cp -r made "$CLIMB_OUTPUT_O"', scripts: [made], outputs: {{o: {{type: list, items: {items}}}}}}}}}
+  copy: {{uses: command, foreach: {{x: s.o}}, {options} with: {{run: 'cp "$CLIMB_INPUT_X" "$CLIMB_OUTPUT_O"', outputs: {{o: scored}}}}}}
+  fit: {{uses: fit, needs: {{scored: all.copy}}}}
+"#
+    )
+}
+
 #[test]
 fn a_run_whose_score_or_weights_are_no_numbers_is_named() {
-    let scored = |score: &str, weights: &str| {
-        format!(
-            "{{\"mixture\": {{\"weights\": {weights}}}, \"score\": {score}, \"direction\": \
-             \"lower_is_better\", \"metrics\": {{}}}}"
-        )
-    };
     for (score, weights, said) in [
         ("NaN", "[0.5, 0.5]", "`score` is NaN, not a number"),
+        ("-Infinity", "[0.5, 0.5]", "`score` is -Infinity"),
         ("3", "[-0.5, 1.5]", "weight 0 of the mixture is -0.5"),
         ("3", "[1, 1]", "sum to 2, not to 1"),
-        ("3", "[0.2, 0.3, 0.5]", "different clusterings"),
+        ("\"good\"", "[1]", "it is malformed"),
     ] {
         let workspace = Workspace::empty();
-        for i in 0..4 {
-            let text = match i {
-                2 => scored(score, weights),
-                _ => scored(&format!("{i}.5"), "[0.25, 0.75]"),
-            };
-            workspace.write(&format!("made/{i}.json"), text);
+        runs(&workspace, 4, &scored(score, weights));
+        let wrong = "error: copy[2]: its output `o` is no `scored`";
+        for _again in 0..2 {
+            let ran = run(&workspace, &trainer("thing", ""));
+            // The task that made it, each time: nothing of it was recorded.
+            expect(&ran, 1, &[wrong, "`copy[2].o`", said]);
+            assert!(!ran.stderr.contains("error: fit: "), "{}", ran.stderr);
         }
-        let stages = r#"
-  s: {uses: command, with: {run: 'cp -r made "$CLIMB_OUTPUT_O"', scripts: [made], outputs: {o: {type: list, items: scored}}}}
-  copy: {uses: command, foreach: {x: s.o}, with: {run: 'cp "$CLIMB_INPUT_X" "$CLIMB_OUTPUT_O"', outputs: {o: scored}}}
-  fit: {uses: fit, needs: {scored: all.copy}}
-"#;
-        expect(
-            &run(&workspace, stages),
-            1,
-            &["error: fit: ", "`copy[2].o`", said],
-        );
+        let item = "error: s: the item `2.json` of its output `o` is no `scored`";
+        let ran = run(&workspace, &trainer("scored", ""));
+        expect(&ran, 1, &[item, "`s.o/2.json`", said]);
+        // It is put right, and only what was wrong is done anew.
+        runs(&workspace, 4, &scored("2.5", "[0.5, 0.5]"));
+        expect(&run(&workspace, &trainer("thing", "")), 0, &[]);
     }
+    let workspace = Workspace::empty();
+    runs(&workspace, 4, &scored("3", "[0.2, 0.3, 0.5]"));
+    let said = ["error: fit: ", "`copy[2].o`", "different clusterings"];
+    expect(&run(&workspace, &trainer("thing", "")), 1, &said);
+}
+
+#[test]
+fn a_run_that_is_no_number_is_dropped_where_the_workflow_says_so() {
+    let workspace = Workspace::empty();
+    runs(&workspace, 6, &scored("NaN", "[0.5, 0.5]"));
+    let ran = run(&workspace, &trainer("thing", "on_failure: drop,"));
+    let says = [
+        "error: copy[2]: its output `o` is no `scored`",
+        "it is dropped",
+        "fit: it goes on without copy[2]",
+    ];
+    expect(&ran, 0, &says);
 }
 
 /// The tiny encoder, as sentence-transformers would have written it.

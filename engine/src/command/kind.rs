@@ -210,4 +210,8 @@ impl StageKind for CommandStage {
     fn run(&self, params: &Value, cx: &TaskContext) -> anyhow::Result<()> {
         run::run(&parse(params), cx)
     }
+
+    fn is_foreign(&self) -> bool {
+        true
+    }
 }

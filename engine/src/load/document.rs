@@ -40,10 +40,38 @@ fn places(text: &str, file: &Path) -> Result<Rc<Place>, Diagnostic> {
     match error {
         // Serde_yaml's messages are as good, but nobody has counted what aliases expand to here.
         Some((span, message)) if text.contains('*') => {
-            Err(Diagnostic::error(format!("this is not YAML: {message}")).at(span))
+            let plain =
+                || Diagnostic::error(format!("this is not YAML: {message}")).at(span.clone());
+            Err(tab(text, file, span.line).unwrap_or_else(plain))
         }
         _ => Ok(root),
     }
+}
+
+/// What to say of a tab that stands where YAML wants spaces: in the indentation of the line at which
+/// reading stopped, or first in one shortly before, which no text of several lines can have.
+fn tab(text: &str, file: &Path, stopped: usize) -> Option<Diagnostic> {
+    const BEFORE: usize = 2;
+    let (number, column) = text
+        .lines()
+        .enumerate()
+        .take(stopped)
+        .skip(stopped.saturating_sub(1 + BEFORE))
+        .filter_map(|(i, line)| {
+            let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+            let column = line[..indentation].find('\t')? + 1;
+            (i + 1 == stopped || column == 1).then_some((i + 1, column))
+        })
+        .last()?;
+    let span = Span {
+        file: file.to_path_buf(),
+        line: number,
+        column,
+        len: 1,
+    };
+    let message = "this is not YAML: a line is indented with a tab, which YAML does not allow";
+    let help = "indent with spaces; most editors can turn tabs into them";
+    Some(Diagnostic::error(message).at(span).help(help))
 }
 
 /// A file's text, if it is short enough to be a workflow's. A byte-order mark is no part of it.
@@ -78,6 +106,10 @@ pub fn parse_value(text: &str) -> Result<Value, String> {
 fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Place>) -> Diagnostic {
     if let Some((name, span)) = place.duplicate_keys().into_iter().next() {
         return Diagnostic::error(format!("`{name}` is here twice")).at(span);
+    }
+    let stopped = error.location().map(|at| at.line());
+    if let Some(problem) = stopped.and_then(|line| tab(text, file, line)) {
+        return problem;
     }
     let whole = error.to_string();
     let message = match whole.split(" at line ").next().unwrap_or(&whole) {

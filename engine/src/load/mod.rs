@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use crate::budget::Budget;
 use crate::diagnostic::{Diagnostic, Severity, Span};
-use crate::graph::{self, Graph, Node, Select, Wire};
+use crate::graph::{self, Graph, Node, OnFailure, Select, Wire};
 use crate::sources;
 use crate::stage::Registry;
 use crate::sweep::Setting;
@@ -42,6 +42,7 @@ pub use document::{parse_value, read_file as read_text};
 use expr::Scope;
 pub use json_schema::json_schema;
 use model::{join, key};
+pub use quantity::bytes;
 use schema::Checker;
 use spans::{Part, Place};
 pub use sweep::{SweepSection, read_sweep};
@@ -293,16 +294,54 @@ impl Loader<'_> {
         }
     }
 
+    /// Where each stage's `on_failure` stands, by the names of nodes.
+    fn drop_places(&self, drafts: &[Draft]) -> HashMap<String, Span> {
+        let drops = |draft: &&Draft| draft.written.options.on_failure != OnFailure::Stop;
+        let place = |draft: &Draft| {
+            let path = join(&draft.written.path, key("on_failure"));
+            (draft.name.clone(), self.place.value(&path))
+        };
+        drafts.iter().filter(drops).map(place).collect()
+    }
+
+    /// A share that allows no single item of a fan-out is as good as none.
+    fn check_drops(&mut self, nodes: &[Node], places: &HashMap<String, Span>) {
+        for node in nodes {
+            let (Some(span), OnFailure::Drop { most }) = (places.get(&node.name), node.on_failure)
+            else {
+                continue;
+            };
+            let Some(items) = self.items(nodes, node).filter(|items| *items > 0) else {
+                continue;
+            };
+            if node.on_failure.allows(1, items) {
+                continue;
+            }
+            let message = format!(
+                "`on_failure` can never drop anything here: of {items} items {} % is less than one",
+                most * 100.0
+            );
+            let share = (100.0 / items as f64).ceil();
+            let help = match items {
+                1 => "without its only item there is nothing to go on with".to_string(),
+                _ => format!("`on_failure: {{drop: {share}%}}` allows one to fail"),
+            };
+            self.problem(Diagnostic::warning(message).at(span.clone()).help(help));
+        }
+    }
+
+    /// How many items a node's fan-out has, where parameters tell.
+    fn items(&self, nodes: &[Node], node: &Node) -> Option<usize> {
+        let list = &nodes[node.axis.as_ref()?.node];
+        let kind = self.registry.get(&list.kind)?;
+        kind.list_size(&list.params)
+    }
+
     /// Lets each kind look at how many artifacts its ports get, as far as that is known.
     fn check_sizes(&mut self, nodes: &[Node]) {
         let tasks = |node: &Node| match &node.axis {
             None => 1,
-            Some(axis) => {
-                let list = &nodes[axis.node];
-                let kind = self.registry.get(&list.kind);
-                kind.and_then(|kind| kind.list_size(&list.params))
-                    .unwrap_or(0)
-            }
+            Some(_) => self.items(nodes, node).unwrap_or(0),
         };
         let artifacts = |source: &graph::Source| match source.select {
             Select::All => tasks(&nodes[source.node]),
@@ -359,9 +398,11 @@ impl Loader<'_> {
         if self.looks_at_sources {
             self.look_at_sources(&nodes);
         }
+        let drops = self.drop_places(&nodes);
         let nodes = chain::expand(self.wire(nodes)?, self.registry);
         self.look_upstream(&nodes);
         self.check_sizes(&nodes);
+        self.check_drops(&nodes, &drops);
         let stem = file
             .file_stem()
             .map_or("workflow".into(), |s| s.to_string_lossy().into_owned());

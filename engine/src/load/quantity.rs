@@ -56,7 +56,7 @@ impl Time {
 }
 
 impl Size {
-    /// `1073741824`, `8GiB`, `500 MB`.
+    /// `1073741824`, `8GiB`, `500 MB`, and `8G` as `ls -h`, `du` and containers mean it: 8 GiB.
     pub fn parse(value: &Value) -> Option<u64> {
         if let Some(bytes) = whole(value) {
             return Some(bytes);
@@ -65,10 +65,11 @@ impl Size {
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = text[..digits].parse().ok()?;
         let unit = match text[digits..].trim() {
-            "KiB" => 1024.0,
-            "MiB" => 1024.0 * 1024.0,
-            "GiB" => 1024.0f64.powi(3),
-            "TiB" => 1024.0f64.powi(4),
+            "B" => 1.0,
+            "KiB" | "K" | "k" => 1024.0,
+            "MiB" | "M" => 1024.0 * 1024.0,
+            "GiB" | "G" => 1024.0f64.powi(3),
+            "TiB" | "T" => 1024.0f64.powi(4),
             "KB" | "kB" => 1e3,
             "MB" => 1e6,
             "GB" => 1e9,
@@ -76,6 +77,14 @@ impl Size {
             _ => return None,
         };
         Some((number * unit) as u64)
+    }
+}
+
+/// [`Size::parse`] of a text, of which a plain number is one of bytes.
+pub fn bytes(text: &str) -> Option<u64> {
+    match text.trim().parse::<u64>() {
+        Ok(bytes) => Some(bytes),
+        Err(_) => Size::parse(&Value::String(text.to_string())),
     }
 }
 
@@ -139,12 +148,12 @@ impl JsonSchema for Size {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A size: bytes, or text such as `500MB` or `8GiB`.",
+            "description": "A size: bytes, or text such as `500MB` or `8GiB`; `8G` is `8GiB`.",
             "anyOf": [
                 {"type": "integer", "minimum": 0},
                 {
                     "type": "string",
-                    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(KiB|MiB|GiB|TiB|KB|kB|MB|GB|TB)\s*$",
+                    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(B|KiB|MiB|GiB|TiB|KB|kB|MB|GB|TB|K|k|M|G|T)\s*$",
                     "examples": ["500MB", "8GiB"],
                 },
             ],
@@ -180,6 +189,20 @@ mod tests {
         }
         assert_eq!(Size::parse(&json!("8GiB")), Some(8 << 30));
         assert_eq!(Size::parse(&json!("1.5 MB")), Some(1_500_000));
+        for (short, long) in [
+            ("3K", "3KiB"),
+            ("3k", "3KiB"),
+            ("3M", "3MiB"),
+            ("3 G", "3GiB"),
+            ("3T", "3TiB"),
+        ] {
+            assert_eq!(
+                Size::parse(&json!(short)),
+                Size::parse(&json!(long)),
+                "{short}"
+            );
+        }
+        assert_eq!(Size::parse(&json!("7B")), Some(7));
         assert_eq!(Size::parse(&json!("8 gigs")), None);
         assert_eq!(Size::parse(&json!(1e9)), Some(1_000_000_000));
         assert_eq!(Share::parse(&json!("12.5 %")), Some(0.125));

@@ -125,6 +125,7 @@ impl Loader<'_> {
             self.error_at(message, self.place.value(&place));
             return Vec::new();
         }
+        let is_number = over.is_number() && items.len() > 1;
         let mut drafts = Vec::new();
         for (i, item) in items.into_iter().enumerate() {
             let mut variables = BTreeMap::from([("iteration".to_string(), json!(i + 1))]);
@@ -135,7 +136,37 @@ impl Loader<'_> {
                 drafts.push(self.draft(stage, Some((&repeat.name, i + 1)), &variables));
             }
         }
+        if is_number {
+            self.warn_of_counting(&drafts, &place);
+        }
         drafts
+    }
+
+    /// `over: 64` are the iterations 1 to 64. Whoever sizes a list by them may have meant one
+    /// iteration of 64.
+    fn warn_of_counting(&mut self, drafts: &[Draft], place: &[Part]) {
+        let size = |draft: &Draft| {
+            let kind = self.registry.get(&draft.written.uses)?;
+            let known = !draft.params.is_null();
+            known.then(|| kind.list_size(&draft.params)).flatten()
+        };
+        let iteration = |draft: &Draft| draft.iteration.as_ref().map(|(_, i)| *i);
+        let counts = |stage: &str| {
+            let mut of_it = drafts.iter().filter(|draft| draft.stage == stage);
+            of_it.all(|draft| size(draft) == iteration(draft))
+        };
+        let Some(first) = drafts.iter().find(|draft| counts(&draft.stage)) else {
+            return;
+        };
+        let last = drafts.iter().filter_map(iteration).max().unwrap_or(1);
+        let message = format!(
+            "a number stands for the iterations 1 to {last}, of which `{}` makes 1, 2, … and {last} \
+             items",
+            first.stage
+        );
+        let help = format!("for one iteration of {last} items write `[{last}]`");
+        let span = self.place.value(place);
+        self.problem(Diagnostic::warning(message).at(span).help(help));
     }
 
     /// What `when` says of the stage at `path`. True where it is wrong, which is reported.

@@ -13,6 +13,7 @@ use climb_cache::{Artifact, Cache, CacheError, Cost, MadeWith, Provenance, Recor
 use super::pool::Grant;
 use crate::child::{ChildOptions, run_child};
 use crate::cost::RESUMED;
+use crate::dump;
 use crate::event::TaskReport;
 use crate::execute::{
     Control, Failure, PROTOCOL, Program, TaskSpec, Worker, Workers, describe_panic, run_here,
@@ -232,7 +233,10 @@ fn execute(
         Failure::Cancelled => WorkFailure::Cancelled,
         Failure::NoRoom(error) => WorkFailure::NoRoom(error),
         Failure::Failed(error) => WorkFailure::Failed {
-            tail: tail(&job.log, &error),
+            tail: match shop.kind(node).is_foreign() {
+                true => tail(&job.log, &error),
+                false => own_tail(&job.log, &error),
+            },
             error,
         },
     })
@@ -244,6 +248,14 @@ fn end_leftovers(cache: &Cache, spec: &TaskSpec, report: &Reporter) {
     if let Some(message) = attempt.and_then(|attempt| cache.end_leftovers(attempt)) {
         report(TaskReport::Warning { message });
     }
+}
+
+/// [`tail`] of what our own code logged.
+fn own_tail(log: &Path, error: &str) -> Vec<String> {
+    let lines = tail(log, error);
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let before = dump::before(&lines).into_iter();
+    before.map(str::to_string).collect()
 }
 
 /// The last lines of a log, without the error itself, which is shown anyway.

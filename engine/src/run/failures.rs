@@ -110,7 +110,7 @@ impl Scheduler<'_, '_> {
         self.stop_for_failure();
     }
 
-    fn stop_for_failure(&mut self) {
+    pub(super) fn stop_for_failure(&mut self) {
         if !self.options.keep_going && self.stop.is_none() {
             self.stop = Some(Stop::Failure);
         }

@@ -125,6 +125,23 @@ impl Machine {
         fits.max(1)
     }
 
+    /// Why a node's tasks would find no memory here, whatever else runs. Who gave the stage a
+    /// `memory` of its own knows better.
+    pub fn cannot_hold(&self, node: &Node, registry: &Registry) -> Option<String> {
+        let kind = registry.get(&node.kind)?;
+        let least = kind.least_memory(&node.params);
+        let is_known = self.gpus == 0 && node.resources.memory_bytes.is_none();
+        if !is_known || least <= self.memory_bytes as f64 {
+            return None;
+        }
+        let gib = |bytes: f64| bytes / (1u64 << 30) as f64;
+        Some(format!(
+            "needs {:.0} GiB of memory at least; this machine has {:.1}",
+            gib(least),
+            gib(self.memory_bytes as f64)
+        ))
+    }
+
     /// Why a node could never start here.
     pub fn cannot_fit(&self, wanted: &Wanted) -> Option<String> {
         if wanted.gpus > self.gpus {

@@ -1,7 +1,7 @@
 //! The scheduler's thread: meets what the walk comes by, starts what is ready, hears how it ended.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::Scope;
@@ -20,6 +20,7 @@ use crate::graph::NodeId;
 use crate::made_with::Surprises;
 use crate::runs::result::{self, RunResult};
 use crate::walk::{Step, TaskId, TaskState, Walk};
+use crate::wired::Wired;
 
 /// Why nothing new starts.
 pub(super) enum Stop {
@@ -62,6 +63,10 @@ pub(super) struct Scheduler<'a, 's> {
     /// At most so many tasks at once: as many as there were when the machine had no room for more.
     pub most: usize,
     surprises: Surprises,
+    /// Totals of the stages that read from outside, by name.
+    made: HashMap<String, BTreeMap<String, f64>>,
+    /// Nodes that are known to fail, which is told once.
+    foretold: BTreeSet<NodeId>,
 }
 
 impl<'a, 's> Scheduler<'a, 's> {
@@ -91,6 +96,8 @@ impl<'a, 's> Scheduler<'a, 's> {
             suspects: BTreeSet::new(),
             most: usize::MAX,
             surprises: Surprises::default(),
+            made: HashMap::new(),
+            foretold: BTreeSet::new(),
         }
     }
 
@@ -183,6 +190,7 @@ impl<'a, 's> Scheduler<'a, 's> {
         if !self.walk.has_run(&record.key) {
             self.tell_surprise(task, &record);
         }
+        let totals = record.cost.totals.clone();
         let (stage, name) = self.names(task);
         self.out.emit(Event::TaskCached {
             stage,
@@ -191,6 +199,7 @@ impl<'a, 's> Scheduler<'a, 's> {
             cost: record.cost,
         });
         self.first_of_stage(task).or_insert(None);
+        self.look_ahead(task, &totals);
     }
 
     /// Of its stage, and its own.
@@ -434,6 +443,38 @@ impl<'a, 's> Scheduler<'a, 's> {
                 cost,
             });
             self.walk.done(id, attempt.outputs.clone());
+            self.look_ahead(id, &attempt.cost.totals);
+        }
+    }
+
+    /// What was read from outside may tell that a stage far behind must fail: better now than after
+    /// all that lies between.
+    fn look_ahead(&mut self, task: TaskId, totals: &BTreeMap<String, f64>) {
+        let node = self.walk.tracker().node(task);
+        let is_source = node.inputs.is_empty() && node.axis.is_none();
+        // Who goes on after a failure does all that lies between anyway.
+        if !is_source || totals.is_empty() || self.options.keep_going {
+            return;
+        }
+        self.made.insert(node.name.clone(), totals.clone());
+        let (nodes, registry) = (&self.shop.ground.graph.nodes, self.shop.ground.registry);
+        let made = |stage: &Wired, total: &str| self.made.get(stage.name())?.get(total).copied();
+        let mut problems = Vec::new();
+        for (id, node) in nodes.iter().enumerate() {
+            let kind = registry.get(&node.kind);
+            let told =
+                kind.and_then(|kind| kind.check_made(&node.params, &Wired::new(nodes, id), &made));
+            let Some(problem) = told.into_iter().flatten().next() else {
+                continue;
+            };
+            if self.foretold.insert(id) {
+                problems.push((node.name.clone(), problem.place(&|f| node.param_span(f))));
+            }
+        }
+        for (stage, problem) in problems {
+            let error = problem.in_a_line();
+            self.out.emit(Event::StageFailed { stage, error });
+            self.stop_for_failure();
         }
     }
 
@@ -473,10 +514,11 @@ impl<'a, 's> Scheduler<'a, 's> {
 
     /// Writes and tells what it all came to.
     pub fn conclude(mut self, elapsed: Duration) -> std::io::Result<RunResult> {
-        let summary = Summary {
+        let mut summary = Summary {
             wall_seconds: elapsed.as_secs_f64(),
             ..self.walk.summary()
         };
+        summary.tasks_failed += self.foretold.len();
         let outcome = match self.stop {
             Some(Stop::Interrupted) => Outcome::Interrupted,
             Some(Stop::Failure) => Outcome::Failed,

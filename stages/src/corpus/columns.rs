@@ -32,6 +32,15 @@ impl Use {
         }
     }
 
+    /// What a record has of it.
+    pub fn one(self) -> &'static str {
+        match self {
+            Use::Text => "text",
+            Use::Tokens => "token ids",
+            Use::Number => "a number",
+        }
+    }
+
     fn fits(self, ty: &DataType) -> bool {
         use DataType::*;
         let number = |ty: &DataType| ty.is_numeric() || matches!(ty, Boolean | Null);

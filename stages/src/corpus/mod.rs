@@ -5,6 +5,7 @@ mod account;
 mod choose;
 mod chunk;
 mod columns;
+mod foresee;
 mod json_line;
 mod lenient;
 mod open;
@@ -234,6 +235,8 @@ impl Stage for Corpus {
         let files = sources.get("files").map_or(&[][..], Vec::as_slice);
         let mut problems = check_parquet(files, params);
         problems.extend(check_target(files, params));
+        problems.extend(foresee::check_texts(files, params));
+        problems.extend(foresee::check_fields(files, params));
         problems
     }
 }

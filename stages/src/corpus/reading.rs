@@ -132,7 +132,7 @@ impl<'a> Reading<'a> {
     ) -> anyhow::Result<()> {
         let p = self.params;
         self.cx.check_cancelled()?;
-        records::read(file, p, &mut |record| {
+        records::read(&file.path, &file.name, p, &mut |record| {
             let Ok(record) = record else { return Ok(()) };
             let Some(side) = self.side(file, &record) else {
                 return Ok(());
@@ -167,7 +167,7 @@ impl<'a> Reading<'a> {
     fn read(&mut self, file: &SourceFile, seen: &mut Seen, to: &mut Writers) -> anyhow::Result<()> {
         let (mut good, mut bad) = (0u64, 0u64);
         let mut first_bad = None;
-        let shape = records::read(file, self.params, &mut |record| {
+        let shape = records::read(&file.path, &file.name, self.params, &mut |record| {
             match record {
                 Ok(record) => {
                     good += 1;

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use climb_engine::encoding;
-use climb_engine::stage::SourceFile;
 use serde_json::Value;
 
 use super::json_line::{self, Field, Line};
@@ -39,13 +38,13 @@ pub struct Bad {
 
 pub type Each<'e> = &'e mut dyn FnMut(Result<Record, Bad>) -> anyhow::Result<()>;
 
-/// Hands every record of a file to `each`, in order.
-pub fn read(file: &SourceFile, params: &CorpusParams, each: Each) -> anyhow::Result<Shape> {
-    let shape = shape::of(&file.path, &file.name, params)?;
+/// Hands every record of the file `name` to `each`, in order.
+pub fn read(path: &Path, name: &str, params: &CorpusParams, each: Each) -> anyhow::Result<Shape> {
+    let shape = shape::of(path, name, params)?;
     match shape {
-        Shape::Parquet => parquet_file::read(&file.path, params, each)?,
-        Shape::Lines | Shape::Values => read_json(&file.path, shape, params, each)?,
-        Shape::Text | Shape::List => each(read_text(&file.path)?)?,
+        Shape::Parquet => parquet_file::read(path, params, each)?,
+        Shape::Lines | Shape::Values => read_json(path, shape, params, each)?,
+        Shape::Text | Shape::List => each(read_text(path)?)?,
     }
     Ok(shape)
 }

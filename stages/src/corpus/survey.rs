@@ -1,15 +1,18 @@
 //! A quick look at files that may become a corpus: how they are read, and how much there is.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use anyhow::{Context, bail};
+use climb_engine::encoding::{self, Encoding};
 use climb_engine::stage::FoundFile;
 use serde_json::Value;
 
+use super::choose::Choice;
 use super::open::{self, Packing};
-use super::records::{self, MAX_RECORD};
+use super::records::{self, MAX_RECORD, Record};
 use super::shape::{self, Shape};
-use super::{CorpusParams, Format, lenient, parquet_file};
+use super::{CorpusParams, Format, any_match, lenient, parquet_file};
 
 /// Files of each format that are looked into.
 const FILES: usize = 3;
@@ -108,10 +111,88 @@ impl Tally {
     }
 }
 
-/// A file's size without its packing, roughly.
+/// A file's size in UTF-8 and without its packing, roughly.
 fn expanded(file: &FoundFile) -> anyhow::Result<f64> {
     let packed = Packing::of(&open::start(&file.path, 8)?) != Packing::Plain;
-    Ok(file.size as f64 * if packed { COMPRESSION } else { 1.0 })
+    let size = file.size as f64 * if packed { COMPRESSION } else { 1.0 };
+    let mut start = Vec::new();
+    // What cannot be unpacked is told by whoever reads it.
+    let _ = open::open(&file.path)?.take(4).read_to_end(&mut start);
+    let (encoding, mark) = encoding::mark(&start);
+    let bytes = (size - mark as f64).max(0.0);
+    Ok(match encoding {
+        Encoding::Utf8 => bytes,
+        Encoding::Utf16 { .. } => bytes / 2.0,
+        Encoding::Utf32 { .. } => bytes / 4.0,
+    })
+}
+
+/// Larger corpora have so many records that some are held out.
+const COUNTED: u64 = 4 << 20;
+
+/// The share to hold out for a target of these globs: `wanted`, or more where of a small corpus that
+/// would be nothing. An error says why no share would do.
+pub fn heldout_fraction(
+    files: &[FoundFile],
+    survey: &Survey,
+    matching: &[String],
+    wanted: f64,
+) -> anyhow::Result<f64> {
+    if files.iter().map(|file| file.size).sum::<u64>() > COUNTED {
+        return Ok(wanted);
+    }
+    let mut params = CorpusParams::default();
+    params.heldout.matching = matching.to_vec();
+    if let Some(field) = &survey.text_field {
+        params.text_field = field.clone();
+    }
+    let (records, of_target) = records_of(files, &params)?;
+    let choice = Choice::new(params.seed);
+    let works = |share: f64| {
+        let is_held = |record: &&Record| choice.falls_in("heldout", record, share);
+        let held = of_target.iter().filter(is_held).count();
+        held > 0 && held < of_target.len() + records
+    };
+    let steps = (1..=20).map(|step| f64::from(step) * 0.05);
+    let more = steps.map(|share| (share * 100.0).round() / 100.0);
+    let mut shares = std::iter::once(wanted).chain(more.filter(|share| *share > wanted));
+    match shares.find(|share| works(*share)) {
+        Some(share) => Ok(share),
+        None if of_target.is_empty() => bail!(
+            "the files of the target have no text of {} characters or more",
+            params.min_chars
+        ),
+        None => bail!(
+            "a search needs documents to train on and others as its target, and {} cannot be shared \
+             out: whole files or records are held out, never parts of one; give it more files, or \
+             a corpus of JSON lines with a text each",
+            match of_target.len() {
+                1 => "a single document".to_string(),
+                n => format!("{n} equal documents"),
+            }
+        ),
+    }
+}
+
+/// How many records that are long enough are for training whatever is held out, and those that may
+/// be held out.
+fn records_of(files: &[FoundFile], params: &CorpusParams) -> anyhow::Result<(usize, Vec<Record>)> {
+    let (mut others, mut of_target) = (0, Vec::new());
+    for file in files {
+        let globs = params.heldout.matching.iter();
+        let is_of_it = globs.into_iter().any(|glob| any_match(glob, &[&file.name]));
+        records::read(&file.path, &file.name, params, &mut |record| {
+            let record = record.ok();
+            let long = |r: &Record| r.text.chars().count() >= params.min_chars;
+            match record.filter(long) {
+                Some(record) if is_of_it => of_target.push(record),
+                Some(_) => others += 1,
+                None => {}
+            }
+            Ok(())
+        })?;
+    }
+    Ok((others, of_target))
 }
 
 fn json(file: &FoundFile, shape: Shape, expanded: f64, tally: &mut Tally) -> anyhow::Result<()> {
@@ -207,6 +288,79 @@ mod tests {
         let contents = [("a.md", "x".repeat(CHUNK * 3)), ("b.md", "y".into())];
         let survey = survey(&files(dir.path(), &contents)).unwrap();
         assert_eq!((survey.format, survey.documents), (Format::Text, 4));
+    }
+
+    #[test]
+    fn texts_are_counted_by_their_characters_however_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "x".repeat(CHUNK * 3 - 1);
+        let units = |mark: &[u8], wide: usize| -> Vec<u8> {
+            let unit = |byte: u8| std::iter::once(byte).chain(vec![0; wide - 1]);
+            [mark, &text.bytes().flat_map(unit).collect::<Vec<u8>>()].concat()
+        };
+        let written = [
+            ("plain", units(b"", 1)),
+            ("marked", units(b"\xef\xbb\xbf", 1)),
+            ("utf16", units(b"\xff\xfe", 2)),
+            ("utf32", units(b"\xff\xfe\0\0", 4)),
+        ];
+        for (name, bytes) in written {
+            let path = dir.path().join(name);
+            std::fs::write(&path, &bytes).unwrap();
+            let file = FoundFile {
+                name: name.into(),
+                size: bytes.len() as u64,
+                path,
+            };
+            let survey = survey(&[file]).unwrap();
+            assert_eq!((survey.documents, survey.text_bytes), (3, 7199), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_a_small_corpus_so_much_is_held_out_that_there_is_a_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |i: usize| {
+            (
+                &*format!("{i}.md").leak(),
+                format!("{i} {}", "words ".repeat(9)),
+            )
+        };
+        let of = |contents: &[(&str, String)], globs: &[&str]| {
+            let files = files(dir.path(), contents);
+            let globs: Vec<String> = globs.iter().map(|glob| glob.to_string()).collect();
+            heldout_fraction(&files, &survey(&files).unwrap(), &globs, 0.05)
+        };
+        let four: Vec<_> = (0..4).map(text).collect();
+        let choice = Choice::new(CorpusParams::default().seed);
+        let mut raised = 0;
+        for first in 0..20 {
+            let two = [text(first), text(first + 1)];
+            let share = of(&two, &["**"]).unwrap();
+            let held = |(_, text): &&(&str, String)| {
+                let record = Record {
+                    text: text.clone(),
+                    ..Record::default()
+                };
+                choice.falls_in("heldout", &record, share)
+            };
+            assert_eq!(two.iter().filter(held).count(), 1, "{share}");
+            raised += usize::from(share > 0.05);
+        }
+        assert!(raised > 10, "{raised}");
+        // One file may be the whole target where there are others.
+        assert!(of(&four, &["3.md"]).is_ok());
+        let error = of(&four[..1], &["**"]).unwrap_err().to_string();
+        assert!(
+            error.contains("a single document cannot be shared out"),
+            "{error}"
+        );
+        let same = [("a.md", four[0].1.clone()), ("b.md", four[0].1.clone())];
+        let error = of(&same, &["**"]).unwrap_err().to_string();
+        assert!(error.contains("2 equal documents"), "{error}");
+        let short = [("a.md", "short".to_string()), ("b.md", four[0].1.clone())];
+        let error = of(&short, &["a.md"]).unwrap_err().to_string();
+        assert!(error.contains("no text of 32 characters"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! | `confirmation` | JSON, [`mixture::Confirmation`] |
 //! | `dataset` | folder: shards and [`Manifest`](crate::materialize::Manifest) |
 
+pub mod check;
 pub mod clustering;
 pub mod documents;
 pub mod flat;

@@ -75,6 +75,25 @@ impl Packed {
         Ok(Packed { meta, parts })
     }
 
+    /// Every id is of the vocabulary: a model is asked for no other.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (ids, part) in self.parts.iter().zip(&self.meta.parts) {
+            let most = match ids {
+                Ids::Short(ids) => ids.iter().copied().max().map(u32::from),
+                Ids::Long(ids) => ids.iter().copied().max(),
+            };
+            let unknown = most.filter(|id| *id as usize >= self.meta.vocab_size);
+            ensure!(
+                unknown.is_none(),
+                "`{}` has the token id {}, and the vocabulary has {} entries",
+                part.name,
+                unknown.unwrap_or_default(),
+                self.meta.vocab_size
+            );
+        }
+        Ok(())
+    }
+
     /// Number of tokens in a part.
     pub fn len(&self, part: usize) -> usize {
         self.meta.parts[part].tokens as usize

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::clustering::{Clustering, Clusters};
 use super::matrix::Matrix;
-use super::mixture::{Mixture, Scored};
+use super::mixture::{Mixture, Scored, Selection};
 use super::questions::Questions;
 
 /// A JSON artifact.
@@ -240,6 +240,18 @@ impl Checked for Scored {
                 "`{name}` is {value:e}, which no predictor can be fitted to"
             ))
         })
+    }
+}
+
+impl Checked for Selection {
+    const WHAT: &'static str = "the selection";
+
+    fn problem(&self) -> Option<String> {
+        let mixture = Mixture {
+            weights: self.weights.clone(),
+            seed: None,
+        };
+        mixture.problem().or_else(|| self.observed.problem())
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::ensure;
 use climb_engine::context::TaskContext;
 use climb_engine::count as counted;
 use climb_engine::stage::{InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
+use climb_engine::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ use crate::formats::documents::Documents;
 use crate::formats::matrix::Matrix;
 use crate::formats::tokens::Tokens;
 use crate::formats::{read, write_json};
+use crate::wiring;
 pub use linkage::Linkage;
 
 /// Parameters of `merge`.
@@ -105,6 +107,21 @@ impl Stage for Merge {
 
     fn isolation() -> Isolation {
         Isolation::Process
+    }
+
+    fn check_wiring(params: &MergeParams, stage: &Wired) -> Vec<ParamProblem> {
+        match wiring::most_clusters(stage, "clustering") {
+            Some(most) if params.to > most => {
+                let message = format!(
+                    "`to` is {}, and there are {most} clusters at most to be merged",
+                    params.to
+                );
+                let of = wiring::maker_of_clusters(stage);
+                let help = format!("lower it, or raise {of}; all clusters are kept with {most}");
+                vec![ParamProblem::new("to", message).help(help)]
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

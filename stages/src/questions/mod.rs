@@ -120,7 +120,7 @@ impl Stage for AskQuestions {
         sources: &BTreeMap<String, Vec<FoundFile>>,
     ) -> Vec<ParamProblem> {
         let files = sources.get("files").into_iter().flatten();
-        let table = |file: &&FoundFile| {
+        let table = |file: &FoundFile| {
             let name = file.name.to_lowercase();
             [".csv", ".tsv"].iter().any(|ending| name.ends_with(ending))
         };
@@ -131,7 +131,18 @@ impl Stage for AskQuestions {
                  \"answer\": \"B\"}",
             )
         };
-        files.filter(table).map(problem).collect()
+        let all: Vec<&FoundFile> = files.collect();
+        let mut problems: Vec<ParamProblem> = all
+            .iter()
+            .copied()
+            .filter(|file| table(file))
+            .map(problem)
+            .collect();
+        if !all.is_empty() && all.iter().all(|file| file.size == 0) {
+            let message = format!("{} is empty: there is no question in it", all[0].name);
+            problems.push(ParamProblem::new("paths", message));
+        }
+        problems
     }
 }
 

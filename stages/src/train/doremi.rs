@@ -108,4 +108,12 @@ impl Stage for Doremi {
             .and_modify(|flops| *flops *= 4.0 / 3.0);
         cost
     }
+
+    fn least_memory(params: &DoremiParams) -> f64 {
+        params.train.least_memory()
+    }
+
+    fn memory_help(params: &DoremiParams) -> Option<(&'static str, String)> {
+        Some(("train.context", params.train.memory_help()))
+    }
 }

@@ -203,6 +203,24 @@ impl TrainParams {
             .collect()
     }
 
+    /// The mask and, for each layer, what the softmax of the attention keeps for the gradient: both go
+    /// with the square of the context. Then the weights, their gradient and two moments.
+    fn least_memory(&self) -> f64 {
+        const NUMBER: f64 = 4.0;
+        let (dims, context) = (self.model.dims(), self.context as f64);
+        let kept = dims.layers as f64 * dims.heads as f64 * self.batch as f64;
+        NUMBER * ((1.0 + kept) * context * context + 4.0 * dims.body_params() as f64)
+    }
+
+    fn memory_help(&self) -> String {
+        let dims = self.model.dims();
+        format!(
+            "lower `context` ({}, memory goes with its square), `batch` ({}), or the `model` ({} layers \
+             of {} heads)",
+            self.context, self.batch, dims.layers, dims.heads
+        )
+    }
+
     pub fn steps(&self) -> u64 {
         self.tokens.div_ceil(self.step_tokens())
     }
@@ -323,5 +341,13 @@ impl Stage for Train {
     fn cost(params: &TrainParams, upstream: Upstream) -> BTreeMap<String, f64> {
         let before = segments::tokens(params);
         cost_from(before, params, upstream)
+    }
+
+    fn least_memory(params: &TrainParams) -> f64 {
+        params.least_memory()
+    }
+
+    fn memory_help(params: &TrainParams) -> Option<(&'static str, String)> {
+        Some(("context", params.memory_help()))
     }
 }

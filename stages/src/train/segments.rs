@@ -234,6 +234,14 @@ impl Stage for TrainSegment {
     fn cost(params: &SegmentParams, upstream: Upstream) -> BTreeMap<String, f64> {
         super::cost_from(params.from_tokens, &params.training(), upstream)
     }
+
+    fn least_memory(params: &SegmentParams) -> f64 {
+        params.training().least_memory()
+    }
+
+    fn memory_help(params: &SegmentParams) -> Option<(&'static str, String)> {
+        Some(("context", params.training().memory_help()))
+    }
 }
 
 #[cfg(test)]

@@ -35,21 +35,14 @@ pub fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
         let questions: Questions = read::json_of(artifact)?;
         choices::measure(&model, &questions, params.batch, &mut ledger, &mut metrics)?;
     }
-    if let Some(path) = cx.optional("validation") {
-        let validation = Packed::open(path)?;
-        measure(
-            &model,
-            &validation,
-            params,
-            &mut ledger,
-            false,
-            &mut metrics,
-        )?;
+    let validation = cx.optional("validation").map(Packed::open).transpose()?;
+    if let Some(held) = &validation {
+        measure(&model, held, params, &mut ledger, false, &mut metrics)?;
     }
     if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
         bail!("`{name}` is {value}, not a number: this proxy has diverged");
     }
-    let score = score(params, targets.as_ref(), &metrics)?;
+    let score = score(params, targets.as_ref(), validation.as_ref(), &metrics)?;
     ensure!(
         score.is_finite(),
         "the score is {score}: its weights are too large"
@@ -105,6 +98,20 @@ fn measure(
     Ok(())
 }
 
+/// Why a cluster that is there has no loss.
+fn nothing_held_out(validation: &Packed, metric: &str) -> Option<String> {
+    let cluster = metric.strip_prefix("loss/")?;
+    let mut parts = validation.meta.parts.iter();
+    let part = parts.find(|part| part.name == cluster)?;
+    Some(format!(
+        "`pack` held out {} tokens of {cluster}. It takes a share (`validation_fraction`) of each \
+         cluster's documents, by their hashes, never the first one, and stops at \
+         `validation_tokens`; of few documents that may be none. Raise `validation_fraction`, make \
+         fewer clusters, or score on another",
+        part.tokens
+    ))
+}
+
 /// Mean loss over the predicted tokens of a part, in windows of the model's context, and how many
 /// tokens that were. Every token but the first is predicted once.
 fn part_loss(
@@ -158,6 +165,7 @@ fn window_loss(
 fn score(
     params: &EvaluateParams,
     targets: Option<&Packed>,
+    validation: Option<&Packed>,
     metrics: &BTreeMap<String, f64>,
 ) -> anyhow::Result<f64> {
     if params.score.is_empty() {
@@ -175,6 +183,9 @@ fn score(
     let mut sum = 0.0;
     for (name, weight) in &params.score {
         let Some(value) = metrics.get(name) else {
+            if let Some(why) = validation.and_then(|packed| nothing_held_out(packed, name)) {
+                bail!("`score` names `{name}`, which cannot be measured: {why}");
+            }
             let known: Vec<&str> = metrics.keys().map(String::as_str).collect();
             bail!(
                 "`score` names `{name}`, which is no metric here; there are: {}",
@@ -184,4 +195,43 @@ fn score(
         sum += weight * value;
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use climb_stages::formats::packed::PackedWriter;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_of_which_nothing_is_held_out_is_said_to_be_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["cluster-0".to_string(), "cluster-1".to_string()];
+        let mut held = PackedWriter::create(dir.path(), 10, 0, &names).unwrap();
+        held.push(0, &[1, 2, 3], 0).unwrap();
+        held.finish().unwrap();
+        let held = Packed::open(dir.path()).unwrap();
+        let metrics = BTreeMap::from([("loss/cluster-0".to_string(), 2.5)]);
+        let of = |name: &str| {
+            let params = EvaluateParams {
+                score: BTreeMap::from([(name.to_string(), 1.0)]),
+                ..EvaluateParams::default()
+            };
+            let score = score(&params, None, Some(&held), &metrics);
+            score.map_err(|error| error.to_string())
+        };
+        assert_eq!(of("loss/cluster-0"), Ok(2.5));
+        let none = of("loss/cluster-1").unwrap_err();
+        for part in [
+            "`pack` held out 0 tokens of cluster-1",
+            "Raise `validation_fraction`",
+        ] {
+            assert!(none.contains(part), "{none}");
+        }
+        let beyond = of("loss/cluster-2").unwrap_err();
+        assert!(
+            beyond.contains("is no metric here; there are: loss/cluster-0"),
+            "{beyond}"
+        );
+    }
 }

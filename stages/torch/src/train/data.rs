@@ -35,6 +35,13 @@ impl<'a> Batches<'a> {
             counted(weights.len(), "weight"),
             counted(parts.len(), "cluster")
         );
+        // A cluster may be short; all of them together are what there is to learn.
+        let all: u64 = parts.iter().map(|part| part.tokens).sum();
+        ensure!(
+            context as u64 <= all,
+            "`context` is {context}, and all clusters together have {all} tokens: a sequence would be \
+             the whole corpus, again and again. Lower `context`, or give the corpus more"
+        );
         // Also refuses weights that are negative, not finite, or sum to 0.
         let weights = Mixture::normalised(weights)?.weights;
         for (part, (weight, meta)) in weights.iter().zip(parts).enumerate() {
@@ -196,5 +203,11 @@ mod tests {
         assert!(error(&[f64::NAN, 2.0]).contains("NaN"));
         assert!(error(&[1.0]).contains("1 weight, but the tokens have 2 clusters"));
         assert!(error(&[0.5, 0.5]).contains("cluster-1"));
+        let long = Batches::new(&packed, &mixture(&[1.0, 0.0]), 4, 502, 1);
+        let error = long.err().unwrap().to_string();
+        assert!(
+            error.contains("`context` is 502, and all clusters together have 501"),
+            "{error}"
+        );
     }
 }
