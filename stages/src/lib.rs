@@ -60,5 +60,6 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
 
 /// GPUs that libtorch sees.
 pub fn gpu_count() -> usize {
+    device::load_cuda();
     usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
 }

@@ -1,5 +1,6 @@
 //! An encoder at work: fixed batches of texts of like length, shared among threads.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -14,6 +15,7 @@ use super::folder::Folder;
 use super::pool::Pool;
 use super::reading::Reading;
 use super::weights;
+use crate::device::has_bf16;
 use crate::tokenizer::cut::Cuts;
 use crate::{guard, tokenizer};
 
@@ -67,10 +69,9 @@ impl Encoder {
             let path = tokenizer_path.display();
             format!("{path} cannot cut texts to {max_length} tokens")
         })?;
-        let kind = if device == Device::Cpu {
-            Kind::Float
-        } else {
-            Kind::BFloat16
+        let kind = match has_bf16(device) {
+            true => Kind::BFloat16,
+            false => Kind::Float,
         };
         let prompt = prompt_tokens(&tokenizer, &reading)?;
         let unpooled = if reading.pool_prompt { 0 } else { prompt };
@@ -163,7 +164,7 @@ impl Encoder {
                 .collect();
             workers
                 .into_iter()
-                .flat_map(|worker| worker.join().expect("no panic"))
+                .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
                 .collect()
         });
         let dim = self.dim();

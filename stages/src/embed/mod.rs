@@ -20,6 +20,7 @@ use climb_engine::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::guard;
 use folder::Folder;
 use reading::{Mode, Reading};
 
@@ -245,7 +246,7 @@ impl Stage for Embed {
     }
 
     fn run(params: &EmbedParams, cx: &TaskContext) -> anyhow::Result<()> {
-        run::run(params, cx)
+        guard::computing("lower `batch_tokens`", || run::run(params, cx))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::formats::mixture::{Direction, Mixture, Scored};
 use crate::formats::packed::Packed;
 use crate::formats::questions::Questions;
 use crate::formats::{read, write_json};
+use crate::guard;
 use crate::train::model::Decoder;
 use crate::train::{self, load_model};
 use crate::wiring;
@@ -165,48 +166,52 @@ impl Stage for Evaluate {
     }
 
     fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let device = device(&cx.device)?;
-        let folder = cx.input("model")?;
-        let model = load_model(folder, device)?;
-        cx.total("parameters", model.flat.numel() as f64);
-        let mixture: Mixture = read::json_file(&folder.join("mixture.json"))
-            .with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
-        let targets = cx.optional("targets").map(Packed::open).transpose()?;
-        let (mut metrics, mut ledger) = (BTreeMap::new(), Ledger::open(cx));
-        if let Some(targets) = &targets {
-            measure(&model, targets, params, &mut ledger, true, &mut metrics)?;
-        }
-        for artifact in cx.list("questions") {
-            let questions: Questions = read::json_of(artifact)?;
-            choices::measure(&model, &questions, params.batch, &mut ledger, &mut metrics)?;
-        }
-        if let Some(path) = cx.optional("validation") {
-            let validation = Packed::open(path)?;
-            measure(
-                &model,
-                &validation,
-                params,
-                &mut ledger,
-                false,
-                &mut metrics,
-            )?;
-        }
-        if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
-            bail!("`{name}` is {value}, not a number: this proxy has diverged");
-        }
-        let score = score(params, targets.as_ref(), &metrics)?;
-        ensure!(
-            score.is_finite(),
-            "the score is {score}: its weights are too large"
-        );
-        let scored = Scored {
-            mixture,
-            score,
-            direction: params.direction,
-            metrics,
-        };
-        write_json(&cx.output("scored"), &scored)
+        guard::computing("lower `batch`", || run(params, cx))
     }
+}
+
+fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
+    let device = device(&cx.device)?;
+    let folder = cx.input("model")?;
+    let model = load_model(folder, device)?;
+    cx.total("parameters", model.flat.numel() as f64);
+    let mixture: Mixture = read::json_file(&folder.join("mixture.json"))
+        .with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
+    let targets = cx.optional("targets").map(Packed::open).transpose()?;
+    let (mut metrics, mut ledger) = (BTreeMap::new(), Ledger::open(cx));
+    if let Some(targets) = &targets {
+        measure(&model, targets, params, &mut ledger, true, &mut metrics)?;
+    }
+    for artifact in cx.list("questions") {
+        let questions: Questions = read::json_of(artifact)?;
+        choices::measure(&model, &questions, params.batch, &mut ledger, &mut metrics)?;
+    }
+    if let Some(path) = cx.optional("validation") {
+        let validation = Packed::open(path)?;
+        measure(
+            &model,
+            &validation,
+            params,
+            &mut ledger,
+            false,
+            &mut metrics,
+        )?;
+    }
+    if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
+        bail!("`{name}` is {value}, not a number: this proxy has diverged");
+    }
+    let score = score(params, targets.as_ref(), &metrics)?;
+    ensure!(
+        score.is_finite(),
+        "the score is {score}: its weights are too large"
+    );
+    let scored = Scored {
+        mixture,
+        score,
+        direction: params.direction,
+        metrics,
+    };
+    write_json(&cx.output("scored"), &scored)
 }
 
 /// The model's name, for messages.

@@ -17,11 +17,12 @@ use super::data::Batches;
 use super::model::Decoder;
 use super::objective::Objective;
 use super::run::{Training, load_model};
-use super::{Train, TrainParams, cost_from};
+use super::{LESS, Train, TrainParams, cost_from};
 use crate::device::device;
 use crate::formats::mixture::Mixture;
 use crate::formats::packed::Packed;
 use crate::formats::write_json;
+use crate::guard;
 
 /// Parameters of `doremi`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -120,44 +121,48 @@ impl Stage for Doremi {
     }
 
     fn run(params: &DoremiParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let train = &params.train;
-        let packed = Packed::open(cx.input("tokens")?)?;
-        let reference = load_model(cx.input("reference")?, device(&cx.device)?)?;
-        ensure!(
-            reference.config.vocab_size == packed.meta.vocab_size as i64,
-            "the reference has a vocabulary of {}, the tokens one of {}: they come from different \
-             tokenizers",
-            reference.config.vocab_size,
-            packed.meta.vocab_size
-        );
-        ensure!(
-            reference.config.context >= train.context as i64,
-            "the reference was trained on {} tokens of context, and `context` is {}",
-            reference.config.context,
-            train.context
-        );
-        // Clusters without tokens have no loss to be behind in.
-        let uniform: Vec<f64> = (0..packed.meta.parts.len())
-            .map(|part| f64::from(packed.len(part) > 1))
-            .collect();
-        let uniform = Mixture::normalised(&uniform)?;
-        let batches = Batches::new(&packed, &uniform, train.batch, train.context, train.seed)?;
-        let objective = GroupDro {
-            names: packed.meta.parts.iter().map(|p| p.name.clone()).collect(),
-            uniform: uniform.weights,
-            batches: &batches,
-            reference,
-            step_size: params.step_size,
-            smoothing: params.smoothing,
-        };
-        let mut training = Training::start(train, cx, &packed, train.seed, objective)?;
-        training.run(true)?;
-        let [_, sum, _] = thirds(&mut training.state.carried);
-        let mixture = Mixture::normalised(sum)?;
-        write_json(&cx.output("mixture"), &mixture)?;
-        std::fs::write(cx.output("curve"), &training.state.curve)?;
-        Ok(())
+        guard::computing(LESS, || run(params, cx))
     }
+}
+
+fn run(params: &DoremiParams, cx: &TaskContext) -> anyhow::Result<()> {
+    let train = &params.train;
+    let packed = Packed::open(cx.input("tokens")?)?;
+    let reference = load_model(cx.input("reference")?, device(&cx.device)?)?;
+    ensure!(
+        reference.config.vocab_size == packed.meta.vocab_size as i64,
+        "the reference has a vocabulary of {}, the tokens one of {}: they come from different \
+         tokenizers",
+        reference.config.vocab_size,
+        packed.meta.vocab_size
+    );
+    ensure!(
+        reference.config.context >= train.context as i64,
+        "the reference was trained on {} tokens of context, and `context` is {}",
+        reference.config.context,
+        train.context
+    );
+    // Clusters without tokens have no loss to be behind in.
+    let uniform: Vec<f64> = (0..packed.meta.parts.len())
+        .map(|part| f64::from(packed.len(part) > 1))
+        .collect();
+    let uniform = Mixture::normalised(&uniform)?;
+    let batches = Batches::new(&packed, &uniform, train.batch, train.context, train.seed)?;
+    let objective = GroupDro {
+        names: packed.meta.parts.iter().map(|p| p.name.clone()).collect(),
+        uniform: uniform.weights,
+        batches: &batches,
+        reference,
+        step_size: params.step_size,
+        smoothing: params.smoothing,
+    };
+    let mut training = Training::start(train, cx, &packed, train.seed, objective)?;
+    training.run(true)?;
+    let [_, sum, _] = thirds(&mut training.state.carried);
+    let mixture = Mixture::normalised(sum)?;
+    write_json(&cx.output("mixture"), &mixture)?;
+    std::fs::write(cx.output("curve"), &training.state.curve)?;
+    Ok(())
 }
 
 /// Carried from step to step, for each cluster: its weight α, the sum of its weights so far, and

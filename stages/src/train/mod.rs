@@ -20,6 +20,8 @@ use climb_engine::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::guard;
+
 pub use doremi::{Doremi, DoremiParams};
 pub use run::load_model;
 pub use schedule::{Schedule, Shape};
@@ -273,6 +275,9 @@ fn cost_from(before: u64, params: &TrainParams, upstream: Upstream) -> BTreeMap<
     BTreeMap::from([("tokens".into(), tokens), ("flops".into(), flops)])
 }
 
+/// What to do where a training does not fit.
+const LESS: &str = "lower `batch` or `context`, or take a smaller `model`";
+
 /// The stage kind `train`.
 pub struct Train;
 
@@ -330,6 +335,6 @@ impl Stage for Train {
     }
 
     fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
-        run::run(params, cx)
+        guard::computing(LESS, || run::run(params, cx))
     }
 }

@@ -13,7 +13,8 @@ use climb_engine::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ModelSize, Precision, Shape, Train, TrainParams, run};
+use super::{LESS, ModelSize, Precision, Shape, Train, TrainParams, run};
+use crate::guard;
 
 /// Most tasks that one training may become.
 const MOST: u64 = 1000;
@@ -236,7 +237,7 @@ impl Stage for TrainSegment {
     }
 
     fn run(params: &SegmentParams, cx: &TaskContext) -> anyhow::Result<()> {
-        run::run_segment(&params.training(), cx)
+        guard::computing(LESS, || run::run_segment(&params.training(), cx))
     }
 }
 
