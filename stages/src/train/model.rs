@@ -347,13 +347,13 @@ mod tests {
         model.learn();
         let gradient = model.gradient(&model.loss(&text, &next)).unwrap();
         assert_eq!(gradient.size(), model.flat.size());
-        let shift = &gradient * 1e-2;
+        let shift = &gradient * 1e-3;
         let loss = |by: &Tensor| {
             let flat = (&model.flat + by).detach();
             let moved = Decoder::new(model.config.clone(), flat, Kind::Float).unwrap();
             moved.loss(&text, &next).double_value(&[])
         };
-        let slope = (loss(&shift) - loss(&shift.neg())) / 2e-2;
+        let slope = (loss(&shift) - loss(&shift.neg())) / 2e-3;
         let square = gradient.square().sum(Kind::Double).double_value(&[]);
         assert!((slope / square - 1.0).abs() < 1e-2, "{slope} {square}");
     }
