@@ -51,6 +51,16 @@ pub struct Place {
 }
 
 impl MachineArgs {
+    /// Said to somebody who asked for GPUs that are not there.
+    fn tell_of_missing_gpus(self) {
+        let seen = worker::gpus();
+        let Some(wanted) = self.gpus.filter(|wanted| *wanted > seen) else {
+            return;
+        };
+        let message = format!("`--gpus {wanted}`: {}", worker::why_so_few(seen));
+        diagnostics::print(&[Diagnostic::warning(message)]);
+    }
+
     pub fn machine(self) -> Machine {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let seen = worker::gpus();
@@ -83,6 +93,7 @@ pub fn options(
         diagnostics::error(&format!("the working folder is gone: {error}"));
         common::BAD_INPUT
     })?;
+    place.machine.tell_of_missing_gpus();
     let texts = Texts {
         workflow: source.text,
         extends: source.extends,

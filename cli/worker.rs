@@ -100,6 +100,23 @@ pub fn devices() -> Result<Devices, String> {
     serde_json::from_slice(&said.stdout).map_err(|error| format!("{name} says nonsense: {error}"))
 }
 
+/// Why the worker's libtorch sees so many GPUs and no more.
+pub fn why_so_few(seen: usize) -> String {
+    let how_many = match seen {
+        0 => "libtorch sees no GPU, and all is computed on the CPU".to_string(),
+        seen => format!("libtorch sees {}", crate::text::count(seen, "GPU")),
+    };
+    let why = match (
+        std::env::var("CUDA_VISIBLE_DEVICES"),
+        libtorch::has_nvidia(),
+    ) {
+        (Ok(chosen), _) => format!("CUDA_VISIBLE_DEVICES is `{chosen}`"),
+        (_, false) => "there is no NVIDIA driver here".to_string(),
+        _ => "`climb doctor` says more".to_string(),
+    };
+    format!("{how_many} ({why})")
+}
+
 /// GPUs that the worker's libtorch sees. It is asked only where there is a driver for any.
 pub fn gpus() -> usize {
     static SEEN: OnceLock<usize> = OnceLock::new();

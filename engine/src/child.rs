@@ -90,6 +90,11 @@ fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Resu
     if !options.gpus.is_empty() {
         let list: Vec<String> = options.gpus.iter().map(usize::to_string).collect();
         command.env("CUDA_VISIBLE_DEVICES", visible_devices(&list));
+        // Without it cuBLAS promises no order of its sums.
+        let cublas = "CUBLAS_WORKSPACE_CONFIG";
+        if std::env::var_os(cublas).is_none() {
+            command.env(cublas, ":4096:8");
+        }
     }
     command.spawn()
 }

@@ -116,8 +116,7 @@ fn at(root: &Path, by: &str) -> Option<Libtorch> {
     let text = std::fs::read_to_string(root.join("build-version"))
         .or_else(|_| std::fs::read_to_string(root.join("version.py")))
         .unwrap_or_default();
-    let quoted = text.split(['\'', '"']).nth(1);
-    let version = quoted.unwrap_or(&text).trim();
+    let version = version(&text);
     Some(Libtorch {
         folder,
         version: if version.is_empty() {
@@ -128,6 +127,16 @@ fn at(root: &Path, by: &str) -> Option<Libtorch> {
         .into(),
         by: by.into(),
     })
+}
+
+/// Of a file that is nothing but it, or of Python that says `__version__ = '…'`.
+fn version(text: &str) -> &str {
+    let assigned = text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.split(':').next()?.trim() == "__version__").then_some(value)
+    });
+    let quotes = |c: char| c.is_whitespace() || c == '\'' || c == '"';
+    assigned.unwrap_or(text).trim_matches(quotes)
 }
 
 /// The `torch` folder of the Python that `python3` is, without importing it.
@@ -152,6 +161,15 @@ mod tests {
             format!("__version__ = '{version}'\n"),
         )
         .unwrap();
+    }
+
+    #[test]
+    fn a_version_is_read_as_libtorch_and_as_pytorch_write_it() {
+        assert_eq!(version("2.11.0+cpu\n"), "2.11.0+cpu");
+        let python = "from typing import Optional\n\n__all__ = ['__version__', 'debug', 'cuda']\n\
+                      __version__ = '2.11.0+cu130'\ndebug = False\n";
+        assert_eq!(version(python), "2.11.0+cu130");
+        assert_eq!(version("__version__: str = \"2.12\"\n"), "2.12");
     }
 
     #[test]

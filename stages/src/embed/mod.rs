@@ -166,6 +166,11 @@ impl Stage for Embed {
         }
     }
 
+    fn memory_help(params: &EmbedParams) -> Option<(&'static str, String)> {
+        let help = format!("lower `batch_tokens` ({})", params.batch_tokens);
+        Some(("batch_tokens", help))
+    }
+
     fn sources_at(params: &EmbedParams, base: &Path) -> Vec<SourceSpec> {
         let folder = find::model_folder(&params.model, base);
         let files = files(params, &folder).unwrap_or_else(|_| {

@@ -1,5 +1,6 @@
 //! An encoder at work: fixed batches of texts of like length, shared among threads.
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -18,6 +19,7 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 use super::bert::Bert;
 use super::pool::Pool;
+use crate::device::has_bf16;
 
 /// An encoder ready to use.
 pub struct Encoder {
@@ -80,10 +82,9 @@ impl Encoder {
             let tokens = counted(max_length, "token");
             format!("{path} cannot cut texts to {tokens}")
         })?;
-        let kind = if device == Device::Cpu {
-            Kind::Float
-        } else {
-            Kind::BFloat16
+        let kind = match has_bf16(device) {
+            true => Kind::BFloat16,
+            false => Kind::Float,
         };
         let prompt = prompt_tokens(&tokenizer, &reading)?;
         let unpooled = if reading.pool_prompt { 0 } else { prompt };
@@ -176,7 +177,7 @@ impl Encoder {
                 .collect();
             workers
                 .into_iter()
-                .flat_map(|worker| worker.join().expect("no panic"))
+                .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
                 .collect()
         });
         let dim = self.dim();

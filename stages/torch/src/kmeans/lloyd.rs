@@ -3,6 +3,7 @@
 //! A block of rows meets all centroids in one product: |x|² - 2 x·c + |c|². Blocks are fixed, and
 //! their sums are added in block order, so that threads change nothing.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use climb_engine::context::TaskContext;
@@ -192,7 +193,7 @@ fn pass(
             .collect();
         workers
             .into_iter()
-            .flat_map(|worker| worker.join().expect("no panic"))
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
             .collect()
     });
     found.sort_by_key(|(at, _)| *at);

@@ -29,11 +29,14 @@ pub struct Decoder {
     pub config: Config,
     /// Every parameter, f32.
     pub flat: Tensor,
+    /// The same memory in pieces, in the layout's order.
+    parameters: Vec<Tensor>,
     embedding: Tensor,
     blocks: Vec<Block>,
     norm: Tensor,
     /// cos and sin of the rotary angles: [context, head / 2].
     rope: (Tensor, Tensor),
+    /// Where attention is not fused: on the CPU.
     mask: Option<Tensor>,
     compute: Kind,
 }
@@ -90,12 +93,15 @@ impl Decoder {
             "the weights are not this model's"
         );
         let mut at = 0;
-        let mut views = Decoder::layout(&config).into_iter().map(|(_, shape)| {
+        // Detached: a view's gradient would be as long as the whole vector, once for each.
+        let view = |(_, shape): (String, Vec<i64>)| {
             let len: i64 = shape.iter().product();
-            let view = flat.narrow(0, at, len).view(shape.as_slice());
+            let view = flat.narrow(0, at, len).view(shape.as_slice()).detach();
             at += len;
             view
-        });
+        };
+        let parameters: Vec<Tensor> = Decoder::layout(&config).into_iter().map(view).collect();
+        let mut views = parameters.iter().map(Tensor::shallow_clone);
         let mut next = || views.next().expect("the layout has them all");
         let embedding = next();
         let blocks = (0..layers)
@@ -110,18 +116,35 @@ impl Decoder {
             .collect();
         let norm = next();
         let device = flat.device();
-        let rope = rope(config.context, width / heads, device);
-        let mask = mask(config.context, device);
+        let (cos, sin) = rope(config.context, width / heads, device);
+        let rope = (cos.to_kind(compute), sin.to_kind(compute));
+        // Fused attention needs none; of a long context it would take gigabytes.
+        let mask = (device == Device::Cpu).then(|| mask(config.context, device));
         Ok(Decoder {
             config,
+            parameters,
             embedding,
             blocks,
             norm,
             rope,
-            mask: Some(mask),
+            mask,
             flat,
             compute,
         })
+    }
+
+    /// From here on [`Decoder::gradient`] can be asked for.
+    pub fn learn(&self) {
+        for parameter in &self.parameters {
+            let _ = parameter.set_requires_grad(true);
+        }
+    }
+
+    /// The gradient of `loss`, flat like the weights.
+    pub fn gradient(&self, loss: &Tensor) -> anyhow::Result<Tensor> {
+        let parts = Tensor::f_run_backward(&[loss], &self.parameters, false, false)?;
+        let parts: Vec<Tensor> = parts.iter().map(|part| part.reshape([-1])).collect();
+        Ok(Tensor::cat(&parts, 0))
     }
 
     /// Random weights: normal, those that feed the residual stream scaled down by the depth
@@ -192,12 +215,13 @@ impl Decoder {
         let (q, k) = (self.rotate(&q, time), self.rotate(&k, time));
         let scale = 1.0 / ((width / heads) as f64).sqrt();
         let attended = match &self.mask {
-            Some(mask) if x.device() == Device::Cpu => {
+            Some(mask) => {
                 let mask = mask.narrow(0, 0, time).narrow(1, 0, time);
                 let scores = q.matmul(&k.transpose(-1, -2)) * scale + mask;
-                scores.softmax(-1, None).matmul(&v)
+                // The mask is f32, and so are the scores with it.
+                scores.softmax(-1, v.kind()).matmul(&v)
             }
-            _ => Tensor::scaled_dot_product_attention::<Tensor>(
+            None => Tensor::scaled_dot_product_attention::<Tensor>(
                 &q, &k, &v, None, 0.0, true, None, false,
             ),
         };
@@ -217,7 +241,6 @@ impl Decoder {
             self.rope.0.narrow(0, 0, time),
             self.rope.1.narrow(0, 0, time),
         );
-        let (cos, sin) = (cos.to_kind(x.kind()), sin.to_kind(x.kind()));
         let halves = x.chunk(2, -1);
         let (a, b) = (&halves[0], &halves[1]);
         Tensor::cat(&[a * &cos - b * &sin, b * &cos + a * &sin], -1)
@@ -225,6 +248,10 @@ impl Decoder {
 }
 
 fn rms_norm(x: &Tensor, weight: &Tensor) -> Tensor {
+    if x.device() != Device::Cpu {
+        let weight = weight.to_kind(x.kind());
+        return x.rms_norm(weight.size(), Some(&weight), NORM_EPS);
+    }
     let wide = x.to_kind(Kind::Float);
     let scale = (wide
         .square()
@@ -282,6 +309,41 @@ mod tests {
         let next = ids(&[7, 3, 9, 12, 40, 41, 2, 5]);
         let loss = model.loss(&text, &next).double_value(&[]);
         assert!((loss - 50f64.ln()).abs() < 0.1, "{loss}");
+    }
+
+    /// The gradient is that of the flat vector, whichever way it is had.
+    #[test]
+    fn the_gradient_is_that_of_the_flat_vector() {
+        let model = decoder(1);
+        let (text, next) = (ids(&[1, 7, 3, 9, 12]), ids(&[7, 3, 9, 12, 40]));
+        model.learn();
+        let gradient = model.gradient(&model.loss(&text, &next)).unwrap();
+        assert_eq!(gradient.size(), model.flat.size());
+        let shift = &gradient * 1e-3;
+        let loss = |by: &Tensor| {
+            let flat = (&model.flat + by).detach();
+            let moved = Decoder::new(model.config.clone(), flat, Kind::Float).unwrap();
+            moved.loss(&text, &next).double_value(&[])
+        };
+        let slope = (loss(&shift) - loss(&shift.neg())) / 2e-3;
+        let square = gradient.square().sum(Kind::Double).double_value(&[]);
+        assert!((slope / square - 1.0).abs() < 1e-2, "{slope} {square}");
+    }
+
+    #[test]
+    fn bf16_gives_almost_the_same_loss() {
+        let wide = decoder(1);
+        let narrow = Decoder::new(wide.config.clone(), wide.flat.copy(), Kind::BFloat16).unwrap();
+        let (text, next) = (ids(&[1, 7, 3, 9, 12]), ids(&[7, 3, 9, 12, 40]));
+        narrow.learn();
+        let loss = narrow.loss(&text, &next);
+        let gradient = narrow.gradient(&loss).unwrap();
+        assert_eq!(gradient.kind(), Kind::Float);
+        let (loss, exact) = (
+            loss.double_value(&[]),
+            wide.loss(&text, &next).double_value(&[]),
+        );
+        assert!((loss / exact - 1.0).abs() < 1e-2, "{loss} {exact}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::checkpoint::{self, State};
 use super::data::Batches;
 use super::model::Decoder;
 use super::objective::{Mixed, Objective};
-use crate::device::device;
+use crate::device::{device, has_bf16};
 
 /// How much work a kill may cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
@@ -68,6 +68,10 @@ pub struct Training<'a, O> {
     first: u64,
     /// 1 where weight decay applies.
     decayed: Tensor,
+    /// Losses of the last steps, not read yet: reading one waits for the device.
+    unread: Vec<Tensor>,
+    /// Steps whose losses were read.
+    read: u64,
 }
 
 impl<'a, O: Objective> Training<'a, O> {
@@ -118,14 +122,15 @@ impl<'a, O: Objective> Training<'a, O> {
             "its checkpoint is of another kind of training"
         );
         let bf16 = match params.precision {
-            Precision::Auto => device != Device::Cpu,
+            Precision::Auto => has_bf16(device),
             Precision::F32 => false,
             Precision::Bf16 => true,
         };
         let compute = if bf16 { Kind::BFloat16 } else { Kind::Float };
         let decayed = decayed(&config).to_device(device);
-        let weights = state.weights.shallow_clone().set_requires_grad(true);
-        let model = Decoder::new(config, weights, compute)?;
+        let read = state.step;
+        let model = Decoder::new(config, state.weights.shallow_clone(), compute)?;
+        model.learn();
         Ok(Training {
             params,
             cx,
@@ -136,6 +141,8 @@ impl<'a, O: Objective> Training<'a, O> {
             state,
             first,
             decayed,
+            unread: Vec::new(),
+            read,
         })
     }
 
@@ -153,24 +160,27 @@ impl<'a, O: Objective> Training<'a, O> {
                 told = Instant::now();
             }
             if let Err(cancelled) = self.cx.check_cancelled() {
+                self.read_losses()?;
                 checkpoint::keep(&self.pieces, &self.state)?;
                 return Err(cancelled.into());
             }
             if saved.elapsed() > every {
                 let begun = Instant::now();
+                self.read_losses()?;
                 checkpoint::keep(&self.pieces, &self.state)?;
                 saved = Instant::now();
                 every = CHECKPOINT_EVERY.max(begun.elapsed() * CHECKPOINT_COST);
             }
             let rate = schedule.rate(self.state.step);
-            let loss = self.step(rate)?;
-            self.log(loss, rate, whole && self.state.step == schedule.steps);
+            self.step(rate)?;
+            self.log(rate, whole && self.state.step == schedule.steps)?;
         }
+        self.read_losses()?;
         // The last step's loss is that before its update.
         ensure!(
             bool::try_from(self.state.weights.isfinite().all())?,
             "{}",
-            self.diverged("some weights are not finite")
+            self.diverged(self.state.step, "some weights are not finite")
         );
         self.cx.progress(total, total, "tokens");
         self.cx.total("tokens", total as f64);
@@ -180,26 +190,39 @@ impl<'a, O: Objective> Training<'a, O> {
         Ok(())
     }
 
-    /// One step; returns its loss.
-    fn step(&mut self, rate: f64) -> anyhow::Result<f64> {
+    fn step(&mut self, rate: f64) -> anyhow::Result<()> {
         let (step, carried) = (self.state.step, &mut self.state.carried);
         let loss = self
             .objective
             .loss(&self.model, step, self.device, carried)?;
-        let gradient = Tensor::f_run_backward(&[&loss], &[&self.model.flat], false, false)?;
-        let value = loss.double_value(&[]);
-        ensure!(
-            value.is_finite(),
-            "{}",
-            self.diverged(&format!("the loss is {value}"))
-        );
-        tch::no_grad(|| self.adam_w(&gradient[0], rate));
+        let gradient = self.model.gradient(&loss)?;
+        self.unread.push(loss.detach());
+        if self.device == Device::Cpu {
+            self.read_losses()?;
+        }
+        tch::no_grad(|| self.adam_w(&gradient, rate));
         self.state.step += 1;
-        Ok(value)
+        Ok(())
     }
 
-    fn diverged(&self, how: &str) -> String {
-        let (step, rate) = (self.state.step, self.params.learning_rate);
+    /// Moves the losses that are not read yet to the state.
+    fn read_losses(&mut self) -> anyhow::Result<()> {
+        for loss in std::mem::take(&mut self.unread) {
+            let value = loss.double_value(&[]);
+            let step = self.read;
+            ensure!(
+                value.is_finite(),
+                "{}",
+                self.diverged(step, &format!("the loss is {value}"))
+            );
+            self.state.losses.push(value);
+            self.read += 1;
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, step: u64, how: &str) -> String {
+        let rate = self.params.learning_rate;
         let advice = match self.cx.may_drop {
             true => "; to go on without such proxies, give the stage `on_failure: drop`",
             false => "",
@@ -214,9 +237,15 @@ impl<'a, O: Objective> Training<'a, O> {
         let p = self.params;
         let mut gradient = gradient.shallow_clone();
         if p.clip > 0.0 {
-            let norm = gradient.norm().double_value(&[]);
-            if norm > p.clip {
-                gradient *= p.clip / norm;
+            let norm = gradient.norm();
+            if self.device == Device::Cpu {
+                let norm = norm.double_value(&[]);
+                if norm > p.clip {
+                    gradient *= p.clip / norm;
+                }
+            } else {
+                // The same without waiting for the device.
+                gradient *= (norm.reciprocal() * p.clip).clamp_max(1.0);
             }
         }
         let (first, second) = &mut self.state.moments;
@@ -235,16 +264,17 @@ impl<'a, O: Objective> Training<'a, O> {
         let _ = weights.g_add_(&(&*first / scale * (-rate / fix1)));
     }
 
-    fn log(&mut self, loss: f64, rate: f64, last: bool) {
-        self.state.losses.push(loss);
+    fn log(&mut self, rate: f64, last: bool) -> anyhow::Result<()> {
         let (step, step_tokens) = (self.state.step, self.params.step_tokens());
         if step.is_multiple_of(self.params.log_every) || last {
+            self.read_losses()?;
             let losses = std::mem::take(&mut self.state.losses);
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
             let more = self.objective.columns(&self.state.carried);
             let line = format!("{step},{},{rate:.6e},{mean:.6}{more}\n", step * step_tokens);
             self.state.curve.push_str(&line);
         }
+        Ok(())
     }
 
     fn write(&self, mixture: &Mixture, seed: u64) -> anyhow::Result<()> {
