@@ -39,7 +39,12 @@ fn what_never_ran_is_not_compared_with_another_iteration() {
     let text = workspace.climb(&["explain", "w.yaml"]).stdout;
     assert!(!text.contains("->"), "{text}");
     assert!(
-        text.contains("search[1].score would run:\n    not run yet\n"),
+        text.contains("search[2].draw would run:\n    not run yet\n"),
+        "{text}"
+    );
+    // It ran, and what became of it is known.
+    assert!(
+        text.contains("search[1].score would run:\n    failed in run "),
         "{text}"
     );
     // What did run is compared with itself.
