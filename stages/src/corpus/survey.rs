@@ -153,8 +153,9 @@ pub fn heldout_fraction(
         let held = of_target.iter().filter(is_held).count();
         held > 0 && held < of_target.len() + records
     };
-    let steps = (1..=20).map(|step| f64::from(step) * 0.05);
-    let more = steps.map(|share| (share * 100.0).round() / 100.0);
+    // Round shares first; what lies near each other needs finer ones.
+    let steps = (1..=20).map(|step| step * 50).chain(1..1000);
+    let more = steps.map(|thousandths| f64::from(thousandths) / 1000.0);
     let mut shares = std::iter::once(wanted).chain(more.filter(|share| *share > wanted));
     match shares.find(|share| works(*share)) {
         Some(share) => Ok(share),
