@@ -195,7 +195,7 @@ fn more_clusters_than_documents_fails_with_both_numbers() {
     expect(
         &ran,
         1,
-        &["error: cluster: k is 5000, but there are only 2 documents"],
+        &["error: cluster: k is 5000, but its input is only 2 documents"],
     );
     assert!(began("embed"));
     let ran = workspace.climb(&["run", "few.yaml", "--set", "stages.cluster.with.k=2"]);
