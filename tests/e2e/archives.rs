@@ -140,9 +140,10 @@ fn an_archive_goes_into_a_pipe_that_is_there_and_leaves_it() {
     };
     let exported = workspace.climb(&["cache", "export", "-o", "fifo"]);
     assert!(exported.ok(), "{}", exported.stderr);
-    let archive = reader.join().expect("read");
+    // Where it is not, its reader waits for ever.
     let meta = fifo.symlink_metadata().expect("it is there");
     assert!(meta.file_type().is_fifo());
+    let archive = reader.join().expect("read");
     // All of it came through.
     let to_stdout = workspace.command(&["cache", "export", "-o", "-"]).output();
     assert_eq!(archive, to_stdout.expect("climb starts").stdout);
