@@ -127,6 +127,8 @@ fn try_attempt(shop: &Shop, job: &Job, report: Reporter) -> Result<Attempt, Work
     let sources = ground.sources.get(&job.node).cloned().unwrap_or_default();
     let watched = Watched::begin(cache, &sources)?;
     let work = cache.work_dir(&job.keyed.key).map_err(WorkFailure::plain)?;
+    let noted = cache.note_inputs(&work, &inputs.digests());
+    noted.map_err(WorkFailure::plain)?;
     let out_dir = work.join("out");
     std::fs::create_dir(&out_dir).map_err(|error| {
         let hint = climb_cache::hint(error.kind());
@@ -157,6 +159,8 @@ fn try_attempt(shop: &Shop, job: &Job, report: Reporter) -> Result<Attempt, Work
     let ended = inputs.compare(ended, &*noted);
     // Of an attempt that was stopped too: what it has kept may be of another text.
     let sources_held = watched.compare(&job.keyed.key);
+    let compared = cache.inputs_were_compared(&work);
+    compared.map_err(WorkFailure::plain)?;
     ended?;
     sources_held?;
     let outputs = store(shop, job, &out_dir)?;
