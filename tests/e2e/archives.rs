@@ -1,5 +1,7 @@
 //! Runs that came with an archive: somebody else's, until they are asked for by name.
 
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::workspace::Workspace;
@@ -109,4 +111,60 @@ fn an_imported_run_does_not_end_one_of_mine() {
         .into_owned();
     let says = format!("taking up run {id}");
     assert!(resumed.stderr.contains(&says), "{}", resumed.stderr);
+}
+
+/// A run of one task, to be exported.
+fn one() -> Workspace {
+    let workspace = Workspace::empty();
+    workspace.write(
+        "w.yaml",
+        r#"stages: {x: {uses: command, with: {run: 'yes | head -c 9000 > "$CLIMB_OUTPUT_X"', outputs: {x: text}}}}"#,
+    );
+    assert!(workspace.climb(&["run", "w.yaml"]).ok());
+    workspace
+}
+
+fn made(program: &str, path: &Path, rest: &[&str]) -> bool {
+    let status = Command::new(program).arg(path).args(rest).status();
+    status.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn an_archive_goes_into_a_pipe_that_is_there_and_leaves_it() {
+    let workspace = one();
+    let fifo = workspace.path("fifo");
+    assert!(made("mkfifo", &fifo, &[]));
+    let reader = {
+        let fifo = fifo.clone();
+        std::thread::spawn(move || std::fs::read(fifo).expect("read"))
+    };
+    let exported = workspace.climb(&["cache", "export", "-o", "fifo"]);
+    assert!(exported.ok(), "{}", exported.stderr);
+    // Where it is not, its reader waits for ever.
+    let meta = fifo.symlink_metadata().expect("it is there");
+    assert!(meta.file_type().is_fifo());
+    let archive = reader.join().expect("read");
+    // All of it came through.
+    let to_stdout = workspace.command(&["cache", "export", "-o", "-"]).output();
+    assert_eq!(archive, to_stdout.expect("climb starts").stdout);
+    workspace.write("a.climb", archive);
+    let other = ["--cache", "other", "a.climb"];
+    let imported = workspace.climb(&[&["cache", "import"][..], &other].concat());
+    assert!(imported.ok(), "{}", imported.stderr);
+}
+
+#[test]
+fn an_archive_goes_into_a_device_that_is_there_and_leaves_it() {
+    let workspace = one();
+    let device = workspace.path("device");
+    // As the one that forgets all, but nobody else's.
+    if !made("mknod", &device, &["c", "1", "3"]) || std::fs::write(&device, "x").is_err() {
+        eprintln!("skipped: no device can be made here");
+        return;
+    }
+    let exported = workspace.climb(&["cache", "export", "-o", "device"]);
+    assert!(exported.ok(), "{}", exported.stderr);
+    let meta = device.symlink_metadata().expect("it is there");
+    assert!(meta.file_type().is_char_device());
+    assert!(!workspace.path("device.part").exists());
 }
