@@ -63,7 +63,7 @@ fn print_warnings(warnings: &[(String, String)]) {
 
 /// What a run came to; `None` while it goes on or when it died.
 pub fn result(cache: &Path, run: &str) -> Option<RunResult> {
-    let text = std::fs::read(runs::folder(cache, run).join("result.json")).ok()?;
+    let text = climb_cache::read_plain(&runs::folder(cache, run).join("result.json")).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

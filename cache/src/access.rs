@@ -1,7 +1,6 @@
 //! Whether a cache is this process's to write, asked before anything of it is touched.
 
 use std::ffi::CString;
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -10,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use crate::error::{CacheError, Doing};
+use crate::error::{CacheError, Doing, tells_of_damage};
 use crate::objects::write_atomically;
+use crate::plain::{make_room, read_plain};
 
 /// The format of the cache as a whole: which folders there are, and what is where in them.
 const FORMAT: u32 = 1;
@@ -72,38 +72,62 @@ pub(crate) fn share_like(dir: &Path) -> Result<(), CacheError> {
 
 /// An error where the cache is of a format that this climb does not know.
 pub(crate) fn check_format(dir: &Path) -> Result<(), CacheError> {
+    written_format(dir).map(|_| ())
+}
+
+/// What `format` says, where that is not of a format that this climb does not know.
+enum Written {
+    Known,
+    /// Made by a climb that wrote no marker: of the first format.
+    Nothing,
+    /// Empty, cut off or not a file at all, as a power loss leaves it: it says nothing of any format.
+    Damaged,
+}
+
+fn written_format(dir: &Path) -> Result<Written, CacheError> {
     let path = marker(dir);
-    let text = match fs::read(&path) {
+    let text = match read_plain(&path) {
         Ok(text) => text,
-        // Made by a climb that wrote no marker: of the first format.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Written::Nothing),
+        Err(error) if tells_of_damage(&error) => return Ok(Written::Damaged),
         Err(error) => return Err(error).doing("read", &path),
     };
     let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    if value["climb-cache"].as_u64() == Some(FORMAT.into()) {
-        return Ok(());
+    let Some(format) = value.get("climb-cache") else {
+        return Ok(Written::Damaged);
+    };
+    if format.as_u64() == Some(FORMAT.into()) {
+        return Ok(Written::Known);
     }
     Err(CacheError::Newer {
         what: format!("the cache {}", dir.display()),
         path,
-        format: value.get("climb-cache").map(ToString::to_string),
+        format: Some(format.to_string()),
         climb: value["climb"].as_str().map(String::from),
         known: FORMAT,
     })
 }
 
-/// Writes down which format the cache has, where that was not done.
-pub(crate) fn mark_format(dir: &Path) -> Result<(), CacheError> {
+/// Writes down which format the cache has, where that was not done or is not to be read any more.
+/// Returns what to tell people.
+pub(crate) fn mark_format(dir: &Path) -> Result<Option<String>, CacheError> {
     let path = marker(dir);
-    if path.exists() {
-        return Ok(());
-    }
+    let notice = match written_format(dir)? {
+        Written::Known => return Ok(None),
+        Written::Nothing => None,
+        Written::Damaged => Some(format!(
+            "{} was damaged (empty or cut off, perhaps); it was written anew",
+            path.display()
+        )),
+    };
+    make_room(dir, &path)?;
     let marker = Marker {
         format: FORMAT,
         climb: env!("CARGO_PKG_VERSION").into(),
     };
     let text = serde_json::to_string(&marker).expect("plain data") + "\n";
-    write_atomically(&dir.join("tmp"), &path, text.as_bytes())
+    write_atomically(&dir.join("tmp"), &path, text.as_bytes())?;
+    Ok(notice)
 }
 
 fn marker(dir: &Path) -> PathBuf {

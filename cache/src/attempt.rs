@@ -26,6 +26,7 @@ impl Cache {
     pub fn state_dir(&self, key: &Digest) -> Result<PathBuf> {
         let of_task = self.dir.join("partial").join(key.hex());
         fs::create_dir_all(&of_task).doing("make", &of_task)?;
+        self.trust_state(key)?;
         take_over(&of_task).doing("take over the state in", &of_task)
     }
 

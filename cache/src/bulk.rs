@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 
 use crate::error::Doing;
+use crate::plain::make_room;
 use crate::store::Result;
 use crate::{Cache, Record};
 
@@ -13,6 +14,7 @@ impl Cache {
     pub fn commit_all(&self, records: &[Record]) -> Result<()> {
         for record in records {
             let path = self.record_path(&record.key);
+            make_room(&self.dir, &path)?;
             let folder = path.parent().expect("records have folders");
             fs::create_dir_all(folder).doing("make", folder)?;
             let new = self.dir.join("tmp").join(record.key.hex());

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::error::{CacheError, Doing};
 use crate::objects::{Stamp, hash_at_rest};
+use crate::sight::Sight;
 use crate::store::{INLINE, Result};
 use crate::tree::remove_tree;
 use crate::turns::Turns;
@@ -29,8 +30,10 @@ pub struct Checkout<'a> {
     artifact: &'a Artifact,
     digest: Digest,
     laid: Arc<Laid>,
-    /// Of its folders, when it was handed out; in the order of [`look::all_folders`].
-    folders: Vec<Option<Stamp>>,
+    /// Its folders when it was handed out; in the order of [`look::all_folders`].
+    folders: Vec<Option<Sight>>,
+    /// Touches of objects that had come to light by then.
+    touches: u64,
 }
 
 /// A file of a checkout that is not as it was handed out.
@@ -47,6 +50,9 @@ pub struct Change {
 pub enum What {
     /// Written to, replaced or removed. It may have been put back since.
     Changed,
+    /// Its bytes and times are as they were, but somebody may have written to it and put it back: it was
+    /// opened up for writing, or has a new ctime that nothing explains.
+    Touched,
     /// It is none of the artifact's.
     Added,
     /// A folder in which names came and went: another task may have read what was there meanwhile.
@@ -61,13 +67,21 @@ pub(crate) struct Checkouts {
     known: Mutex<HashMap<Digest, Vec<Arc<Laid>>>>,
 }
 
-/// A checkout, and the stamps with which its files were right.
+/// A checkout, and its files as they were when they were right.
 struct Laid {
     root: PathBuf,
     /// In the order of [`Files`].
-    stamps: Vec<Stamp>,
+    files: Vec<LaidFile>,
     /// Some large file is a copy. What is known of it is kept, as it costs much to look again.
     copied: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum LaidFile {
+    /// A hard link to its object, whose ctime changes with every other link.
+    Link(Stamp),
+    /// A file of its own, which nobody has a reason to touch: small, a program, or a copy.
+    Own(Sight),
 }
 
 /// The files of an artifact by their path below its checkout, in order, and its empty folders.
@@ -109,37 +123,55 @@ impl Cache {
         let laid = self.find_or_lay(&digest, &files_of(artifact));
         if let Err(CacheError::Damaged { file, .. }) = &laid {
             self.forget_users(&[*file])?;
+            self.distrust(&digest)?;
         }
-        let laid = laid?;
-        let folders = look::folder_stamps(&laid.root, &files_of(artifact));
+        let (laid, folders) = laid?;
         Ok(Checkout {
             cache: self,
             artifact,
             digest,
             laid: self.checkouts.register(&digest, laid),
             folders,
+            // What is seen after this may have been done after the look at the files.
+            touches: self.touches.count(),
         })
     }
 
-    fn find_or_lay(&self, digest: &Digest, files: &Files) -> Result<Arc<Laid>> {
+    /// A checkout, and its folders as they are.
+    fn find_or_lay(
+        &self,
+        digest: &Digest,
+        files: &Files,
+    ) -> Result<(Arc<Laid>, Vec<Option<Sight>>)> {
+        let folders = look::all_folders(files);
         for n in 1.. {
             let root = self.checkout_path(digest, n);
             let (known, in_use) = self.checkouts.at(digest, &root);
-            if let Some(laid) = self.intact(&root, files, known.as_deref())? {
-                look::protect(&root, files);
-                let same = known.filter(|known| known.stamps == laid.stamps);
-                return Ok(same.unwrap_or_else(|| Arc::new(laid)));
+            let mut walk = look::walk(&root, &folders, files);
+            let laid = self.intact(&root, files, known.as_deref())?;
+            if laid.is_none() && root.symlink_metadata().is_ok() {
+                self.distrust(digest)?;
+            }
+            if let Some(laid) = laid.filter(|_| walk.strangers.is_empty()) {
+                look::protect(&root, &folders, &mut walk.folders);
+                let same = known.filter(|known| known.files == laid.files);
+                let laid = same.unwrap_or_else(|| Arc::new(laid));
+                return Ok((laid, walk.folders));
             }
             // Of whoever has it in use nothing is taken away, not even its absence.
             if in_use {
                 continue;
             }
+            self.remove_links(&root, files)?;
             match remove_tree(&root) {
                 // Another user's, in a cache that is shared.
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => continue,
                 removed => removed.doing("clear", &root)?,
             }
-            return Ok(Arc::new(self.lay(root, files)?));
+            let laid = self.lay(root, files)?;
+            let mut sights = vec![None; folders.len()];
+            look::protect(&laid.root, &folders, &mut sights);
+            return Ok((Arc::new(laid), sights));
         }
         unreachable!("some number is free")
     }
@@ -217,19 +249,19 @@ impl Checkout<'_> {
     /// aside, and the records that name them forgotten.
     pub fn changes(&self) -> Result<Vec<Change>> {
         let files = files_of(self.artifact);
-        let changed: Vec<bool> = files
+        let found: Vec<Option<What>> = files
             .par_iter()
-            .zip(&self.laid.stamps)
-            .map(|((name, file), before)| self.is_changed(name, file, *before))
+            .zip(&self.laid.files)
+            .map(|((name, file), before)| self.what_was_done(name, file, *before))
             .collect::<Result<_>>()?;
         let whole = matches!(self.artifact, Artifact::File(_));
         let mut changes: Vec<Change> = Vec::new();
-        for ((name, file), _) in files.iter().zip(changed).filter(|(_, changed)| *changed) {
-            changes.push(Change {
+        for ((name, file), what) in files.iter().zip(found) {
+            changes.extend(what.map(|what| Change {
                 name: if whole { "".into() } else { name.to_string() },
-                what: What::Changed,
+                what,
                 file: Some(*file),
-            });
+            }));
         }
         let large = changes.iter().filter_map(|change| change.file);
         let large: Vec<FileRef> = large.filter(|file| file.size > INLINE).collect();
@@ -237,57 +269,80 @@ impl Checkout<'_> {
             Ok(_) | Err(CacheError::Damaged { .. }) => {}
             Err(other) => return Err(other),
         }
-        let strangers = look::strangers(&self.laid.root, &files);
-        changes.extend(strangers.into_iter().map(|name| Change {
+        let folders = look::all_folders(&files);
+        let walk = look::walk(&self.laid.root, &folders, &files);
+        changes.extend(walk.strangers.into_iter().map(|name| Change {
             name,
             what: What::Added,
             file: None,
         }));
         if changes.is_empty() {
-            changes.extend(self.passed(&files));
+            // All is as it was, but a folder's times may tell that it was not so all the time.
+            let pairs = folders.iter().zip(walk.folders.iter().zip(&self.folders));
+            let passed = pairs.filter(|(_, (now, before))| now != before);
+            changes.extend(passed.map(|(folder, _)| Change {
+                name: folder.to_string(),
+                what: What::Passed,
+                file: None,
+            }));
         }
         Ok(changes)
     }
 
-    /// All is as it was, but a folder's times tell that it was not so all the time.
-    fn passed(&self, files: &Files) -> Vec<Change> {
-        let now = look::folder_stamps(&self.laid.root, files);
-        let folders = look::all_folders(files);
-        let changed = folders.into_iter().zip(now.iter().zip(&self.folders));
-        let changed = changed.filter(|(_, (now, before))| now != before);
-        changed
-            .map(|(folder, _)| Change {
-                name: folder.to_string(),
-                what: What::Passed,
-                file: None,
-            })
-            .collect()
+    fn what_was_done(&self, name: &str, file: &FileRef, before: LaidFile) -> Result<Option<What>> {
+        let path = self.laid.root.join(name);
+        let Some(now) = Sight::of_file(&path) else {
+            return Ok(Some(What::Changed));
+        };
+        match before {
+            LaidFile::Link(before) if before == now.stamp => Ok(None),
+            LaidFile::Own(before) if before == now => Ok(None),
+            LaidFile::Link(before) if !may_be_same(now.stamp, before) => Ok(Some(What::Changed)),
+            LaidFile::Link(before) => self.what_was_done_to_link(&path, file, before),
+            LaidFile::Own(before) => Ok(what_was_done_to_own(&path, file, now, before)),
+        }
     }
 
-    fn is_changed(&self, name: &str, file: &FileRef, before: Stamp) -> Result<bool> {
-        let path = self.laid.root.join(name);
-        let Some(now) = Stamp::of_file(&path) else {
-            return Ok(true);
-        };
-        if now == before {
-            return Ok(false);
+    /// Another checkout has a link to the same object, for example: that is our own doing.
+    fn what_was_done_to_link(
+        &self,
+        path: &Path,
+        file: &FileRef,
+        before: Stamp,
+    ) -> Result<Option<What>> {
+        if !self.cache.is_linked(file, path) {
+            // The object was set aside or removed: it need not have been right all the time.
+            return Ok(Some(match is_right(path, file, before) {
+                true => What::Touched,
+                false => What::Changed,
+            }));
         }
-        let may_be_same =
-            |now: Stamp| now.is_unwritten_since(before) || now.is_renumbered_since(before);
-        if !may_be_same(now) {
-            return Ok(true);
+        match self.cache.right_stamps(&[*file]) {
+            Ok(stamps) if may_be_same(stamps[0], before) => {}
+            Ok(_) | Err(CacheError::Damaged { .. }) => return Ok(Some(What::Changed)),
+            Err(other) => return Err(other),
         }
-        // Another checkout has a link to the same object, for example: the bytes decide.
-        if file.size > INLINE && self.cache.is_linked(file, &path) {
-            return match self.cache.right_stamps(&[*file]) {
-                Ok(stamps) => Ok(!may_be_same(stamps[0])),
-                Err(CacheError::Damaged { .. }) => Ok(true),
-                Err(other) => Err(other),
-            };
-        }
-        let right = |(digest, stamp): (Digest, Stamp)| digest == file.digest && may_be_same(stamp);
-        Ok(!hash_at_rest(&path).is_ok_and(right))
+        let touches = &self.cache.touches;
+        let touched = touches.is_touched_since(&file.digest, self.touches);
+        Ok(touched.then_some(What::Touched))
     }
+}
+
+fn what_was_done_to_own(path: &Path, file: &FileRef, now: Sight, before: Sight) -> Option<What> {
+    if !may_be_same(now.stamp, before.stamp) || !is_right(path, file, before.stamp) {
+        return Some(What::Changed);
+    }
+    now.may_be_written_since(&before).then_some(What::Touched)
+}
+
+/// As far as stamps tell: the bytes decide.
+fn may_be_same(now: Stamp, before: Stamp) -> bool {
+    now.is_unwritten_since(before) || now.is_renumbered_since(before)
+}
+
+fn is_right(path: &Path, file: &FileRef, before: Stamp) -> bool {
+    let found = hash_at_rest(path);
+    found.is_ok_and(|(digest, stamp)| digest == file.digest && may_be_same(stamp, before))
 }
 
 impl Drop for Checkout<'_> {
@@ -295,7 +350,8 @@ impl Drop for Checkout<'_> {
         let checkouts = &self.cache.checkouts;
         let _turn = checkouts.turns.wait_for(&self.digest);
         if checkouts.release(&self.digest, &self.laid) {
-            look::unprotect(&self.laid.root, &files_of(self.artifact));
+            let files = files_of(self.artifact);
+            look::unprotect(&self.laid.root, &look::all_folders(&files));
         }
     }
 }

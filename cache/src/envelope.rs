@@ -1,7 +1,6 @@
 //! A record as a file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{CacheError, tells_of_damage};
+use crate::plain::{open_plain, read_plain};
 use crate::{Artifact, Digest, Record};
 
 /// A record as a file: with the bytes of its small outputs, so that nothing is in the index alone.
@@ -65,7 +65,7 @@ const BEGINNING: &[u8] = br#"{"climb-record":1,"#;
 
 /// The envelope in a record file.
 pub(crate) fn read_envelope(path: &Path) -> Result<Envelope, Unread> {
-    match fs::read(path) {
+    match read_plain(path) {
         Ok(bytes) => open_envelope(&bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Unread::Gone),
         Err(error) if tells_of_damage(&error) => Err(Unread::Damaged),
@@ -101,7 +101,7 @@ pub(crate) fn open_envelope(bytes: &[u8]) -> Result<Envelope, Unread> {
 /// Whether a record file begins as those of this format do; only its beginning is read.
 pub(crate) fn is_of_this_format(path: &Path) -> bool {
     let mut beginning = [0; 65 + BEGINNING.len()];
-    File::open(path)
+    open_plain(path)
         .and_then(|mut file| file.read_exact(&mut beginning))
         .is_ok_and(|()| beginning.ends_with(BEGINNING))
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -288,7 +287,7 @@ impl Cache {
         self.remove_records(garbage)?;
         let objects = self.objects();
         for (digest, _) in &garbage.objects {
-            remove_file(&path_of(&objects, digest))?;
+            remove(&path_of(&objects, digest))?;
         }
         for (digest, _) in &garbage.inline {
             self.index.inline.remove(digest.as_bytes())?;
@@ -301,16 +300,13 @@ impl Cache {
         }
         let sources = self.dir.join("sources");
         for (digest, _) in &garbage.source_lists {
-            remove_file(&path_of(&sources, digest))?;
+            remove(&path_of(&sources, digest))?;
         }
         for (key, _) in &garbage.partial {
-            remove_folder(&self.dir.join("partial").join(key.hex()))?;
+            remove(&self.dir.join("partial").join(key.hex()))?;
         }
         for (path, _) in garbage.checkouts.iter().chain(&garbage.damaged) {
-            match path.is_dir() {
-                true => remove_folder(path)?,
-                false => remove_file(path)?,
-            }
+            remove(path)?;
         }
         self.verified
             .lock()
@@ -335,7 +331,7 @@ impl Cache {
         let mut folders = BTreeSet::new();
         for (key, _) in &garbage.records {
             let path = self.record_path(key);
-            remove_file(&path)?;
+            remove(&path)?;
             folders.extend(path.parent().map(Path::to_path_buf));
         }
         for folder in folders.iter().filter(|folder| folder.exists()) {
@@ -440,26 +436,16 @@ fn newest(folder: &Path) -> Timestamp {
 /// Moving a file aside changes its ctime alone.
 fn set_aside_at(path: &Path) -> Option<Timestamp> {
     use std::os::unix::fs::MetadataExt;
-    Timestamp::from_second(path.metadata().ok()?.ctime()).ok()
+    Timestamp::from_second(path.symlink_metadata().ok()?.ctime()).ok()
 }
 
 fn digest_of(key: &[u8]) -> Option<Digest> {
     Some(Digest::from_bytes(key.try_into().ok()?))
 }
 
-fn remove_file(path: &Path) -> Result<()> {
-    gone_is_fine(fs::remove_file(path)).doing("remove", path)
-}
-
-fn remove_folder(path: &Path) -> Result<()> {
+/// A file, or whatever stands in its place.
+fn remove(path: &Path) -> Result<()> {
     remove_tree(path).doing("remove", path)
-}
-
-fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// Removes the folders below `root` that are empty; the system refuses others.

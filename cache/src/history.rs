@@ -8,14 +8,14 @@
 //! | `sources/ab/cd…` | digest, size and name of each file of a source group, a line each |
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::CacheError;
 use crate::index;
-use crate::objects::{path_of, write_atomically};
+use crate::objects::{Stamp, path_of, write_atomically};
+use crate::plain::{make_room, read_plain};
 use crate::store::Cache;
 use crate::{Artifact, Digest, FileRef, Record};
 
@@ -137,20 +137,26 @@ impl Cache {
     pub fn keep_sources(&self, files: &BTreeMap<String, FileRef>) -> Result<(), CacheError> {
         let digest = Artifact::Folder(files.clone()).digest();
         let path = path_of(&self.dir().join("sources"), &digest);
-        if files.len() > MOST_FILES || path.exists() {
+        if files.len() > MOST_FILES {
             return Ok(());
         }
         let lines = files
             .iter()
             .map(|(name, file)| format!("{} {} {name}\n", file.digest, file.size));
         let text: String = lines.collect();
+        // One that was cut off is written anew.
+        if Stamp::of_file(&path).is_some_and(|there| there.size == text.len() as u64) {
+            return Ok(());
+        }
+        make_room(self.dir(), &path)?;
         write_atomically(&self.dir().join("tmp"), &path, text.as_bytes())
     }
 }
 
 /// The files that a source group of this digest had, if that was kept.
 pub(crate) fn kept_sources(cache: &Path, digest: &Digest) -> Option<BTreeMap<String, FileRef>> {
-    let text = fs::read_to_string(path_of(&cache.join("sources"), digest)).ok()?;
+    let text = read_plain(&path_of(&cache.join("sources"), digest)).ok()?;
+    let text = String::from_utf8(text).ok()?;
     let line = |line: &str| {
         let mut parts = line.splitn(3, ' ');
         let file = FileRef::new(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
@@ -163,6 +169,7 @@ pub(crate) fn kept_sources(cache: &Path, digest: &Digest) -> Option<BTreeMap<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_tasks_stage_is_its_name_without_indices() {
@@ -231,12 +238,20 @@ mod tests {
         ]);
         cache.keep_sources(&files).unwrap();
         let digest = Artifact::Folder(files.clone()).digest();
-        assert_eq!(kept_sources(cache.dir(), &digest), Some(files));
+        assert_eq!(kept_sources(cache.dir(), &digest).as_ref(), Some(&files));
         assert_eq!(kept_sources(cache.dir(), &Digest::of(b"another")), None);
         let path = path_of(&cache.dir().join("sources"), &digest);
         let text = fs::read_to_string(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, text.replace("d.md", "e.md")).unwrap();
         assert_eq!(kept_sources(cache.dir(), &digest), None);
+        // One that was cut off, and what is no file at all, give way to the next.
+        fs::write(&path, "").unwrap();
+        cache.keep_sources(&files).unwrap();
+        assert_eq!(kept_sources(cache.dir(), &digest).as_ref(), Some(&files));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        cache.keep_sources(&files).unwrap();
+        assert_eq!(kept_sources(cache.dir(), &digest), Some(files));
     }
 }

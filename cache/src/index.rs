@@ -7,6 +7,7 @@
 //! | `stamps` | digest | the object's [`Stamp`] when its hash was last seen to be right |
 //! | `checked-sources` | path | a source file's [`Stamp`] and its digest ([`checked`]) |
 //! | `stages`, `lost` | | see [`crate::history`] |
+//! | `unproven` | | see `unproven.rs` |
 //! | others | | small facts by name ([`crate::Cache::remember`]) |
 
 use std::mem::ManuallyDrop;

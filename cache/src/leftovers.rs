@@ -89,7 +89,7 @@ fn describe(names: &BTreeMap<u32, String>) -> Option<String> {
     })
 }
 
-fn folders(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn folders(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|ty| ty.is_dir()));
     folders.map(|entry| entry.path()).collect()

@@ -3,7 +3,7 @@
 //! machine or container that shares the file system is seen as well.
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CacheError, Doing};
+use crate::plain::read_plain;
 use crate::process::ProcessId;
 
 /// Who holds a cache.
@@ -140,7 +141,7 @@ fn write(file: &File, holder: &Holder) -> std::io::Result<()> {
 
 /// Who wrote the lock last, whether or not it still runs.
 pub(crate) fn holder(dir: &Path) -> Option<Holder> {
-    serde_json::from_slice(&std::fs::read(dir.join("lock")).ok()?).ok()
+    serde_json::from_slice(&read_plain(&dir.join("lock")).ok()?).ok()
 }
 
 /// Whether some process has the cache in `dir` open, on whatever machine.
@@ -164,7 +165,9 @@ enum Held {
 }
 
 fn held(path: &Path) -> Held {
-    let file = match File::open(path) {
+    // A fifo in its place keeps nobody waiting.
+    let mut options = File::options();
+    let file = match options.read(true).custom_flags(libc::O_NONBLOCK).open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Held::Gone,
         Err(_) => return Held::Unknown,
         Ok(file) => file,

@@ -17,7 +17,8 @@ use rayon::prelude::*;
 use crate::envelope::{Envelope, Unread, read_envelope};
 use crate::error::Doing;
 use crate::history::{kept_sources, stage_of};
-use crate::objects::{all_entries, hash_file, path_of};
+use crate::objects::{Stamp, all_entries, hash_file, path_of};
+use crate::plain::{open_plain, read_plain};
 use crate::store::{INLINE, Result};
 use crate::usage::{Count, Usage};
 use crate::{Cache, Digest, FileRef, Loss, Record, access};
@@ -117,9 +118,8 @@ impl Look {
         let objects = self.dir.join("objects");
         let is_there = |file: &FileRef| match file.size <= INLINE {
             true => envelope.bytes(&file.digest).is_some(),
-            false => path_of(&objects, &file.digest)
-                .metadata()
-                .is_ok_and(|meta| meta.len() == file.size),
+            false => Stamp::of_file(&path_of(&objects, &file.digest))
+                .is_some_and(|stamp| stamp.size == file.size),
         };
         for (port, artifact) in &envelope.record.outputs {
             let files = artifact.files();
@@ -225,7 +225,7 @@ pub fn record(cache: &Path, key: &Digest) -> Option<Record> {
 
 /// The bytes of an output file of the task `key`, checked.
 pub fn bytes(cache: &Path, key: &Digest, file: &FileRef) -> io::Result<Vec<u8>> {
-    match fs::read(path_of(&cache.join("objects"), &file.digest)) {
+    match read_plain(&path_of(&cache.join("objects"), &file.digest)) {
         Ok(bytes) if Digest::of(&bytes) == file.digest => Ok(bytes),
         Ok(_) => Err(io::Error::other(format!(
             "object {} is damaged",
@@ -251,7 +251,7 @@ pub fn copy(cache: &Path, key: &Digest, file: &FileRef, to: &Path) -> io::Result
 }
 
 fn copy_bytes(cache: &Path, key: &Digest, file: &FileRef, to: &Path) -> io::Result<()> {
-    let mut object = match File::open(path_of(&cache.join("objects"), &file.digest)) {
+    let mut object = match open_plain(&path_of(&cache.join("objects"), &file.digest)) {
         Ok(object) => object,
         // A small one is in the record.
         Err(_) => return fs::write(to, bytes(cache, key, file)?),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,6 +12,8 @@ use walkdir::WalkDir;
 
 use crate::Digest;
 use crate::error::{CacheError, Doing};
+use crate::plain::open_file;
+use crate::sight::Sight;
 
 /// Whether a file is as it was when last looked at. A bit that flips on the platter changes none of
 /// these; reading an object as an input hashes it.
@@ -78,24 +80,34 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<Digest> {
 /// Not memory-mapped: a disk that cannot read a block would kill the process rather than give an
 /// error, just when somebody wants to know what is damaged.
 pub(crate) fn hash_file_seen(path: &Path, seen: &(dyn Fn(u64) + Sync)) -> io::Result<Digest> {
-    hash_reader(File::open(path)?, seen)
+    hash_reader(open_file(path)?, seen)
 }
 
-/// BLAKE3 of a file that nobody touches meanwhile, and the stamp that it had before and after.
+/// BLAKE3 of a file that nobody writes to meanwhile, and its stamp after that. It may be given names and
+/// lose some: tasks link to their inputs, and backups to everything.
 pub(crate) fn hash_at_rest(path: &Path) -> Result<(Digest, Stamp), CacheError> {
-    let file = File::open(path).doing("read", path)?;
-    let stamp = || {
+    /// Names that come and go explain nothing: then it is read again.
+    const TRIES: u32 = 10;
+    let mut file = open_file(path).doing("read", path)?;
+    let sight = |file: &File| {
         let meta = file.metadata();
-        meta.map(|meta| Stamp::of(&meta)).doing("read", path)
+        meta.map(|meta| Sight::of(&meta)).doing("read", path)
     };
-    let before = stamp()?;
-    let digest = hash_reader(&file, &|_| {}).doing("read", path)?;
-    if stamp()? != before {
-        return Err(CacheError::Changed {
-            path: path.to_path_buf(),
-        });
+    for _ in 0..TRIES {
+        let before = sight(&file)?;
+        let digest = hash_reader(&file, &|_| {}).doing("read", path)?;
+        let now = sight(&file)?;
+        if !now.may_be_written_since(&before) {
+            return Ok((digest, now.stamp));
+        }
+        if !now.stamp.is_unwritten_since(before.stamp) {
+            break;
+        }
+        file.rewind().doing("read", path)?;
     }
-    Ok((digest, before))
+    Err(CacheError::Changed {
+        path: path.to_path_buf(),
+    })
 }
 
 fn hash_reader(mut file: impl Read, seen: &(dyn Fn(u64) + Sync)) -> io::Result<Digest> {
@@ -112,14 +124,14 @@ fn hash_reader(mut file: impl Read, seen: &(dyn Fn(u64) + Sync)) -> io::Result<D
     }
 }
 
-/// A file below `objects/` or `records/`.
+/// What is in the place of a file below `objects/` or `records/`: the file, if nothing else stands there.
 pub(crate) struct Entry {
     pub digest: Digest,
     pub path: PathBuf,
     pub size: u64,
 }
 
-/// Every file below `root` whose place is a digest's, as far as the folders can be read.
+/// Everything below `root` whose place is a digest's, as far as the folders can be read.
 pub(crate) fn entries(root: &Path) -> Vec<Entry> {
     let files = WalkDir::new(root).min_depth(2).max_depth(2);
     files.into_iter().flatten().filter_map(entry).collect()
@@ -144,14 +156,14 @@ pub(crate) fn all_entries(root: &Path) -> Result<Vec<Entry>, CacheError> {
 }
 
 fn entry(found: walkdir::DirEntry) -> Option<Entry> {
-    if !found.file_type().is_file() {
-        return None;
-    }
     let folder = found.path().parent()?.file_name()?.to_str()?;
     let digest = format!("{folder}{}", found.file_name().to_str()?);
     Some(Entry {
         digest: digest.parse().ok()?,
-        size: found.metadata().ok()?.len(),
+        size: match found.file_type().is_file() {
+            true => found.metadata().ok()?.len(),
+            false => 0,
+        },
         path: found.into_path(),
     })
 }
@@ -200,39 +212,41 @@ pub(crate) fn make_durable_folder(path: &Path) -> Result<(), CacheError> {
     Ok(())
 }
 
+/// Whether what is moved to its address is on the disk right away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Synced {
+    Now,
+    /// The caller syncs once for many.
+    Later,
+}
+
 /// Moves a file of this file system to its address; the caller has hashed it when it had the stamp
-/// `hashed`. One that is already there and right is kept. Returns the stamp of what is there then. No
-/// other thread may be at this digest.
+/// `hashed`. Returns its stamp there. No other thread may be at this digest. A file that is written to
+/// meanwhile does not stay: what its bytes are is not known.
 pub(crate) fn move_in(
-    root: &Path,
     path: &Path,
-    digest: &Digest,
+    target: &Path,
     hashed: Stamp,
+    synced: Synced,
 ) -> Result<Stamp, CacheError> {
-    let target = path_of(root, digest);
     let folder = target.parent().expect("objects have folders");
-    make_durable_folder(folder)?;
-    if Stamp::of_file(&target).is_some_and(|there| there.size == hashed.size)
-        && let Ok((there, stamp)) = hash_at_rest(&target)
-        && there == *digest
-    {
-        fs::remove_file(path).doing("remove", path)?;
-        // Whoever put it there may not have got to this.
-        sync_folder(folder)?;
-        return Ok(stamp);
+    make_folder(folder, synced)?;
+    if synced == Synced::Now {
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .doing("sync", path)?;
     }
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .doing("sync", path)?;
     fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
-    fs::rename(path, &target).doing("write", &target)?;
-    sync_folder(folder)?;
+    fs::rename(path, target).doing("write", target)?;
+    if synced == Synced::Now {
+        sync_folder(folder)?;
+    }
     let content = |stamp: Stamp| (stamp.size, stamp.mtime_ns);
-    match Stamp::of_file(&target) {
+    match Stamp::of_file(target) {
         Some(stamp) if content(stamp) == content(hashed) => Ok(stamp),
         // Something that the task left behind still writes to it.
         _ => {
-            fs::remove_file(&target).doing("remove", &target)?;
+            fs::remove_file(target).doing("remove", target)?;
             Err(CacheError::Changed {
                 path: path.to_path_buf(),
             })
@@ -240,27 +254,11 @@ pub(crate) fn move_in(
     }
 }
 
-/// [`move_in`] for many files: the caller syncs once for all of them.
-pub(crate) fn move_in_unsynced(
-    root: &Path,
-    path: &Path,
-    digest: &Digest,
-    hashed: Stamp,
-) -> Result<Stamp, CacheError> {
-    let target = path_of(root, digest);
-    let folder = target.parent().expect("objects have folders");
-    fs::create_dir_all(folder).doing("make", folder)?;
-    if Stamp::of_file(&target).is_some_and(|there| there.size == hashed.size)
-        && let Ok((there, stamp)) = hash_at_rest(&target)
-        && there == *digest
-    {
-        fs::remove_file(path).doing("remove", path)?;
-        return Ok(stamp);
+pub(crate) fn make_folder(path: &Path, synced: Synced) -> Result<(), CacheError> {
+    match synced {
+        Synced::Now => make_durable_folder(path),
+        Synced::Later => fs::create_dir_all(path).doing("make", path),
     }
-    fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
-    fs::rename(path, &target).doing("write", &target)?;
-    let meta = target.metadata().doing("read", &target)?;
-    Ok(Stamp::of(&meta))
 }
 
 /// Writes bytes to `target` whole or not at all, and so that they are on the disk afterwards.
@@ -287,4 +285,28 @@ fn put_in_place(file: NamedTempFile, target: &Path) -> Result<(), CacheError> {
     // There is nothing to remove any more.
     let _ = path.keep();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_to_while_it_is_moved_in_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        for synced in [Synced::Now, Synced::Later] {
+            let (path, target) = (dir.path().join("new"), dir.path().join("ab/cd"));
+            fs::write(&path, "good").unwrap();
+            let hashed = Stamp::of_file(&path).unwrap();
+            fs::write(&path, "longer").unwrap();
+            let error = move_in(&path, &target, hashed, synced).expect_err("it stays");
+            assert!(matches!(error, CacheError::Changed { .. }), "{error}");
+            assert!(!target.exists() && !path.exists());
+            fs::write(&path, "good").unwrap();
+            let hashed = Stamp::of_file(&path).unwrap();
+            let stamp = move_in(&path, &target, hashed, synced).unwrap();
+            assert_eq!(Stamp::of_file(&target), Some(stamp));
+            fs::remove_file(&target).unwrap();
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! Making the index from the record files, and keeping the two in step.
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::envelope::{Envelope, Unknown, Unread, is_of_this_format, read_envelope};
 use crate::error::{CacheError, Doing};
 use crate::objects::all_entries;
+use crate::plain::set_aside;
 use crate::store::Result;
 use crate::{Cache, Digest};
 
@@ -100,8 +100,6 @@ impl Cache {
     }
 
     pub(crate) fn set_record_aside(&self, key: &Digest, path: &Path) -> Result<()> {
-        let aside = self.dir.join("damaged");
-        fs::create_dir_all(&aside).doing("make", &aside)?;
-        fs::rename(path, aside.join(format!("record-{}", key.hex()))).doing("move", path)
+        set_aside(&self.dir, path, &format!("record-{}", key.hex())).map(|_| ())
     }
 }

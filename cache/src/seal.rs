@@ -15,6 +15,8 @@ use walkdir::WalkDir;
 
 use crate::error::{CacheError, Doing};
 use crate::objects::{Stamp, sync_folder};
+use crate::plain::read_plain;
+use crate::tree::remove_tree;
 
 pub(crate) struct Seal {
     dir: PathBuf,
@@ -24,9 +26,9 @@ impl Seal {
     /// Takes the seal off; says whether it was whole.
     pub fn take_off(dir: &Path) -> Result<(Seal, bool), CacheError> {
         let path = dir.join("index.seal");
-        let sealed = fs::read(&path).ok();
-        if sealed.is_some() {
-            fs::remove_file(&path).doing("remove", &path)?;
+        let sealed = read_plain(&path).ok();
+        if path.symlink_metadata().is_ok() {
+            remove_tree(&path).doing("remove", &path)?;
             sync_folder(dir)?;
         }
         let whole = sealed.is_some_and(|sealed| stamps(dir).is_some_and(|now| now == sealed));

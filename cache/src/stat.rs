@@ -1,8 +1,6 @@
 //! Source files: the digests of those that did not change, by path, and whether anybody touched one
 //! since it was looked at.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +9,7 @@ use rayon::prelude::*;
 use crate::error::Doing;
 use crate::index::{self, Index};
 use crate::objects::{Stamp, hash_at_rest};
+use crate::sight::Sight;
 use crate::{Cache, CacheError, Digest};
 
 /// A file changed this recently may change again without its time showing it ("racily clean" in
@@ -21,33 +20,12 @@ const RACY: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     pub digest: Digest,
-    look: Look,
+    sight: Sight,
 }
 
 impl Seen {
     pub fn size(&self) -> u64 {
-        self.look.stamp.size
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
-    stamp: Stamp,
-    /// What changes a file's ctime and not its bytes: mode, owner, group, number of names.
-    attributes: (u32, u32, u32, u64),
-}
-
-impl Look {
-    fn at(path: &Path) -> Result<Look, CacheError> {
-        let meta = path.metadata().doing("read", path)?;
-        Ok(Look::of(&meta))
-    }
-
-    fn of(meta: &Metadata) -> Look {
-        Look {
-            stamp: Stamp::of(meta),
-            attributes: (meta.mode(), meta.uid(), meta.gid(), meta.nlink()),
-        }
+        self.sight.stamp.size
     }
 }
 
@@ -81,16 +59,21 @@ impl Cache {
 }
 
 fn is_untouched(path: &Path, seen: &Seen) -> Result<bool, CacheError> {
-    let now = Look::at(path)?;
-    if now == seen.look {
+    let now = look_at(path)?;
+    let before = seen.sight;
+    if now == before {
         return Ok(true);
     }
-    let before = seen.look.stamp;
-    let explained = now.attributes != seen.look.attributes && now.stamp.is_unwritten_since(before);
-    if !explained && !now.stamp.is_renumbered_since(before) {
+    if !now.is_explained_since(&before) && !now.stamp.is_renumbered_since(before.stamp) {
         return Ok(false);
     }
     Ok(hash_at_rest(path)?.0 == seen.digest)
+}
+
+/// A source may be a link to a file.
+fn look_at(path: &Path) -> Result<Sight, CacheError> {
+    let meta = path.metadata().doing("read", path)?;
+    Ok(Sight::of(&meta))
 }
 
 /// Each file, hashed where it changed.
@@ -106,7 +89,7 @@ fn digests(index: &Index, paths: &[PathBuf]) -> Result<Vec<Seen>, CacheError> {
     let mut batch = sled::Batch::default();
     let mut any = false;
     for (path, (seen, hashed)) in paths.iter().zip(&found) {
-        let stamp = seen.look.stamp;
+        let stamp = seen.sight.stamp;
         if *hashed && stamp.mtime_ns.max(stamp.ctime_ns) < quiet_since {
             let mut value = stamp.to_bytes().to_vec();
             value.extend_from_slice(seen.digest.as_bytes());
@@ -123,26 +106,26 @@ fn digests(index: &Index, paths: &[PathBuf]) -> Result<Vec<Seen>, CacheError> {
 
 /// A file, and whether it had to be hashed.
 fn digest(index: &Index, path: &Path) -> Result<(Seen, bool), CacheError> {
-    let look = Look::at(path)?;
+    let sight = look_at(path)?;
     let name = path.as_os_str().as_encoded_bytes();
     let entry = index.sources.get(name)?;
     if let Some(known) = entry
         .as_ref()
         .and_then(|entry| index::value_of(name, entry))
         && known.len() == Stamp::BYTES + 32
-        && known[..Stamp::BYTES] == look.stamp.to_bytes()
+        && known[..Stamp::BYTES] == sight.stamp.to_bytes()
     {
         let bytes: [u8; 32] = known[Stamp::BYTES..]
             .try_into()
             .expect("the length was checked");
         let digest = Digest::from_bytes(bytes);
-        return Ok((Seen { digest, look }, false));
+        return Ok((Seen { digest, sight }, false));
     }
     let (digest, stamp) = hash_at_rest(path)?;
-    if stamp != look.stamp {
+    if stamp != sight.stamp {
         return Err(CacheError::Changed {
             path: path.to_path_buf(),
         });
     }
-    Ok((Seen { digest, look }, true))
+    Ok((Seen { digest, sight }, true))
 }

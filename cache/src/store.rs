@@ -20,11 +20,15 @@ use crate::error::{CacheError, Doing};
 use crate::index::{self, Index, Unopened};
 use crate::lock::{Holder, Lock, Use, holder, in_use};
 use crate::objects::{
-    Stamp, hash_at_rest, make_durable_folder, move_in, path_of, write_atomically,
+    Stamp, Synced, hash_at_rest, make_durable_folder, make_folder, move_in, path_of, sync_folder,
+    write_atomically,
 };
+use crate::plain::{is_no_file, make_room, read_plain, set_aside};
 use crate::seal::Seal;
+use crate::touches::Touches;
 use crate::tree::unlock_folders;
 use crate::turns::Turns;
+use crate::unproven::{self, Unproven};
 use crate::{Artifact, Digest, FileRef, Record, access, compact, leftovers, threads};
 
 /// Files up to this many bytes live in the index and in their record, not as objects.
@@ -40,7 +44,10 @@ pub struct Cache {
     pub(crate) verified: Mutex<HashSet<Digest>>,
     /// At each object one thread at a time hashes, moves and links.
     pub(crate) object_turns: Turns,
+    /// What others did to objects, as far as it came to light.
+    pub(crate) touches: Touches,
     pub(crate) checkouts: Checkouts,
+    pub(crate) unproven: Mutex<Unproven>,
     /// A record of another format was met.
     pub(crate) met_unknown: AtomicBool,
     /// Much was taken out of the index: it may have become larger than it need be.
@@ -71,6 +78,7 @@ impl Cache {
         let lock = Lock::take(&dir, command)?;
         compact::put_right(&dir)?;
         let ended = leftovers::end_all(&dir);
+        let left = unproven::left(&dir);
         for scratch in ["work", "tmp"] {
             let path = dir.join(scratch);
             clear(&path).doing("clear", &path)?;
@@ -80,7 +88,7 @@ impl Cache {
         for lasting in ["records", "objects"] {
             make_durable_folder(&dir.join(lasting))?;
         }
-        access::mark_format(&dir)?;
+        let marked = access::mark_format(&dir)?;
         let (seal, whole) = Seal::take_off(&dir)?;
         // Nothing may fail between these two: sled panics where it is just dropped on a failing disk.
         let (index, mut notices) = open_index(&dir, !whole)?;
@@ -90,7 +98,9 @@ impl Cache {
             notices: Mutex::default(),
             verified: Mutex::default(),
             object_turns: Turns::default(),
+            touches: Touches::default(),
             checkouts: Checkouts::default(),
+            unproven: Mutex::default(),
             met_unknown: AtomicBool::new(false),
             shrunk: AtomicBool::new(false),
             seal,
@@ -110,8 +120,10 @@ impl Cache {
             notices.extend(rebuilt.about_unknown);
         }
         notices.extend(ended);
+        notices.extend(marked);
         *cache.notices.lock().expect("not poisoned") = notices;
         cache.clear_finished()?;
+        cache.keep_unproven(left)?;
         Ok(cache)
     }
 
@@ -145,7 +157,7 @@ impl Cache {
         self.met_unknown.load(Ordering::SeqCst)
     }
 
-    fn notice(&self, text: String) {
+    pub(crate) fn notice(&self, text: String) {
         self.notices.lock().expect("not poisoned").push(text);
     }
 
@@ -269,15 +281,58 @@ impl Cache {
             return Ok(FileRef::new(digest, size));
         }
         let (digest, stamp) = hash_at_rest(path)?;
-        self.take_object(path, &digest, stamp)?;
+        self.take_object(path, &digest, stamp, Synced::Now)?;
         Ok(FileRef::new(digest, stamp.size))
     }
 
-    /// Moves a file to its place among the objects; it was hashed when it had this stamp.
-    pub(crate) fn take_object(&self, path: &Path, digest: &Digest, hashed: Stamp) -> Result<()> {
+    /// Moves a file to its place among the objects; it was hashed when it had this stamp. One that is
+    /// already there and right is kept.
+    pub(crate) fn take_object(
+        &self,
+        path: &Path,
+        digest: &Digest,
+        hashed: Stamp,
+        synced: Synced,
+    ) -> Result<()> {
         let _turn = self.object_turns.wait_for(digest);
-        let stamp = move_in(&self.objects(), path, digest, hashed)?;
+        let target = path_of(&self.objects(), digest);
+        make_room(&self.dir, &target)?;
+        if Stamp::of_file(&target).is_some_and(|there| there.size == hashed.size)
+            && let Ok((there, stamp)) = hash_at_rest(&target)
+            && there == *digest
+        {
+            self.stamp(digest, stamp)?;
+            // It may be another name of the very object.
+            self.by_ourselves(digest, || fs::remove_file(path))?
+                .doing("remove", path)?;
+            // Whoever put it there may not have got to this.
+            return match (synced, target.parent()) {
+                (Synced::Now, Some(folder)) => {
+                    make_folder(folder, synced).and_then(|()| sync_folder(folder))
+                }
+                _ => Ok(()),
+            };
+        }
+        let stamp = move_in(path, &target, hashed, synced)?;
+        self.touches.expect(digest, &target);
         self.stamp(digest, stamp)
+    }
+
+    /// Changes the names or the mode of an object, in its turn: its new ctime is our own doing, and what
+    /// was known of its bytes is known still.
+    pub(crate) fn by_ourselves<T>(&self, digest: &Digest, change: impl FnOnce() -> T) -> Result<T> {
+        let object = path_of(&self.objects(), digest);
+        let before = self.touches.see(digest, &object);
+        let known = self.index.stamps.get(digest.as_bytes())?;
+        let changed = change();
+        let after = self.touches.expect(digest, &object);
+        if let (Some(before), Some(after)) = (before, after)
+            && known.is_some_and(|known| known[..] == before.stamp.to_bytes())
+            && after.stamp.is_unwritten_since(before.stamp)
+        {
+            self.stamp(digest, after.stamp)?;
+        }
+        Ok(changed)
     }
 
     pub(crate) fn objects(&self) -> PathBuf {
@@ -298,6 +353,7 @@ impl Cache {
         self.check_format(&record.key)?;
         // Named by the key: a task done again replaces its record.
         let path = self.record_path(&record.key);
+        make_room(&self.dir, &path)?;
         write_atomically(&self.dir.join("tmp"), &path, &bytes)?;
         self.index_record(record)?;
         self.index.db.flush()?;
@@ -407,6 +463,7 @@ impl Cache {
         self.check_format(key)?;
         self.index.records.remove(key.as_bytes())?;
         let path = self.record_path(key);
+        make_room(&self.dir, &path)?;
         if path.exists() {
             fs::remove_file(&path).doing("remove", &path)?;
         }
@@ -445,11 +502,10 @@ impl Cache {
     }
 
     fn right_stamp(&self, file: &FileRef) -> Result<Stamp> {
-        if let Some(stamp) = self.verified_stamp(file)? {
-            return Ok(stamp);
-        }
+        // Not in the middle of what another thread does to it.
         let _turn = self.object_turns.wait_for(&file.digest);
-        // Another thread may have hashed it meanwhile.
+        let object = path_of(&self.objects(), &file.digest);
+        self.touches.see(&file.digest, &object);
         match self.verified_stamp(file)? {
             Some(stamp) => Ok(stamp),
             None => self.hash_object(file),
@@ -480,13 +536,8 @@ impl Cache {
     /// Hashes an object, in its turn. A wrong one is moved to `damaged/`.
     pub(crate) fn hash_object(&self, file: &FileRef) -> Result<Stamp> {
         let path = path_of(&self.objects(), &file.digest);
-        restore_mode(&path);
-        let mut found = hash_at_rest(&path);
-        if matches!(found, Err(CacheError::Changed { .. })) {
-            // A backup that gave it another name, perhaps.
-            found = hash_at_rest(&path);
-        }
-        match found {
+        self.restore_mode(&file.digest, &path)?;
+        match hash_object_at_rest(&path) {
             Ok((digest, stamp)) if digest == file.digest => {
                 let mut verified = self.verified.lock().expect("not poisoned");
                 verified.insert(file.digest);
@@ -498,12 +549,21 @@ impl Cache {
         }
     }
 
+    /// A task may have made an object writable. What it wrote then is another matter.
+    fn restore_mode(&self, digest: &Digest, path: &Path) -> Result<()> {
+        let sight = self.touches.see(digest, path);
+        if sight.is_some_and(|sight| sight.mode & 0o222 != 0) {
+            let protect = || fs::set_permissions(path, Permissions::from_mode(0o444));
+            let _ = self.by_ourselves(digest, protect)?;
+        }
+        Ok(())
+    }
+
     /// Moves an object to `damaged/`; returns that folder.
     pub(crate) fn set_object_aside(&self, digest: &Digest) -> Result<PathBuf> {
-        let aside = self.dir.join("damaged");
-        fs::create_dir_all(&aside).doing("make", &aside)?;
-        // It may be gone altogether.
-        let _ = fs::rename(path_of(&self.objects(), digest), aside.join(digest.hex()));
+        let path = path_of(&self.objects(), digest);
+        let aside = set_aside(&self.dir, &path, &digest.hex())?;
+        self.touches.forget(digest);
         self.index.stamps.remove(digest.as_bytes())?;
         Ok(aside)
     }
@@ -544,7 +604,7 @@ impl Cache {
         }
         self.right_stamps(&[*file])?;
         let path = path_of(&self.objects(), &file.digest);
-        fs::read(&path).doing("read", &path)
+        read_plain(&path).doing("read", &path)
     }
 
     /// Every record that can be read.
@@ -600,14 +660,13 @@ impl Drop for Cache {
     }
 }
 
-/// A task may have made an object writable. What it wrote then is another matter.
-fn restore_mode(path: &Path) {
-    let mode = path
-        .symlink_metadata()
-        .map(|meta| meta.permissions().mode());
-    if mode.is_ok_and(|mode| mode & 0o222 != 0) {
-        let _ = fs::set_permissions(path, Permissions::from_mode(0o444));
+/// [`hash_at_rest`], where a link counts for no object.
+fn hash_object_at_rest(path: &Path) -> Result<(Digest, Stamp)> {
+    if is_no_file(path) {
+        let source = std::io::ErrorKind::InvalidData.into();
+        return Err(source).doing("read", path);
     }
+    hash_at_rest(path)
 }
 
 /// Opens the index; one that is damaged is moved aside and a new one begun.

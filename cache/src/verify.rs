@@ -10,6 +10,7 @@ use crate::envelope::{Envelope, Unread, read_envelope};
 use crate::error::{Doing, tells_of_damage};
 use crate::index;
 use crate::objects::{Entry, all_entries, entries, hash_file_seen};
+use crate::plain::is_no_file;
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef, Look, Reader as _, Record};
 
@@ -75,7 +76,7 @@ fn hash_objects(dir: &Path, seen: &(dyn Fn(u64) + Sync)) -> Result<Vec<(Entry, b
     let mut files = all_entries(&dir.join("objects"))?;
     // The largest first, so that no thread is left with one at the end.
     files.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    let hash = |entry: Entry| match hash_file_seen(&entry.path, seen) {
+    let hash = |entry: Entry| match hash_object(&entry.path, seen) {
         Err(error) if !tells_of_damage(&error) => Err(error).doing("read", &entry.path),
         hashed => {
             let good = hashed.is_ok_and(|digest| digest == entry.digest);
@@ -83,6 +84,14 @@ fn hash_objects(dir: &Path, seen: &(dyn Fn(u64) + Sync)) -> Result<Vec<(Entry, b
         }
     };
     files.into_par_iter().map(hash).collect()
+}
+
+/// Of a file: a link counts for none.
+fn hash_object(path: &Path, seen: &(dyn Fn(u64) + Sync)) -> std::io::Result<Digest> {
+    match is_no_file(path) {
+        true => Err(std::io::ErrorKind::InvalidData.into()),
+        false => hash_file_seen(path, seen),
+    }
 }
 
 impl Look {

@@ -43,10 +43,21 @@ fn overwrite(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-/// What is found changed, as `=name`, `+name` and `~folder`.
+/// In place, with other bytes for a while, and then as it was but for what cannot be set: its ctime.
+fn write_and_put_back(path: &Path) {
+    let (bytes, meta) = (fs::read(path).unwrap(), fs::metadata(path).unwrap());
+    overwrite(path, b"evil");
+    overwrite(path, &bytes);
+    let file = File::options().append(true).open(path).unwrap();
+    file.set_modified(meta.modified().unwrap()).unwrap();
+    fs::set_permissions(path, meta.permissions()).unwrap();
+}
+
+/// What is found changed, as `=name`, `?name`, `+name` and `~folder`.
 fn names(changes: &[Change]) -> Vec<String> {
     let name = |change: &Change| match change.what {
         What::Changed => format!("={}", change.name),
+        What::Touched => format!("?{}", change.name),
         What::Added => format!("+{}", change.name),
         What::Passed => format!("~{}", change.name),
     };
@@ -244,13 +255,110 @@ fn names_given_to_an_object_and_modes_are_no_change() {
     let path = first.path().join("a/large");
     assert_eq!(fs::metadata(&path).unwrap().nlink(), 4);
     fs::hard_link(&path, dir.path().join("backup")).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o440)).unwrap();
+    let small = first.path().join("b/c/small");
+    fs::hard_link(&small, dir.path().join("small")).unwrap();
     for checkout in [&first, &second] {
         assert_eq!(names(&checkout.changes().unwrap()), [""; 0]);
     }
+    assert!(!dir.path().join("damaged").exists());
+}
+
+/// Nobody but root can write to an object without that, and the mode may be all that is left of it.
+#[test]
+fn an_object_that_was_made_writable_may_have_been_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path());
+    let artifact = two(&cache);
+    let other = folder(&cache, &[("same", large(1))]);
+    let first = cache.checkout(&artifact).unwrap();
+    let second = cache.checkout(&other).unwrap();
+    let path = first.path().join("a/large");
+    fs::hard_link(&path, dir.path().join("backup")).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(names(&first.changes().unwrap()), ["?a/large"]);
     // Its mode is as it was again.
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o444);
+    assert_eq!(names(&second.changes().unwrap()), ["?same"]);
     assert!(!dir.path().join("damaged").exists());
+}
+
+#[test]
+fn what_is_written_to_and_put_back_with_its_times_was_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path());
+    let work = cache.work_dir(&Digest::of(b"maker")).unwrap().join("out");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("large"), large(1)).unwrap();
+    fs::write(work.join("small"), "small").unwrap();
+    fs::write(work.join("program"), large(3)).unwrap();
+    fs::set_permissions(work.join("program"), Permissions::from_mode(0o755)).unwrap();
+    let artifact = cache.store(&work).unwrap();
+    let other = folder(&cache, &[("same", large(1))]);
+    for name in ["large", "small", "program"] {
+        // Others may have come and gone between.
+        for links in [false, true] {
+            let checkout = cache.checkout(&artifact).unwrap();
+            let beside = cache.checkout(&artifact).unwrap();
+            if links {
+                drop(cache.checkout(&other).unwrap());
+            }
+            write_and_put_back(&checkout.path().join(name));
+            if links {
+                fs::remove_dir_all(cache.checkout(&other).unwrap().path()).unwrap();
+                drop(cache.checkout(&other).unwrap());
+            }
+            let late = cache.checkout(&artifact).unwrap();
+            let expected = [format!("?{name}")];
+            assert_eq!(names(&checkout.changes().unwrap()), expected, "{links}");
+            assert_eq!(names(&beside.changes().unwrap()), expected, "{links}");
+            // Who comes after it has nothing to do with it.
+            assert_eq!(names(&late.changes().unwrap()), [""; 0], "{name} {links}");
+        }
+    }
+    assert!(!dir.path().join("damaged").exists());
+    drop(cache);
+    assert!(open(dir.path()).checkout(&artifact).is_ok());
+}
+
+/// Their own links, and those of each other, are all that happens to it.
+#[test]
+fn many_tasks_that_share_an_object_see_no_touch_of_it() {
+    const TASKS: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path());
+    let artifacts: Vec<Artifact> = (0..TASKS)
+        .map(|i| {
+            let own = i.to_string().into_bytes();
+            folder(&cache, &[("shared", large(1)), ("own", own)])
+        })
+        .collect();
+    drop(cache);
+    for round in 0..2 {
+        let cache = open(dir.path());
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (cache, artifacts) = (&cache, &artifacts);
+                scope.spawn(move || {
+                    for i in (thread..TASKS).step_by(8) {
+                        let checkout = cache.checkout(&artifacts[i]).unwrap();
+                        let next = cache.checkout(&artifacts[(i + 8) % TASKS]).unwrap();
+                        // A task that passes its input on by another name.
+                        let work = cache.work_dir(&Digest::of(&i.to_le_bytes())).unwrap();
+                        fs::hard_link(checkout.path().join("shared"), work.join("out")).unwrap();
+                        cache.store(&work.join("out")).unwrap();
+                        assert_eq!(checkout.changes().unwrap(), [], "{i} in {round}");
+                        drop(checkout);
+                        // So that the next one there has to be made anew, and links removed for it.
+                        let stranger = next.path().join("stranger");
+                        assert_eq!(next.changes().unwrap(), [], "{i} in {round}");
+                        drop(next);
+                        let _ = fs::write(stranger, "x");
+                    }
+                });
+            }
+        });
+    }
 }
 
 #[test]

@@ -126,6 +126,49 @@ fn a_cache_of_a_newer_format_is_not_opened() {
 }
 
 #[test]
+fn a_format_file_that_says_nothing_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = commit(&open(dir.path()), 1);
+    let path = dir.path().join("format");
+    let whole = fs::read(&path).unwrap();
+    let half = &whole[..whole.len() / 2];
+    let zeros = vec![0; whole.len()];
+    for bytes in [b"", half, &zeros[..], b"{}", b"null"] {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        // Who only looks leaves it.
+        let look = Look::new(dir.path()).unwrap();
+        assert_eq!(look.lookup(&record.key).unwrap().as_ref(), Some(&record));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        let cache = open(dir.path());
+        let notices = cache.notices();
+        let what = String::from_utf8_lossy(bytes);
+        assert!(
+            notices.concat().contains("format was damaged"),
+            "{what}: {notices:?}"
+        );
+        assert_eq!(cache.lookup(&record.key).unwrap().as_ref(), Some(&record));
+        drop(cache);
+        assert_eq!(fs::read(&path).unwrap(), whole, "{what}");
+        assert!(open(dir.path()).notices().is_empty(), "{what}");
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(open(dir.path()).notices().len(), 1);
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    // Whole, and of whatever another climb writes.
+    for format in ["2", "12", "0", "\"one\"", "null"] {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, format!("{{\"climb-cache\":{format}}}")).unwrap();
+        let error = Cache::open(dir.path(), "test").err().expect(format);
+        assert!(
+            matches!(error, CacheError::Newer { .. }),
+            "{format}: {error}"
+        );
+    }
+}
+
+#[test]
 fn a_lock_file_that_is_removed_lets_nobody_in() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path());

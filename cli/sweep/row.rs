@@ -142,7 +142,7 @@ impl Sweep {
     }
 
     pub fn read(cache: &Path, run: &str) -> std::io::Result<Sweep> {
-        let bytes = std::fs::read(Sweep::path(cache, run))?;
+        let bytes = climb_cache::read_plain(&Sweep::path(cache, run))?;
         Ok(serde_json::from_slice(&bytes)?)
     }
 }

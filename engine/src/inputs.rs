@@ -80,6 +80,12 @@ impl<'a> Inputs<'a> {
         inputs
     }
 
+    /// The artifacts, by their digests.
+    pub fn digests(&self) -> Vec<Digest> {
+        let digests = self.given.iter().map(|given| given.checkout.digest());
+        digests.collect()
+    }
+
     /// Compares them after the task, which ended so. What it ended with counts only if they are as they were.
     pub fn compare(
         self,
@@ -101,9 +107,11 @@ impl<'a> Inputs<'a> {
         let only_added = changed.iter().all(Changed::is_only_more);
         if by_itself && only_added {
             // Nobody else saw it, and nobody will.
-            report(TaskReport::Warning {
-                message: left_there(&changed),
-            });
+            let message = match changed.iter().any(Changed::is_touched) {
+                true => put_back(&changed),
+                false => left_there(&changed),
+            };
+            report(TaskReport::Warning { message });
             return ended;
         }
         let state = self.cache.discard_state(&self.job.keyed.key);
@@ -164,12 +172,21 @@ impl Changed<'_> {
             .all(|change| change.what != What::Changed)
     }
 
+    fn is_touched(&self) -> bool {
+        let mut changes = self.changes.iter();
+        changes.any(|change| change.what == What::Touched)
+    }
+
     /// "`x` (`part/1` and 2 more)".
     fn describe(&self) -> String {
         let port = self.port;
         // What was changed says more than what was added.
         let mut changes: Vec<&Change> = self.changes.iter().collect();
-        changes.sort_by_key(|change| change.what != What::Changed);
+        changes.sort_by_key(|change| match change.what {
+            What::Changed => 0,
+            What::Touched => 1,
+            What::Added | What::Passed => 2,
+        });
         match &changes[..] {
             [one] if one.name.is_empty() => format!("`{port}`"),
             [one] => format!("`{port}` (`{}`)", one.name),
@@ -203,20 +220,36 @@ fn left_there(changed: &[Changed]) -> String {
     )
 }
 
+fn put_back(changed: &[Changed]) -> String {
+    format!(
+        "its {} may have been written to and put back while it ran (it was made writable, or has a \
+         ctime that nothing explains), and no other task had it: copy it first and change the copy",
+        describe(changed)
+    )
+}
+
 fn disturbed(changed: &[Changed], commands: &BTreeSet<String>, itself: &str) -> String {
-    let what = describe(changed);
+    let is_sure = changed.iter().any(|input| !input.is_only_more());
+    let touched = !is_sure && changed.iter().any(Changed::is_touched);
+    let what = match touched {
+        true => format!(
+            "{} may have been written to and put back",
+            describe(changed)
+        ),
+        false => format!("{} was changed", describe(changed)),
+    };
     match (commands.len(), commands.contains(itself)) {
         (0, _) => format!(
-            "its {what} was changed in the cache while it ran, by none of the run's tasks: \
+            "its {what} in the cache while it ran, by none of the run's tasks: \
              nothing of it was recorded, it runs again"
         ),
         (_, false) => format!(
-            "its {what} was changed while it ran: {} had it too and is to copy it first. \
+            "its {what} while it ran: {} had it too and is to copy it first. \
              Nothing of this task was recorded, it runs again",
             list(commands)
         ),
         _ => format!(
-            "its {what} was changed while it ran, by one of {}. Nothing of them is recorded; they \
+            "its {what} while it ran, by one of {}. Nothing of them is recorded; they \
              run again, one at a time, which tells who it was",
             list(commands)
         ),

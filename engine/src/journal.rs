@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use climb_cache::Digest;
+use climb_cache::{Digest, open_plain, read_plain};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -168,8 +168,8 @@ fn order(cache: &Path, run: &str, now: &str) -> String {
 pub fn imported_at(cache: &Path, run: &str) -> Option<Timestamp> {
     let path = cache.join("runs").join(run).join("imported");
     let modified = path.metadata().ok()?.modified().ok();
-    let written = std::fs::read_to_string(&path).ok();
-    let written = written.and_then(|text| text.trim().parse().ok());
+    let written = read_plain(&path).ok();
+    let written = written.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok());
     let made = || Timestamp::try_from(modified?).ok();
     Some(written.or_else(made).unwrap_or(Timestamp::UNIX_EPOCH))
 }
@@ -209,7 +209,7 @@ fn stamp(cache: &Path) -> Timestamp {
 
 /// The events of a run so far. A last line cut off by a crash is left out.
 pub fn read(cache: &Path, run: &str) -> std::io::Result<Vec<Stamped>> {
-    let file = File::open(cache.join("runs").join(run).join("journal.jsonl"))?;
+    let file = open_plain(&cache.join("runs").join(run).join("journal.jsonl"))?;
     let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
     Ok(lines
         .filter_map(|line| serde_json::from_slice(&line).ok())
@@ -237,7 +237,7 @@ pub struct Survey {
 /// Reads a journal, and says what cannot be read of it.
 pub fn survey(cache: &Path, run: &str) -> std::io::Result<Survey> {
     const REPORT: &[u8] = br#""event":"task_reported""#;
-    let bytes = std::fs::read(cache.join("runs").join(run).join("journal.jsonl"))?;
+    let bytes = read_plain(&cache.join("runs").join(run).join("journal.jsonl"))?;
     // Inside a text the quotes would be escaped.
     let is_report = |line: &[u8]| line.windows(REPORT.len()).take(80).any(|w| w == REPORT);
     let mut survey = Survey::default();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Cache, Digest, ProcessId, Use, process_name};
+use climb_cache::{Cache, Digest, ProcessId, Use, process_name, read_plain};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -269,7 +269,7 @@ struct Ending {
 impl Ending {
     /// `None`: the run has none (yet).
     fn read(folder: &Path) -> Result<Option<Ending>, String> {
-        let text = match std::fs::read(folder.join("result.json")) {
+        let text = match read_plain(&folder.join("result.json")) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|error| error.to_string())?,
         };
@@ -365,7 +365,9 @@ fn pin_file(cache: &Path, run: &str) -> PathBuf {
 
 /// Keeps a run, and what it made, from `climb rm` and `climb cache gc`.
 pub fn pin(cache: &Path, run: &str) -> std::io::Result<()> {
-    std::fs::write(pin_file(cache, run), "")
+    std::fs::write(pin_file(cache, run), "")?;
+    // That it is there is all it says: a power loss must not take it back.
+    std::fs::File::open(folder(cache, run))?.sync_all()
 }
 
 pub fn unpin(cache: &Path, run: &str) -> std::io::Result<()> {

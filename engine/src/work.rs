@@ -102,6 +102,8 @@ fn try_attempt(
     let sources = setting.sources.get(&job.node).cloned().unwrap_or_default();
     let watched = Watched::begin(cache, &sources)?;
     let work = cache.work_dir(&job.keyed.key).map_err(WorkFailure::plain)?;
+    let noted = cache.note_inputs(&work, &inputs.digests());
+    noted.map_err(WorkFailure::plain)?;
     let out_dir = work.join("out");
     std::fs::create_dir(&out_dir).map_err(|error| {
         let hint = climb_cache::hint(error.kind());
@@ -132,6 +134,8 @@ fn try_attempt(
     let ended = inputs.compare(ended, &*noted);
     // Of an attempt that was stopped too: what it has kept may be of another text.
     let sources_held = watched.compare(&job.keyed.key);
+    let compared = cache.inputs_were_compared(&work);
+    compared.map_err(WorkFailure::plain)?;
     ended?;
     sources_held?;
     let outputs = store(setting, job, &out_dir)?;

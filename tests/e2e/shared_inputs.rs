@@ -168,6 +168,46 @@ fn what_comes_and_goes_in_an_input_is_read_by_nobody() {
     }
 }
 
+/// With its times, as `cp -p` and `touch -r` do: nobody can say that it was not read in between.
+#[test]
+fn what_is_put_back_with_its_times_is_read_by_nobody() {
+    let wait = r#"touch "$OLDPWD/changed"; while ! test -e "$OLDPWD/read"; do sleep 0.05; done"#;
+    // It ends after it is put back, so that its times are all that could tell.
+    let keeping = r#"cat "$CLIMB_INPUT_X"/* > "$CLIMB_STATE/read"; touch read; while ! test -e back; do sleep 0.05; done; fi"#;
+    // In place, and not the mode alone is left of it.
+    let change = |name: &str, back: &str| {
+        format!(
+            r#"cp -pf {name} "$OLDPWD/keep"; chmod u+w {name}; sed s/good/evil/ "$OLDPWD/keep" > {name}; {wait}; {back}; touch "$OLDPWD/back""#
+        )
+    };
+    let cp = r#"cp -p "$OLDPWD/keep" NAME"#;
+    let touch = r#"cat "$OLDPWD/keep" > NAME; touch -r "$OLDPWD/keep" NAME"#;
+    let cases = [
+        (User::Plain, "large", cp.to_string()),
+        (User::Plain, "large", format!("{touch}; chmod u-w NAME")),
+        (User::Whoever, "large", format!("{touch}; chmod u-w NAME")),
+        (User::Plain, "small", cp.to_string()),
+        (User::Plain, "small", format!("{touch}; chmod u-w NAME")),
+    ];
+    for (user, name, back) in cases {
+        let change = change(name, &back.replace("NAME", name));
+        let workspace = Workspace::empty();
+        let yaml = shared(&change).replace(
+            r#"cat "$CLIMB_INPUT_X"/* > "$CLIMB_STATE/read"; fi"#,
+            keeping,
+        );
+        assert!(yaml.contains("touch read;"), "{yaml}");
+        workspace.write("w.yaml", yaml);
+        let ran = climb(&workspace, user, &["run", "w.yaml", "--jobs", "2"]);
+        assert!(ran.ok(), "{change}:\n{}", ran.stderr);
+        let told = ran.stderr.contains("may have been written to and put back");
+        assert!(told, "{change}:\n{}", ran.stderr);
+        let read = got(&workspace, "victim.y");
+        assert_eq!(read, "good\n", "{change}:\n{}", ran.stderr);
+        assert_verified(&workspace);
+    }
+}
+
 #[test]
 fn who_fails_may_have_changed_its_input_too() {
     let workspace = Workspace::empty();

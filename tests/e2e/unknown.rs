@@ -73,3 +73,31 @@ fn names(workspace: &Workspace, folder: &str) -> Vec<String> {
         .map(|path| path.strip_prefix(&root).expect("below"));
     names.map(|path| path.display().to_string()).collect()
 }
+
+#[test]
+fn a_format_file_that_a_power_loss_left_empty_is_told_and_written_anew() {
+    let workspace = Workspace::empty();
+    workspace.write("w.yaml", ONE);
+    assert!(workspace.climb(&["run", "w.yaml"]).ok());
+    let format = workspace.path(".climb/format");
+    let whole = std::fs::read(&format).expect("readable");
+    for command in [
+        &["cache", "verify"][..],
+        &["cache", "rebuild"],
+        &["run", "w.yaml"],
+    ] {
+        std::fs::remove_file(&format).expect("removed");
+        std::fs::write(&format, "").expect("written");
+        let ran = workspace.climb(command);
+        assert!(ran.ok(), "{command:?}: {}{}", ran.stdout, ran.stderr);
+        let told = ran.stderr.contains("format was damaged");
+        assert!(told, "{command:?}: {}{}", ran.stdout, ran.stderr);
+        assert_eq!(std::fs::read(&format).expect("readable"), whole);
+        let again = workspace.climb(command);
+        assert!(
+            !again.stderr.contains("damaged"),
+            "{command:?}: {}",
+            again.stderr
+        );
+    }
+}

@@ -154,3 +154,72 @@ fn whatever_happens_to_what_tasks_read_nothing_wrong_is_recorded() {
     }
     assert!(harmed >= rounds / 2, "{harmed} of {rounds} came in time");
 }
+
+/// What it has read by then was changed, and nobody compared it any more.
+const KEEPS_WHAT_IT_READ: &str = r#"
+stages:
+  x: {uses: command, with: {run: 'mkdir "$CLIMB_OUTPUT_X"; yes good | head -c 50000 > "$CLIMB_OUTPUT_X/large"; echo good > "$CLIMB_OUTPUT_X/small"', outputs: {x: text}}}
+  keeps:
+    uses: command
+    needs: {x: x}
+    with:
+      run: |
+        cd "$CLIMB_INPUT_X"
+        if ! test -e "$CLIMB_STATE/kept"; then
+          touch "$OLDPWD/begun"
+          while test -e "$OLDPWD/wait"; do sleep 0.05; done
+          cat large small > "$CLIMB_STATE/kept"
+          touch "$OLDPWD/read"
+          sleep CALM
+        fi
+        sort -u "$CLIMB_STATE/kept" > "$CLIMB_OUTPUT_Y"
+      outputs: {y: text}
+"#;
+
+#[test]
+fn what_a_killed_task_has_kept_of_a_changed_input_is_not_believed() {
+    for (name, changed) in [("large", true), ("small", true), ("large", false)] {
+        let workspace = Workspace::empty();
+        workspace.write(
+            "w.yaml",
+            KEEPS_WHAT_IT_READ.replace("CALM", if changed { "3" } else { "100" }),
+        );
+        workspace.write("wait", "");
+        let mut child = workspace
+            .command(&["run", "w.yaml"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("climb starts");
+        let until = |name: &str| {
+            while !workspace.path(name).exists() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        until("begun");
+        if changed {
+            let all = files(&workspace.path(".climb/checkouts"));
+            let path = all.iter().find(|path| path.ends_with(name));
+            let path = path.expect("it is checked out");
+            let mode = |mode| {
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(path, mode).expect("allowed");
+            };
+            mode(0o644);
+            let evil = std::fs::read_to_string(path).expect("text");
+            std::fs::write(path, evil.replace("good", "evil")).expect("written");
+            mode(0o444);
+        }
+        std::fs::remove_file(workspace.path("wait")).expect("removed");
+        until("read");
+        child.kill().expect("killed");
+        child.wait().expect("waited");
+        std::fs::remove_file(workspace.path("read")).expect("removed");
+        let ran = workspace.climb(&["run", "w.yaml", "--json"]);
+        assert!(ran.ok(), "{name} {changed}:\n{}", ran.stderr);
+        let anew = workspace.path("read").exists();
+        assert_eq!(anew, changed, "{name}:\n{}", ran.stderr);
+        let got = workspace.climb(&["get", "keeps.y", "-"]);
+        assert_eq!(got.stdout, "good\n", "{name} {changed}:\n{}", ran.stderr);
+    }
+}

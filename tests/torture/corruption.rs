@@ -1,9 +1,10 @@
 //! One damaged file at a time: the run ends well, with the same artifacts, without a panic.
 
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use walkdir::WalkDir;
@@ -152,6 +153,114 @@ fn a_damaged_record_does_no_harm_and_verify_writes_it_anew() {
     });
 }
 
+/// What stands where an object or a record should, and is no file.
+#[derive(Clone, Copy, Debug)]
+enum Instead {
+    Folder,
+    FullFolder,
+    LinkToNothing,
+    /// With the right bytes, which somebody else may change.
+    LinkToCopy,
+    Fifo,
+    Socket,
+}
+
+const INSTEAD: [Instead; 6] = [
+    Instead::Folder,
+    Instead::FullFolder,
+    Instead::LinkToNothing,
+    Instead::LinkToCopy,
+    Instead::Fifo,
+    Instead::Socket,
+];
+
+fn put_instead(path: &Path, instead: Instead) {
+    let copy = path.with_extension("copy");
+    std::fs::rename(path, &copy).expect("moved");
+    let made = match instead {
+        Instead::Folder => std::fs::create_dir(path),
+        Instead::FullFolder => {
+            std::fs::create_dir(path).and_then(|()| std::fs::write(path.join("in"), "x"))
+        }
+        Instead::LinkToNothing => std::os::unix::fs::symlink("nothing", path),
+        Instead::LinkToCopy => std::os::unix::fs::symlink(&copy, path),
+        Instead::Fifo => {
+            let made = Command::new("mkfifo").arg(path).status();
+            made.map(|status| assert!(status.success()))
+        }
+        // The path of a socket must be short.
+        Instead::Socket => {
+            let near = path.ancestors().nth(3).expect("the cache").join("socket");
+            let made = UnixListener::bind(&near);
+            made.and_then(|_| std::fs::rename(&near, path))
+        }
+    };
+    made.expect("made");
+    if !matches!(instead, Instead::LinkToCopy) {
+        std::fs::remove_file(copy).expect("removed");
+    }
+}
+
+/// Damage like any other: nobody waits for it, and it is mended, whoever meets it first.
+#[test]
+fn what_stands_in_the_place_of_a_file_is_set_aside_and_the_file_made_again() {
+    let whole = Workspace::warm();
+    // Who meets it first, and whether the index knows what was there.
+    let ways = [
+        ("run", true),
+        ("verify", true),
+        ("gc", true),
+        ("run", false),
+    ];
+    for (n, instead) in INSTEAD.into_iter().enumerate() {
+        for folder in ["objects", "records"] {
+            let all = files(&whole, folder);
+            let file = &all[n * 5 % all.len()];
+            for (way, (first, indexed)) in ways.into_iter().enumerate() {
+                // A folder is what is most in the way.
+                let turn = (n + usize::from(folder == "records")) % 4 == way;
+                if long().is_none() && !turn && n > 0 {
+                    continue;
+                }
+                let workspace = Workspace::copy_of(&whole);
+                let what = format!("{} {instead:?} {first} {indexed}", file.display());
+                put_instead(&workspace.path(".climb").join(file), instead);
+                if !indexed {
+                    std::fs::remove_dir_all(workspace.path(".climb/index")).expect("removed");
+                }
+                if first != "run" {
+                    let ran = run(&workspace, &["cache", first], &what);
+                    let expected = Some(if first == "verify" { 1 } else { 0 });
+                    assert_eq!(ran.code, expected, "{what}:\n{}{}", ran.stdout, ran.stderr);
+                }
+                let ran = run(&workspace, &["run", "small.yaml"], &what);
+                assert!(ran.ok(), "{what}:\n{}\n{}", ran.stdout, ran.stderr);
+                assert_eq!(workspace.artifacts(), whole.artifacts(), "{what}");
+                assert!(workspace.run_small(&[]).ran.is_empty(), "{what}");
+                // What the index knew of a record's file, only this looks at.
+                let told = run(&workspace, &["cache", "verify"], &what);
+                let may_tell = folder == "records" && indexed && first != "verify";
+                assert!(
+                    told.ok() || may_tell,
+                    "{what}:\n{}{}",
+                    told.stdout,
+                    told.stderr
+                );
+                let verified = run(&workspace, &["cache", "verify"], &what);
+                assert!(
+                    verified.ok(),
+                    "{what}:\n{}{}",
+                    verified.stdout,
+                    verified.stderr
+                );
+                assert!(workspace.path(".climb").join(file).is_file(), "{what}");
+                let aside = workspace.path(".climb/damaged");
+                assert!(aside.is_dir(), "{what}: not set aside");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_damaged_index_is_rebuilt() {
     each("index", 15, |_, _, _, _| {});
@@ -208,12 +317,17 @@ fn a_damaged_checkout_is_made_anew_before_a_task_reads_it() {
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
         };
         writable(&path(file)).expect("allowed");
+        let meta = path(file).metadata().expect("readable");
         harm(&path(file), &path(file + 1), kind, &mut random);
         let ran = run(&workspace, &args, &what);
         assert!(ran.ok(), "{what}:\n{}\n{}", ran.stdout, ran.stderr);
         assert!(!ran.stderr.contains("panicked"), "{what}:\n{}", ran.stderr);
         assert_eq!(workspace.artifacts(), whole.artifacts(), "{what}");
-        let verified = workspace.climb(&["cache", "verify"]);
-        assert!(verified.ok(), "{what}:\n{}", verified.stderr);
+        let mut verified = workspace.climb(&["cache", "verify"]);
+        // Of a link it is the object that was harmed, and not all objects are read by this run.
+        if meta.nlink() > 1 && verified.code == Some(1) {
+            verified = workspace.climb(&["cache", "verify"]);
+        }
+        assert!(verified.ok(), "{what}:\n{}", verified.stdout);
     }
 }

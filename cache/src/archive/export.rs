@@ -1,7 +1,6 @@
 //! Writing an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use super::{FORMAT, Manifest, ManifestRun, Packed, Place, RUN_FILES, RunFiles, e
 use crate::envelope::{Unread, read_envelope};
 use crate::error::{CacheError, Doing};
 use crate::objects::{hash_file, path_of};
+use crate::plain::{open_file, open_plain, read_plain};
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef, Look, Reader};
 
@@ -92,14 +92,14 @@ fn pack(
     }
     for key in keys {
         let path = record_file(here, key);
-        let bytes = fs::read(&path).doing("read", &path)?;
+        let bytes = read_plain(&path).doing("read", &path)?;
         let size = bytes.len() as u64;
         append(&mut tar, &Place::Record(*key), size, &bytes[..])?;
     }
     if let (Some(run), Some(described)) = (run, &manifest.run) {
         for (name, file) in &described.files {
             let path = run.folder.join(name);
-            let input = File::open(&path).doing("read", &path)?;
+            let input = open_file(&path).doing("read", &path)?;
             append(&mut tar, &Place::Run(name.clone()), file.size, input)?;
         }
     }
@@ -142,7 +142,7 @@ fn append_object<W: Write>(
 ) -> std::result::Result<(), Failure> {
     let path = path_of(&cache.join("objects"), digest);
     let mut input = Hashing {
-        inner: File::open(&path).doing("read", &path)?,
+        inner: open_plain(&path).doing("read", &path)?,
         hasher: blake3::Hasher::new(),
     };
     append(tar, &Place::Object(*digest), size, &mut input)?;

@@ -12,7 +12,8 @@ use tar::{Archive, EntryType};
 use super::{FORMAT, Manifest, Place};
 use crate::envelope::{Envelope, Unread, open_envelope, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::objects::{Stamp, move_in_unsynced};
+use crate::objects::{Stamp, Synced};
+use crate::plain::make_room;
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef};
 
@@ -74,11 +75,9 @@ impl Cache {
     /// before the first record is there, and once before the index names it.
     fn take_in(&self, staged: Staged) -> Result<Imported> {
         let mut imported = Imported::default();
-        let root = self.objects();
         for (digest, (size, path)) in &staged.objects {
             let hashed = Stamp::of(&path.metadata().doing("read", path)?);
-            let stamp = move_in_unsynced(&root, path, digest, hashed)?;
-            self.stamp(digest, stamp)?;
+            self.take_object(path, digest, hashed, Synced::Later)?;
             imported.objects += 1;
             imported.bytes += size;
         }
@@ -92,6 +91,7 @@ impl Cache {
         }
         for (key, path) in &fresh {
             let target = self.record_path(key);
+            make_room(&self.dir, &target)?;
             let folder = target.parent().expect("records have folders");
             fs::create_dir_all(folder).doing("make", folder)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o444)).doing("protect", path)?;

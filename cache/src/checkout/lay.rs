@@ -6,10 +6,12 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Files, Laid, look};
+use super::{Files, Laid, LaidFile, look};
 use crate::error::{CacheError, Doing};
-use crate::objects::{Stamp, hash_at_rest, path_of};
+use crate::objects::{hash_at_rest, path_of};
+use crate::sight::Sight;
 use crate::store::{INLINE, Result};
+use crate::tree::unlock_folders;
 use crate::{Cache, FileRef};
 
 impl Cache {
@@ -25,53 +27,78 @@ impl Cache {
             let folder = tmp.path().join(folder);
             fs::create_dir(&folder).doing("make", &folder)?;
         }
-        let mut stamps = Vec::with_capacity(files.len());
-        let mut copied = false;
-        for (name, file) in files.iter() {
-            let path = tmp.path().join(&**name);
-            let (stamp, is_copy) = self.place(file, &path)?;
-            stamps.push(stamp);
-            copied |= is_copy;
+        let laid = self.fill(tmp.path(), &root, files);
+        if laid.is_err() {
+            self.remove_links(tmp.path(), files)?;
         }
+        laid
+    }
+
+    /// Puts the files into the folders at `new`, and those in their place at `root`.
+    fn fill(&self, new: &Path, root: &Path, files: &Files) -> Result<Laid> {
+        let mut laid = Vec::with_capacity(files.len());
+        for (name, file) in files.iter() {
+            laid.push(self.place(file, &new.join(&**name))?);
+        }
+        let pairs = laid.iter().zip(files.iter());
+        let copied = pairs
+            .into_iter()
+            .any(|(laid, (_, file))| matches!(laid, LaidFile::Own(_)) && file.size > INLINE);
         let checkouts = self.dir.join("checkouts");
         fs::create_dir_all(&checkouts).doing("make", &checkouts)?;
         // It goes there while it may be written to: a read-only folder cannot be moved by its owner.
-        fs::rename(tmp.path(), &root).doing("write", &root)?;
-        look::protect(&root, files);
+        fs::rename(new, root).doing("write", root)?;
         Ok(Laid {
-            root,
-            stamps,
+            root: root.to_path_buf(),
+            files: laid,
             copied,
         })
     }
 
-    /// Puts a file at `path`; returns its stamp, and whether it is a copy of a large one.
-    fn place(&self, file: &FileRef, path: &Path) -> Result<(Stamp, bool)> {
+    /// Takes the names away that objects have in a checkout which is to be removed. Tasks may be reading
+    /// them elsewhere: there it must be known who changed their ctime.
+    pub(super) fn remove_links(&self, root: &Path, files: &Files) -> Result<()> {
+        let is_folder = root.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+        if !is_folder || unlock_folders(root).is_err() {
+            return Ok(());
+        }
+        for (name, file) in files.iter().filter(|(_, file)| file.size > INLINE) {
+            let path = root.join(&**name);
+            let _turn = self.object_turns.wait_for(&file.digest);
+            if self.is_linked(file, &path) {
+                // What stays is met by whoever removes the rest.
+                let _ = self.by_ourselves(&file.digest, || fs::remove_file(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a file at `path`.
+    fn place(&self, file: &FileRef, path: &Path) -> Result<LaidFile> {
         if file.size <= INLINE {
             let bytes = self.inline(file)?;
             let bytes = bytes.ok_or_else(|| self.damaged(file, self.dir.clone()))?;
             write_new(path, &bytes, mode(file)).doing("write", path)?;
-            return Ok((stamp_of(path)?, false));
+            return Ok(LaidFile::Own(sight_of(path)?));
         }
         let object = path_of(&self.objects(), &file.digest);
         let _turn = self.object_turns.wait_for(&file.digest);
+        if self.verified_stamp(file)?.is_none() {
+            self.hash_object(file)?;
+        }
+        let link = || fs::hard_link(&object, path).is_ok();
+        if file.executable || !self.by_ourselves(&file.digest, link)? {
+            return Ok(LaidFile::Own(self.copy(file, &object, path)?));
+        }
         let right = match self.verified_stamp(file)? {
             Some(stamp) => stamp,
+            // Somebody touched it after it was last looked at.
             None => self.hash_object(file)?,
         };
-        if file.executable || fs::hard_link(&object, path).is_err() {
-            return Ok((self.copy(file, &object, path)?, true));
-        }
-        let linked = stamp_of(path)?;
-        if !linked.is_unwritten_since(right) {
-            // Somebody wrote to it after it was last looked at.
-            return Ok((self.hash_object(file)?, false));
-        }
-        self.stamp(&file.digest, linked)?;
-        Ok((linked, false))
+        Ok(LaidFile::Link(right))
     }
 
-    fn copy(&self, file: &FileRef, object: &Path, path: &Path) -> Result<Stamp> {
+    fn copy(&self, file: &FileRef, object: &Path, path: &Path) -> Result<Sight> {
         fs::copy(object, path).doing("copy to", path)?;
         File::open(path)
             .and_then(|copy| {
@@ -79,9 +106,9 @@ impl Cache {
                 set_back(&copy)
             })
             .doing("copy to", path)?;
-        let (digest, stamp) = hash_at_rest(path)?;
-        if digest == file.digest {
-            return Ok(stamp);
+        let sight = sight_of(path)?;
+        if hash_at_rest(path)? == (file.digest, sight.stamp) {
+            return Ok(sight);
         }
         // Either what was copied is wrong by now, or the copy.
         self.hash_object(file)?;
@@ -93,9 +120,9 @@ impl Cache {
     }
 }
 
-fn stamp_of(path: &Path) -> Result<Stamp> {
+fn sight_of(path: &Path) -> Result<Sight> {
     let meta = path.symlink_metadata().doing("read", path)?;
-    Ok(Stamp::of(&meta))
+    Ok(Sight::of(&meta))
 }
 
 fn mode(file: &FileRef) -> u32 {

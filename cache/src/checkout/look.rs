@@ -8,38 +8,38 @@ use std::path::Path;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
-use super::{Files, Laid};
-use crate::objects::{Stamp, hash_at_rest, path_of};
+use super::{Files, Laid, LaidFile};
+use crate::objects::{hash_at_rest, path_of};
+use crate::sight::Sight;
 use crate::store::{INLINE, Result};
 use crate::{Cache, FileRef};
 
 /// What a look at a file tells.
 enum Found {
-    Right(Stamp),
+    Right(LaidFile),
     /// A large file that is no link to its object, with the right bytes.
-    Copy(Stamp),
+    Copy(Sight),
     /// A link to its object: as right as that is.
     Linked,
     Wrong,
 }
 
 impl Cache {
-    /// The checkout at `root`, if all that should be there is, as it should be, and nothing else.
+    /// The checkout at `root`, if all files that should be there are, as they should be.
     pub(super) fn intact(
         &self,
         root: &Path,
         files: &Files,
         known: Option<&Laid>,
     ) -> Result<Option<Laid>> {
-        let is_folder = root.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-        if !is_folder || !strangers(root, files).is_empty() {
+        if !root.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             return Ok(None);
         }
         let found: Vec<Found> = files
             .par_iter()
             .enumerate()
             .map(|(i, (name, file))| {
-                let before = known.map(|known| known.stamps[i]);
+                let before = known.map(|known| known.files[i]);
                 self.look_at(&root.join(&**name), file, before)
             })
             .collect();
@@ -51,40 +51,45 @@ impl Cache {
         let linked: Vec<FileRef> = linked.map(|(_, (_, file))| *file).collect();
         let mut of_objects = self.right_stamps(&linked)?.into_iter();
         let mut copied = known.is_some_and(|known| known.copied);
-        let stamps = found.into_iter().map(|found| match found {
-            Found::Right(stamp) => Some(stamp),
-            Found::Copy(stamp) => {
+        let laid = found.into_iter().map(|found| match found {
+            Found::Right(file) => Some(file),
+            Found::Copy(sight) => {
                 copied = true;
-                Some(stamp)
+                Some(LaidFile::Own(sight))
             }
-            Found::Linked => of_objects.next(),
+            Found::Linked => of_objects.next().map(LaidFile::Link),
             Found::Wrong => None,
         });
-        Ok(stamps.collect::<Option<Vec<Stamp>>>().map(|stamps| Laid {
+        Ok(laid.collect::<Option<Vec<_>>>().map(|files| Laid {
             root: root.to_path_buf(),
-            stamps,
+            files,
             copied,
         }))
     }
 
-    /// `before`: the stamp with which the file here was right.
-    fn look_at(&self, path: &Path, file: &FileRef, before: Option<Stamp>) -> Found {
-        let Some(now) = Stamp::of_file(path).filter(|now| now.size == file.size) else {
+    /// `before`: the file here when it was right.
+    fn look_at(&self, path: &Path, file: &FileRef, before: Option<LaidFile>) -> Found {
+        let Some(now) = Sight::of_file(path).filter(|now| now.stamp.size == file.size) else {
             return Found::Wrong;
         };
-        if before == Some(now) {
-            return Found::Right(now);
+        let same = |before: &LaidFile| match before {
+            LaidFile::Link(stamp) => *stamp == now.stamp,
+            LaidFile::Own(sight) => *sight == now,
+        };
+        if let Some(before) = before.filter(same) {
+            return Found::Right(before);
         }
-        if file.executable && !is_executable(path) {
+        if file.executable && now.mode & 0o100 == 0 {
             return Found::Wrong;
         }
         if file.size > INLINE && self.is_linked(file, path) {
             return Found::Linked;
         }
         match hash_at_rest(path) {
-            Ok((digest, _)) if digest != file.digest => Found::Wrong,
-            Ok((_, stamp)) if file.size > INLINE => Found::Copy(stamp),
-            Ok((_, stamp)) => Found::Right(stamp),
+            // Somebody touched it meanwhile: it was not at rest.
+            Ok((digest, stamp)) if digest != file.digest || stamp != now.stamp => Found::Wrong,
+            Ok(_) if file.size > INLINE => Found::Copy(now),
+            Ok(_) => Found::Right(LaidFile::Own(now)),
             Err(_) => Found::Wrong,
         }
     }
@@ -97,11 +102,6 @@ impl Cache {
             _ => false,
         }
     }
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.symlink_metadata()
-        .is_ok_and(|meta| meta.mode() & 0o100 != 0)
 }
 
 /// The folders of a checkout by their path below it; one comes after that which it is in.
@@ -127,20 +127,18 @@ pub(super) fn all_folders<'f>(files: &'f Files) -> Vec<&'f str> {
     std::iter::once("").chain(folders(files)).collect()
 }
 
-/// Of each of [`all_folders`]; `None` where there is none.
-pub(super) fn folder_stamps(root: &Path, files: &Files) -> Vec<Option<Stamp>> {
-    let folders = all_folders(files).into_iter();
-    let stamp = |folder: &str| root.join(folder).symlink_metadata().ok();
-    folders
-        .map(|folder| stamp(folder).map(|meta| Stamp::of(&meta)))
-        .collect()
+/// What one walk through a checkout finds.
+pub(super) struct Walk {
+    /// What is in it and is none of the artifact's.
+    pub strangers: Vec<String>,
+    /// Each of [`all_folders`], from before it was looked into; `None` where there is none.
+    pub folders: Vec<Option<Sight>>,
 }
 
-/// What is in a checkout and is none of the artifact's.
-pub(super) fn strangers(root: &Path, files: &Files) -> Vec<String> {
-    let folders = folders(files);
-    let mut strangers = Vec::new();
-    for entry in WalkDir::new(root).min_depth(1) {
+/// Goes through a checkout of these files, whose [`all_folders`] are `folders`.
+pub(super) fn walk(root: &Path, folders: &[&str], files: &Files) -> Walk {
+    let (mut strangers, mut sights) = (Vec::new(), vec![None; folders.len()]);
+    for entry in WalkDir::new(root) {
         let path = match &entry {
             Ok(entry) => entry.path(),
             // A folder that cannot be looked into may hold anything.
@@ -148,38 +146,57 @@ pub(super) fn strangers(root: &Path, files: &Files) -> Vec<String> {
         };
         let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
         let expected = match &entry {
-            Ok(entry) if entry.file_type().is_dir() => folders.contains(&*name),
+            Ok(entry) if entry.file_type().is_dir() => match folders.binary_search(&&*name) {
+                Ok(i) => {
+                    sights[i] = entry.metadata().ok().map(|meta| Sight::of(&meta));
+                    true
+                }
+                Err(_) => false,
+            },
             Ok(_) => files
                 .binary_search_by(|(file, _)| (**file).cmp(&*name))
                 .is_ok(),
             Err(_) => false,
         };
-        if !expected {
+        // One that is gone is missed by whoever looks for its files.
+        let is_gone = || name.is_empty() && root.symlink_metadata().is_err();
+        if !expected && !is_gone() {
             strangers.push(name.into_owned());
         }
     }
     strangers.sort();
-    strangers
+    Walk {
+        strangers,
+        folders: sights,
+    }
 }
 
-/// Lets nobody but root change what is in the folders of a checkout.
-pub(super) fn protect(root: &Path, files: &Files) {
-    set_modes(root, files, 0o555);
+/// Lets nobody but root change what is in the folders of a checkout, and sees those that it had to
+/// change again.
+pub(super) fn protect(root: &Path, folders: &[&str], sights: &mut [Option<Sight>]) {
+    for (folder, sight) in folders.iter().zip(sights) {
+        if sight.is_none_or(|sight| sight.mode & 0o777 != PROTECTED) {
+            set_mode(&root.join(folder), PROTECTED);
+            let meta = root.join(folder).symlink_metadata();
+            *sight = meta.ok().map(|meta| Sight::of(&meta));
+        }
+    }
 }
+
+const PROTECTED: u32 = 0o555;
 
 /// Lets their owner remove them, as with `rm -r`.
-pub(super) fn unprotect(root: &Path, files: &Files) {
-    set_modes(root, files, 0o755);
+pub(super) fn unprotect(root: &Path, folders: &[&str]) {
+    for folder in folders {
+        set_mode(&root.join(folder), 0o755);
+    }
 }
 
 /// A folder that is not there any more, or another user's, is left alone: whether it is as it should
 /// be is seen when it is next looked at.
-fn set_modes(root: &Path, files: &Files, mode: u32) {
-    for folder in all_folders(files) {
-        let folder = root.join(folder);
-        let is = folder.symlink_metadata();
-        if is.is_ok_and(|meta| meta.is_dir() && meta.mode() & 0o777 != mode) {
-            let _ = fs::set_permissions(&folder, Permissions::from_mode(mode));
-        }
+fn set_mode(folder: &Path, mode: u32) {
+    let is = folder.symlink_metadata();
+    if is.is_ok_and(|meta| meta.is_dir() && meta.mode() & 0o777 != mode) {
+        let _ = fs::set_permissions(folder, Permissions::from_mode(mode));
     }
 }
