@@ -207,7 +207,8 @@ pub fn stop(workspace: &Workspace, mut command: Command, stage: Stopped) {
     );
 }
 
-pub const RUN: [&str; 3] = ["run", "pieces.yaml", "--json"];
+/// One task at a time, so that each stage can be stopped while those after it have not begun.
+pub const RUN: [&str; 5] = ["run", "pieces.yaml", "--json", "--jobs", "1"];
 
 /// Copies of one workspace, stopped in each stage in its turn.
 pub fn stopped() -> Vec<(Stopped, Workspace)> {

@@ -98,7 +98,7 @@ fn a_run_in_another_container_is_seen_to_go_on() {
         return;
     }
     assert!(said.contains("rm 2"), "{said}");
-    assert!(said.contains("running, 0/1 tasks"), "{said}");
+    assert!(said.contains("running, 0/1 task,"), "{said}");
     assert!(said.contains("   running   "), "{said}");
 }
 

@@ -105,7 +105,7 @@ fn documents_of_another_corpus_are_refused() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("`embeddings` is of 1 documents, `clustering` of 6"),
+        error.contains("`embeddings` is of 1 document, `clustering` of 6"),
         "{error}"
     );
 }
