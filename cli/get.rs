@@ -160,7 +160,9 @@ fn find(
         }
     };
     let Some(record) = look::record(cache, &tasks[task]) else {
-        let help = "it was collected as garbage, or damaged: run the workflow again".to_string();
+        let help = "it was collected as garbage, or damaged: `climb cache verify` makes it good where a copy is \
+                    left; else run the workflow again"
+            .to_string();
         return Err((
             format!("the record of `{task}` is no longer in the cache"),
             help,

@@ -66,7 +66,7 @@ fn try_run(args: Args) -> Result<u8, u8> {
         diagnostics::error(&format!("{}: {error}", args.cache.cache.display()));
         BAD_INPUT
     })?;
-    let Some(run) = choose(&args.cache.cache, args.run.as_deref())? else {
+    let Some(run) = choose(&args.cache.cache, args.run.as_deref(), args.wait)? else {
         return Ok(0);
     };
     let (source, origin) = source(&cache, &run)?;
@@ -105,7 +105,8 @@ fn try_run(args: Args) -> Result<u8, u8> {
 }
 
 /// The run to take up; `None`, and a word why, when there is nothing to do.
-fn choose(cache: &Path, named: Option<&str>) -> Result<Option<RunInfo>, u8> {
+/// `wait`: one that is still running is taken up once it has ended.
+fn choose(cache: &Path, named: Option<&str>, wait: bool) -> Result<Option<RunInfo>, u8> {
     // Says so when there are no runs, or not this one.
     let latest = status::find_run(cache, named).ok_or(BAD_INPUT)?;
     let run = match named {
@@ -134,7 +135,7 @@ fn choose(cache: &Path, named: Option<&str>) -> Result<Option<RunInfo>, u8> {
             println!("Run {} succeeded; there is nothing to resume.", run.id);
             Ok(None)
         }
-        RunState::Running if named.is_none() => {
+        RunState::Running if named.is_none() && !wait => {
             let message = format!("run {} is still running ({})", run.id, run.process_name());
             diagnostics::print(&[Diagnostic::error(message).help("`climb status` shows it")]);
             Err(BAD_INPUT)

@@ -90,7 +90,7 @@ pub fn describe(event: &Stamped, view: &RunView) -> String {
             let mut text = failure(task, error, tail, log, *retry_seconds);
             if *dropped {
                 text.push_str(
-                    "\n    it is dropped, as `on_failure` says: the run goes on without it",
+                    "\n    it is dropped, as `on_failure` says: the run goes on without it, if not too many are",
                 );
             }
             text

@@ -212,8 +212,8 @@ fn describe(changed: &[Changed]) -> String {
 
 fn it_changed(changed: &[Changed]) -> String {
     format!(
-        "it changed its {}, which other tasks read too: copy it first and change the copy. \
-         Nothing of it was recorded",
+        "it changed its {}, which other tasks read too: copy it first and change the copy (if it does \
+         not, a process that an earlier task left running does). Nothing of it was recorded",
         describe(changed)
     )
 }

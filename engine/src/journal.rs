@@ -148,8 +148,9 @@ fn is_run(folder: &Path) -> bool {
         "imported",
     ];
     let there = |file: &&str| folder.join(file).symlink_metadata().is_ok();
+    let is_no_folder = folder.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
     // One that cannot be looked into may be anything.
-    FILES.iter().any(there) || std::fs::read_dir(folder).is_err()
+    FILES.iter().any(there) || (!is_no_folder && std::fs::read_dir(folder).is_err())
 }
 
 /// Runs are in the order of their ids, which begin with the time; an imported one that says it is

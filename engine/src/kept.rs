@@ -37,14 +37,20 @@ impl Texts {
     /// Reads them. `extends` are the paths, as the run's origin tells.
     pub fn read(folder: &Path, extends: &[PathBuf]) -> io::Result<Texts> {
         let extended = extends.iter().enumerate().map(|(i, path)| {
-            let text = std::fs::read_to_string(extended_file(folder, i))?;
+            let text = read_text(&extended_file(folder, i))?;
             Ok((path.clone(), text))
         });
         Ok(Texts {
-            workflow: std::fs::read_to_string(workflow_file(folder))?,
+            workflow: read_text(&workflow_file(folder))?,
             extends: extended.collect::<io::Result<_>>()?,
         })
     }
+}
+
+/// A file of a run's folder: never waits, whatever lies in its place.
+fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = climb_cache::read_plain(path)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Where the workflow's own text is in a run's folder.

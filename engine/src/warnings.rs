@@ -54,7 +54,7 @@ pub fn of_run(cache: &Path, run: &str) -> Vec<(String, String)> {
 /// The warnings of a journal, and the tasks that were cached.
 fn notable(cache: &Path, run: &str) -> Vec<Event> {
     let journal = cache.join("runs").join(run).join("journal.jsonl");
-    let bytes = std::fs::read(journal).unwrap_or_default();
+    let bytes = climb_cache::read_plain(&journal).unwrap_or_default();
     let lines = bytes.split(|&byte| byte == b'\n').filter(|line| {
         let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
         has(br#""report":"warning""#) || has(br#""event":"task_cached""#)

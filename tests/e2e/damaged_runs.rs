@@ -205,3 +205,50 @@ fn a_kept_workflow_that_is_not_what_it_was_is_not_run() {
     workspace.write("good", "");
     assert!(workspace.climb(&["resume"]).ok());
 }
+
+/// A fifo would keep whoever opens it waiting.
+#[test]
+fn what_lies_in_the_place_of_a_runs_files_keeps_nobody_waiting() {
+    let workspace = Workspace::empty();
+    let yaml = "stages:\n  j: {uses: command, with: {run: 'echo 1 > $CLIMB_OUTPUT_O', outputs: {o: text}}}\n";
+    workspace.write("w.yaml", yaml);
+    assert!(workspace.climb(&["run", "w.yaml"]).ok());
+    let id = std::fs::read_dir(workspace.path(".climb/runs")).unwrap();
+    let id = id
+        .map(|run| run.unwrap().file_name())
+        .next()
+        .expect("a run");
+    let folder = workspace.path(".climb/runs").join(id);
+    for name in ["journal.jsonl", "result.json", "workflow.yaml"] {
+        let path = folder.join(name);
+        let kept = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("mkfifo runs").success());
+        for command in [
+            "runs",
+            "show",
+            "status",
+            "log",
+            "resume",
+            "cache gc",
+            "cache stats",
+        ] {
+            let climb = workspace.command(&[]);
+            let ran = std::process::Command::new("timeout")
+                .arg("60")
+                .arg(climb.get_program())
+                .args(command.split(' '))
+                .current_dir(workspace.path(""))
+                .output()
+                .expect("timeout runs");
+            assert_ne!(ran.status.code(), Some(124), "{command} waits for {name}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, kept).unwrap();
+    }
+    // Nor is a stray file there a run.
+    workspace.write(".climb/runs/notes.txt", "x");
+    let got = workspace.climb(&["get", "j.o", "-"]);
+    assert_eq!(got.stdout, "1\n", "{}", got.stderr);
+}

@@ -510,3 +510,28 @@ fn a_second_run_names_the_first_or_waits_for_it() {
     assert!(waited.ok(), "{}", waited.stdout);
     assert_eq!(Counts::of(&waited.stdout).cached.len(), 1);
 }
+
+#[test]
+fn a_resume_that_waits_takes_up_what_still_runs_once_it_has_ended() {
+    let workspace = Workspace::empty();
+    let yaml = "stages:\n  j: {uses: command, with: {run: 'echo > began; until test -e go; do sleep 0.05; done; echo 1 > $CLIMB_OUTPUT_O', outputs: {o: text}}}\n";
+    workspace.write("w.yaml", yaml);
+    let mut run = workspace.command(&["run", "w.yaml"]).spawn().unwrap();
+    let begun = std::time::Instant::now();
+    while !workspace.path("began").exists() {
+        assert!(begun.elapsed().as_secs() < 60, "it does not begin");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let at_once = workspace.climb(&["resume"]);
+    assert_eq!(at_once.code, Some(2));
+    assert!(
+        at_once.stderr.contains("still running"),
+        "{}",
+        at_once.stderr
+    );
+    let waiting = workspace.command(&["resume", "--wait"]).spawn().unwrap();
+    workspace.write("go", "");
+    assert!(run.wait().unwrap().success());
+    let waited = waiting.wait_with_output().unwrap();
+    assert!(waited.status.success());
+}
