@@ -62,10 +62,28 @@ pub fn run(args: Args) -> u8 {
     }
     println!("old  {} ({})", old.info.id, state_name(old.info.state));
     println!("new  {} ({})", new.info.id, state_name(new.info.state));
+    for side in [&old, &new] {
+        tell_of_sweep(&side.info);
+    }
     print_params(&params);
     print_stages(&stages);
     print_results(cache, &old, &new);
     0
+}
+
+/// Its parameters are those of the file, and its result is one variant's.
+fn tell_of_sweep(run: &RunInfo) {
+    let is_sweep = run
+        .origin
+        .as_ref()
+        .is_some_and(|origin| origin.sweep.is_some());
+    if is_sweep {
+        diagnostics::note(&format!(
+            "run {} is a sweep: what follows has the file's parameters, and the result of one variant \
+             only; `climb table {0}` has them all",
+            run.id
+        ));
+    }
 }
 
 fn side(cache: &Path, name: &str) -> Result<Side, ()> {
@@ -164,7 +182,12 @@ fn describe(change: &StageChange) -> Option<String> {
                     1 => String::new(),
                     n => format!(" in {differing} of {n} tasks"),
                 };
-                parts.push(format!("{} differs{of}", outputs.join(", ")));
+                let differ = if outputs.len() == 1 {
+                    "differs"
+                } else {
+                    "differ"
+                };
+                parts.push(format!("{} {differ}{of}", outputs.join(", ")));
             }
             parts.join("; ")
         }

@@ -131,6 +131,11 @@ fn last_iteration(wanted: &str, repeats: &Repeats) -> String {
     }
 }
 
+fn is_item_of(task: &str, stage: &str) -> bool {
+    task.strip_prefix(stage)
+        .is_some_and(|rest| rest.starts_with('['))
+}
+
 /// The record and the output that `wanted` names. The error is (message, help).
 fn find(
     cache: &Path,
@@ -151,6 +156,12 @@ fn find(
                     text::count(of_it, "task")
                 );
                 return Err((format!("`{wanted}` is a fan-out, not one task,"), help));
+            }
+            if let Some((stage, output)) = wanted.rsplit_once('.')
+                && let Some(first) = tasks.keys().find(|task| is_item_of(task, stage))
+            {
+                let help = format!("name one of its tasks, as `{first}.{output}`");
+                return Err((format!("`{stage}` is a fan-out, not one task,"), help));
             }
             let help = match tasks.is_empty() {
                 true => "it has finished no task".into(),

@@ -42,7 +42,13 @@ pub fn run(args: Args) -> u8 {
     print_stages(&view);
     for (task, error) in &view.failures {
         println!("error: {task}: {error}");
-        println!("    its log: climb log {id} --task '{task}'");
+        // A stage as a whole has none.
+        let log = runs::folder(cache, &id)
+            .join("logs")
+            .join(journal::log_name(task));
+        if log.is_file() {
+            println!("    its log: climb log {id} --task '{task}'");
+        }
     }
     print_warnings(&warnings::of_run(cache, &id));
     if let Some(result) = result(cache, &id) {
@@ -77,6 +83,16 @@ fn print_head(run: &RunInfo) {
     println!("command   {}", run.command.join(" "));
     let pinned = if run.pinned { ", pinned" } else { "" };
     println!("state     {}{pinned}", state_name(run.state));
+    if let Some(sweep) = run.origin.as_ref().and_then(|origin| origin.sweep.as_ref()) {
+        let over = match sweep.over.is_empty() {
+            true => "its `sweep:` section".to_string(),
+            false => sweep.over.join(", "),
+        };
+        println!(
+            "sweep     over {over}; `climb table {}` has the variants",
+            run.id
+        );
+    }
     if let Some(damage) = &run.damage {
         println!("damaged   {damage}");
     }

@@ -384,4 +384,7 @@ fn a_task_that_is_not_there_is_said_and_a_near_one_named() {
     let says = "`search[2].train` is a fan-out, not one task";
     assert!(got.stderr.contains(says), "{}", got.stderr);
     assert!(!got.stderr.contains("no finished task"), "{}", got.stderr);
+    let got = workspace.climb(&["get", "search.train.model", "m3"]);
+    let says = "name one of its tasks, as `search[2].train[0].model`";
+    assert!(got.stderr.contains(says), "{}", got.stderr);
 }

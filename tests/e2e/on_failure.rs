@@ -124,6 +124,12 @@ fn more_than_the_share_is_a_failure() {
         let says = "error: each: 3 of 8 failed, more than the 25 % allowed by `on_failure`";
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
         assert!(dropped(&workspace).is_empty());
+        // A stage as a whole has no log to point to.
+        let shown = workspace.climb(&["show"]).stdout;
+        assert!(
+            shown.contains("error: each: ") && !shown.contains("--task 'each'"),
+            "{shown}"
+        );
         let got = workspace.climb(&["get", "gather", "-"]);
         assert_ne!(got.code, Some(0), "{}", got.stdout);
     }

@@ -12,7 +12,7 @@ use tar::{Archive, EntryType};
 use super::{FORMAT, Manifest, Place};
 use crate::envelope::{Envelope, Unread, open_envelope, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::objects::{Stamp, Synced};
+use crate::objects::{Stamp, Synced, path_of};
 use crate::plain::make_room;
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, FileRef};
@@ -77,9 +77,12 @@ impl Cache {
         let mut imported = Imported::default();
         for (digest, (size, path)) in &staged.objects {
             let hashed = Stamp::of(&path.metadata().doing("read", path)?);
+            let is_new = !path_of(&self.objects(), digest).exists();
             self.take_object(path, digest, hashed, Synced::Later)?;
-            imported.objects += 1;
-            imported.bytes += size;
+            if is_new {
+                imported.objects += 1;
+                imported.bytes += size;
+            }
         }
         self.sync_all()?;
         let mut fresh = Vec::new();

@@ -81,25 +81,31 @@ pub fn write(
 pub struct Clusters {
     pub clusters: Vec<ClusterSummary>,
     /// Tokens (or bytes, where no tokens were wired) of documents in pruned clusters.
+    #[serde(default)]
     pub dropped_tokens: u64,
+    #[serde(default)]
     pub dropped_documents: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSummary {
     pub id: usize,
+    #[serde(default)]
     pub documents: u64,
     pub tokens: u64,
     /// Share of the tokens of all kept clusters; sums to 1.
     pub share: f64,
     /// Terms that tell this cluster from the others, best first.
+    #[serde(default)]
     pub terms: Vec<String>,
     /// Documents nearest the centroid: their source and a short excerpt.
+    #[serde(default)]
     pub typical: Vec<Typical>,
     /// Mean of each quality score, where scores were wired.
     #[serde(default)]
     pub scores: std::collections::BTreeMap<String, f64>,
     /// The k-means clusters it is made of.
+    #[serde(default)]
     pub members: Vec<u32>,
 }
 
