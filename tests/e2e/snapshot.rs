@@ -24,9 +24,11 @@ pub fn check_masked(name: &str, text: &str) {
     let mask = |word: &str| -> String {
         let bare = word.trim_matches(|c: char| "+-±,;()".contains(c));
         let number = bare.trim_end_matches(['k', 'M', 'G', 'T']);
-        match number.contains('.') && number.parse::<f64>().is_ok() {
-            true => word.replace(bare, "[#]").replace(['+', '-'], "±"),
-            false => word.into(),
+        match number.parse::<f64>() {
+            // A difference that is none has no sign, and the next text may make one of it.
+            Ok(0.0) if number.contains('.') && word == bare => "±[#]".into(),
+            Ok(_) if number.contains('.') => word.replace(bare, "[#]").replace(['+', '-'], "±"),
+            _ => word.into(),
         }
     };
     let line = |line: &str| line.split(' ').map(mask).collect::<Vec<_>>().join(" ");
