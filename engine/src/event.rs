@@ -7,15 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use climb_cache::{Cost, Digest, ProcessId};
-
-/// What a running task tells of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "report", rename_all = "snake_case")]
-pub enum TaskReport {
-    Progress { done: u64, total: u64, unit: String },
-    Total { name: String, value: f64 },
-    Warning { message: String },
-}
+pub use climb_contract::report::TaskReport;
 
 /// An event and when it happened; a line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,55 +1,17 @@
 //! Finding and digesting the files from outside the cache that stages read.
 
-mod caches;
-mod find;
-mod names;
-mod pattern;
-mod trouble;
-
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use climb_cache::{Artifact, Digest, FileRef, Reader};
 
-use crate::diagnostic::{Diagnostic, Span};
-use crate::graph::{Graph, Node, NodeId};
-use crate::stage::{FoundFile, Registry, SourceFile, StageKind};
-pub use find::find;
-pub use names::{is_hidden, name_of};
-pub use pattern::escape_glob;
+use climb_contract::diagnostic::Diagnostic;
+pub use climb_contract::files::{escape_glob, find, is_hidden, name_of};
+use climb_contract::stage::{FoundFile, Registry, SourceFile};
+pub use climb_workflow::files::{base_dir, look};
+use climb_workflow::graph::{Graph, NodeId};
 
 /// Source files by group, for each node that has any.
 pub type NodeSources = BTreeMap<NodeId, BTreeMap<String, Vec<SourceFile>>>;
-
-/// Files that were found, by group.
-type Found = BTreeMap<String, Vec<FoundFile>>;
-
-/// Finds the sources of a stage with these complete `params` and lets its kind look at them, at
-/// names and headers. `span` gives a parameter's place.
-pub fn look(
-    kind: &dyn StageKind,
-    params: &serde_json::Value,
-    base: &Path,
-    span: &dyn Fn(&str) -> Span,
-) -> (Found, Vec<Diagnostic>) {
-    let mut groups = Found::new();
-    let mut problems = Vec::new();
-    for spec in kind.sources(params, base) {
-        match find(&spec, base) {
-            Ok(files) => _ = groups.insert(spec.group.to_string(), files),
-            Err(mut problem) => {
-                if problem.help.is_none() && params.get("exclude").is_some() {
-                    problem.help = Some("mend it, or leave it out with `exclude`".into());
-                }
-                problems.push(problem.at(span(spec.param)));
-            }
-        }
-    }
-    for problem in kind.check_sources(params, &groups) {
-        problems.push(problem.place(span));
-    }
-    (groups, problems)
-}
 
 /// Finds and digests the sources of every node, and lets each kind look at them. All problems at
 /// once; nothing has run yet.
@@ -117,28 +79,3 @@ fn digest(cache: &dyn Reader, files: Vec<FoundFile>) -> Result<Vec<SourceFile>, 
         })
         .collect())
 }
-
-impl Graph {
-    /// The folder of the workflow file.
-    pub fn base_dir(&self) -> PathBuf {
-        base_dir(&self.file)
-    }
-}
-
-/// The folder that relative paths in a workflow file start from.
-pub fn base_dir(file: &Path) -> PathBuf {
-    let parent = file.parent().filter(|parent| *parent != Path::new(""));
-    let parent = parent.unwrap_or(Path::new("."));
-    std::path::absolute(parent).unwrap_or_else(|_| parent.to_path_buf())
-}
-
-impl Node {
-    /// Where the parameter `field` stands in the file; the stage's name where it is a default.
-    pub fn param_span(&self, field: &str) -> crate::diagnostic::Span {
-        let known = self.param_spans.iter().find(|(name, _)| name == field);
-        known.map_or(&self.span, |(_, span)| span).clone()
-    }
-}
-
-#[cfg(test)]
-mod tests;

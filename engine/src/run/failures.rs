@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::LONGEST;
 use super::attempt::WorkFailure;
 use super::schedule::{Scheduler, Stop};
 use crate::event::Event;
+use crate::graph::LONGEST;
 use crate::graph::OnFailure;
 use crate::walk::{Exceeded, TaskId, Verdict};
 

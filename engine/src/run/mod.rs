@@ -12,7 +12,7 @@ mod queue;
 mod schedule;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use climb_cache::Cache;
 
@@ -29,9 +29,6 @@ use pool::Machine;
 use schedule::Scheduler;
 
 pub(crate) use attempt::{Job, WorkFailure};
-
-/// No time that a workflow may name is longer, and no wait: the clock could not tell its end.
-pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 #[derive(Clone, Debug)]
 pub struct RunOptions {

@@ -16,7 +16,7 @@ use super::queue::{Busy, Queue, Ready};
 use super::{Message, RunOptions};
 use crate::event::{Event, Outcome, StageOutlook, Summary, TaskReport};
 use crate::execute::no_more_processes;
-use crate::graph::NodeId;
+use crate::graph::{NodeId, Nodes};
 use crate::made_with::Surprises;
 use crate::runs::result::{self, RunResult};
 use crate::walk::{Step, TaskId, TaskState, Walk};
@@ -462,8 +462,9 @@ impl<'a, 's> Scheduler<'a, 's> {
         let mut problems = Vec::new();
         for (id, node) in nodes.iter().enumerate() {
             let kind = registry.get(&node.kind);
-            let told =
-                kind.and_then(|kind| kind.check_made(&node.params, &Wired::new(nodes, id), &made));
+            let told = kind.and_then(|kind| {
+                kind.check_made(&node.params, &Wired::new(&Nodes(nodes), id), &made)
+            });
             let Some(problem) = told.into_iter().flatten().next() else {
                 continue;
             };

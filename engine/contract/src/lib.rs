@@ -1,0 +1,27 @@
+//! What the engine and a stage kind know of each other, and all that a worker links: kinds and their
+//! ports, what a running task sees, its description and what its process says, and the kind
+//! `command`.
+
+pub mod command;
+pub mod context;
+pub mod diagnostic;
+pub mod dump;
+mod erased;
+pub mod files;
+pub mod here;
+mod kind;
+pub mod paths;
+mod ports;
+mod problem;
+mod registry;
+pub mod report;
+mod resources;
+mod source;
+pub mod spec;
+pub mod stage;
+pub mod state;
+pub mod suggest;
+pub mod task;
+pub mod wired;
+
+pub use climb_cache::count;

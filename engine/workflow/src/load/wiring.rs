@@ -1,0 +1,718 @@
+//! Looking references up, ordering the nodes, and checking that what is wired fits.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::time::Duration;
+
+use petgraph::Direction;
+use petgraph::algo::kosaraju_scc;
+use petgraph::graphmap::DiGraphMap;
+
+use super::Loader;
+use super::model::{Need, key};
+use super::suggest;
+use super::unroll::Draft;
+use crate::graph::{Axis, Node, Select, Source, Wire};
+use climb_contract::diagnostic::{Diagnostic, Span};
+use climb_contract::stage::{Arity, Input, Output};
+
+/// A type that fits every port: what a command makes when its author does not care.
+const ANY: &str = "any";
+
+/// More artifacts than this going into stages are nobody's workflow: `all.x` in a `repeat` gathers
+/// those of every iteration, in every iteration.
+const MAX_WIRES: usize = 5_000_000;
+
+/// A reference looked up by name: the nodes it means.
+struct Target {
+    need: usize,
+    foreach: bool,
+    span: Span,
+    text: String,
+    /// Indices of drafts. Empty for `previous.…` in a first iteration, and for what is left out.
+    nodes: Vec<usize>,
+    left_out: bool,
+    all: bool,
+    output: Option<String>,
+}
+
+/// The names that references can use.
+struct Names {
+    /// (repeat, iteration, stage) or ("", 0, stage) -> draft.
+    drafts: BTreeMap<(String, usize, String), usize>,
+    /// Repeats, and how many iterations each has.
+    repeats: BTreeMap<String, usize>,
+    /// For (repeat, stage that gathers, stage gathered): leave the current iteration out.
+    earlier_only: BTreeSet<(String, String, String)>,
+}
+
+impl Names {
+    fn of(drafts: &[Draft]) -> Names {
+        let mut names = Names {
+            drafts: BTreeMap::new(),
+            repeats: BTreeMap::new(),
+            earlier_only: BTreeSet::new(),
+        };
+        for (id, draft) in drafts.iter().enumerate() {
+            let (repeat, iteration) = draft.iteration.clone().unwrap_or_default();
+            if iteration > 0 {
+                let count = names.repeats.entry(repeat.clone()).or_default();
+                *count = (*count).max(iteration);
+            }
+            names
+                .drafts
+                .insert((repeat, iteration, draft.written.name.clone()), id);
+        }
+        names.find_cyclic_gathers(drafts);
+        names
+    }
+
+    fn get(&self, repeat: &str, iteration: usize, stage: &str) -> Option<usize> {
+        self.drafts
+            .get(&(repeat.to_string(), iteration, stage.to_string()))
+            .copied()
+    }
+
+    /// Stages that can be referred to from a place.
+    fn visible(&self, draft: &Draft) -> Vec<&str> {
+        let here = draft.iteration.clone().unwrap_or_default().0;
+        let stages = self
+            .drafts
+            .keys()
+            .filter(|(r, ..)| r.is_empty() || *r == here);
+        let mut names: Vec<&str> = stages.map(|(.., stage)| stage.as_str()).collect();
+        names.extend(self.repeats.keys().map(String::as_str));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// `all.x` in a body means this iteration's `x` too, unless that depends on the one who asks.
+    fn find_cyclic_gathers(&mut self, drafts: &[Draft]) {
+        let first = |d: &&Draft| d.iteration.as_ref().is_some_and(|(_, i)| *i == 1);
+        let mut edges: BTreeSet<(String, String, String)> = BTreeSet::new();
+        let mut gathers = Vec::new();
+        for draft in drafts.iter().filter(first) {
+            let repeat = draft
+                .iteration
+                .as_ref()
+                .map_or("", |(repeat, _)| repeat)
+                .to_string();
+            let me = &draft.written.name;
+            let needs = draft.written.needs.iter().chain(&draft.written.foreach);
+            for (text, _) in needs.flat_map(|need| &need.references) {
+                let (gather, rest) = match text.strip_prefix("all.") {
+                    Some(rest) => (true, rest),
+                    None => (false, text.as_str()),
+                };
+                let other = rest.split('.').next().unwrap_or_default().to_string();
+                if self.get(&repeat, 1, &other).is_none() {
+                    continue;
+                }
+                let edge = (repeat.clone(), me.clone(), other);
+                if gather {
+                    gathers.push(edge)
+                } else {
+                    _ = edges.insert(edge)
+                }
+            }
+        }
+        for (repeat, me, other) in gathers {
+            if reaches(&edges, &repeat, &other, &me) {
+                self.earlier_only.insert((repeat, me, other));
+            } else {
+                edges.insert((repeat, me, other));
+            }
+        }
+    }
+}
+
+/// Whether `from` depends on `to` within a body.
+fn reaches(edges: &BTreeSet<(String, String, String)>, repeat: &str, from: &str, to: &str) -> bool {
+    let (mut stack, mut seen) = (vec![from], BTreeSet::new());
+    while let Some(at) = stack.pop() {
+        if at == to {
+            return true;
+        }
+        if seen.insert(at) {
+            let first = (repeat.to_string(), at.to_string(), String::new());
+            let next = edges
+                .range(first..)
+                .take_while(|(r, user, _)| r == repeat && user == at);
+            stack.extend(next.map(|(.., used)| used.as_str()));
+        }
+    }
+    false
+}
+
+impl Loader<'_> {
+    /// Makes nodes of drafts. `None` where something is wrong (and reported).
+    pub fn wire(&mut self, drafts: Vec<Draft>) -> Option<Vec<Node>> {
+        let names = Names::of(&drafts);
+        let mut targets: Vec<Vec<Target>> = Vec::with_capacity(drafts.len());
+        let mut wires = 0;
+        for draft in &drafts {
+            let of_draft = self.targets(draft, &names, &drafts);
+            wires += of_draft.iter().map(|t| t.nodes.len()).sum::<usize>();
+            if wires > MAX_WIRES {
+                let message = format!(
+                    "up to here, more than {MAX_WIRES} artifacts go into stages: fewer iterations, \
+                     or fewer `all.…`, will do"
+                );
+                self.error_at(message, draft.written.span.clone());
+                return None;
+            }
+            targets.push(of_draft);
+        }
+        let order = self.order(&drafts, &targets)?;
+        let mut axes: Vec<Option<Axis>> = vec![None; drafts.len()];
+        let mut wires: Vec<Vec<Wire>> = Vec::new();
+        wires.resize_with(drafts.len(), Vec::new);
+        let order: Vec<usize> = order
+            .into_iter()
+            .filter(|&id| !drafts[id].left_out)
+            .collect();
+        if order.is_empty() && !self.has_errors() {
+            let message = "every stage is left out by its `when`: there is nothing to run";
+            self.error_at(message, self.place.key(&[key("stages")]));
+        }
+        for &id in &order {
+            self.wire_one(id, &drafts, &targets[id], &mut axes, &mut wires[id]);
+        }
+        if self.has_errors() {
+            return None;
+        }
+        let mut position = vec![0; drafts.len()];
+        order
+            .iter()
+            .enumerate()
+            .for_each(|(at, &id)| position[id] = at);
+        let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
+        let nodes = order.iter().map(|&id| {
+            let draft = drafts[id].take().expect("each once");
+            node(
+                draft,
+                std::mem::take(&mut wires[id]),
+                axes[id].clone(),
+                &position,
+            )
+        });
+        Some(nodes.collect())
+    }
+
+    fn targets(&mut self, draft: &Draft, names: &Names, drafts: &[Draft]) -> Vec<Target> {
+        let mut targets = Vec::new();
+        if draft.left_out {
+            return targets;
+        }
+        let needs = draft.written.needs.iter().map(|need| (need, false));
+        let foreach = draft.written.foreach.iter().map(|need| (need, true));
+        for (at, (need, foreach)) in foreach.chain(needs).enumerate() {
+            for (text, span) in &need.references {
+                let found = look_up(text, draft, names, drafts);
+                match found {
+                    Ok((mut nodes, all, output)) => {
+                        let found = nodes.len();
+                        nodes.retain(|&node| !drafts[node].left_out);
+                        targets.push(Target {
+                            need: at,
+                            foreach,
+                            span: span.clone(),
+                            text: text.clone(),
+                            left_out: nodes.is_empty() && found > 0,
+                            nodes,
+                            all,
+                            output,
+                        });
+                    }
+                    Err((message, help)) => {
+                        self.problem(Diagnostic::error(message).at(span.clone()).help(help));
+                    }
+                }
+            }
+        }
+        targets
+    }
+
+    /// A topological order that follows the file where it is free to; cycles are reported.
+    fn order(&mut self, drafts: &[Draft], targets: &[Vec<Target>]) -> Option<Vec<usize>> {
+        let mut dag = DiGraphMap::<usize, ()>::new();
+        (0..drafts.len()).for_each(|id| _ = dag.add_node(id));
+        for (id, targets) in targets.iter().enumerate() {
+            let needed = targets.iter().flat_map(|target| &target.nodes);
+            needed.for_each(|&needed| _ = dag.add_edge(needed, id, ()));
+        }
+        // Tarjan's recurses, and a chain may have as many stages as there are.
+        let components = kosaraju_scc(&dag);
+        let cycles = components
+            .iter()
+            .filter(|c| c.len() > 1 || dag.contains_edge(c[0], c[0]));
+        let cycles: Vec<&Vec<usize>> = cycles.collect();
+        if !cycles.is_empty() {
+            let cycles = cycles.into_iter();
+            cycles.for_each(|cycle| self.report_cycle(drafts, targets, cycle));
+            return None;
+        }
+        // petgraph's own toposort would not keep the file's order.
+        let needs = |id| dag.neighbors_directed(id, Direction::Incoming).count();
+        let mut missing: Vec<usize> = (0..drafts.len()).map(needs).collect();
+        let free = (0..drafts.len()).filter(|&id| missing[id] == 0);
+        let mut ready: BinaryHeap<Reverse<usize>> = free.map(Reverse).collect();
+        let mut order = Vec::new();
+        while let Some(Reverse(id)) = ready.pop() {
+            order.push(id);
+            for user in dag.neighbors(id) {
+                missing[user] -= 1;
+                if missing[user] == 0 {
+                    ready.push(Reverse(user));
+                }
+            }
+        }
+        Some(order)
+    }
+
+    /// `among`: a strongly connected component. Following needs within it must come round.
+    fn report_cycle(&mut self, drafts: &[Draft], targets: &[Vec<Target>], among: &[usize]) {
+        let inside: HashSet<&usize> = among.iter().collect();
+        let next = |id: usize| {
+            let mut needed = targets[id].iter().flat_map(|target| &target.nodes);
+            *needed
+                .find(|node| inside.contains(node))
+                .expect("strongly connected")
+        };
+        let first = *among.iter().min().expect("not empty");
+        let mut path = vec![first];
+        loop {
+            let needed = next(path[path.len() - 1]);
+            if let Some(start) = path.iter().position(|&seen| seen == needed) {
+                path.drain(..start);
+                break;
+            }
+            path.push(needed);
+        }
+        let name = |id: &usize| format!("`{}`", drafts[*id].name);
+        let names: Vec<String> = path.iter().chain(path.first()).map(name).collect();
+        let message = format!("the stages form a cycle: {}", names.join(" needs "));
+        let span = drafts[path[0]].written.span.clone();
+        self.problem(
+            Diagnostic::error(message)
+                .at(span)
+                .help("in a `repeat`, `previous.x` refers to the iteration before"),
+        );
+    }
+
+    fn wire_one(
+        &mut self,
+        id: usize,
+        drafts: &[Draft],
+        targets: &[Target],
+        axes: &mut [Option<Axis>],
+        wires: &mut Vec<Wire>,
+    ) {
+        let draft = &drafts[id];
+        let needs: Vec<&Need> = draft
+            .written
+            .foreach
+            .iter()
+            .chain(&draft.written.needs)
+            .collect();
+        let inputs = draft.inputs.iter().map(|port| (port.name.as_str(), port));
+        let inputs: HashMap<&str, &Input> = inputs.collect();
+        let mut of_need: Vec<Vec<&Target>> = vec![Vec::new(); needs.len()];
+        for target in targets {
+            of_need[target.need].push(target);
+        }
+        for (need, targets) in needs.iter().zip(of_need) {
+            let port = inputs.get(need.port.as_str()).copied();
+            if port.is_none() && !draft.broken {
+                let ports = draft.inputs.iter().map(|input| input.name.as_str());
+                let kind = &draft.written.uses;
+                let message = format!("`{kind}` has no input port `{}`", need.port);
+                let help = suggest::help(&need.port, ports, "its ports");
+                self.problem(
+                    Diagnostic::error(message)
+                        .at(need.port_span.clone())
+                        .help(help),
+                );
+            }
+            let mut from = Vec::new();
+            self.check_left_out(draft, port, &targets);
+            for target in targets {
+                self.first_iteration(draft, port, target);
+                for &node in &target.nodes {
+                    let source = self.source(id, node, drafts, port, target, axes);
+                    from.extend(source);
+                }
+            }
+            self.check_arity(need, port, &from);
+            wires.push(Wire {
+                port: need.port.clone(),
+                from,
+            });
+        }
+        self.check_all_wired(draft, drafts);
+    }
+
+    /// A port that cannot do without, or a `foreach`, of which nothing is there.
+    fn check_left_out(&mut self, draft: &Draft, port: Option<&Input>, targets: &[&Target]) {
+        let Some(first) = targets.first().filter(|target| target.left_out) else {
+            return;
+        };
+        let must = first.foreach || port.is_some_and(|port| port.arity == Arity::One);
+        if !must || !targets.iter().all(|target| target.left_out) {
+            return;
+        }
+        let (text, name) = (&first.text, &draft.written.name);
+        let message = format!("`{text}` is left out by its `when`, and `{name}` cannot do without");
+        let help = format!(
+            "give `{name}` the same `when`, or name what is there instead: `[{text}, other]`"
+        );
+        let problem = Diagnostic::error(message).at(first.span.clone());
+        self.problem(problem.help(help));
+    }
+
+    /// `previous.…` in a first iteration gives nothing; not every port can do with that.
+    fn first_iteration(&mut self, draft: &Draft, port: Option<&Input>, target: &Target) {
+        if target.nodes.is_empty()
+            && !target.all
+            && !target.left_out
+            && port.is_some_and(|port| port.arity == Arity::One)
+        {
+            let message = format!(
+                "in the first iteration there is no `{}`, and `{}` cannot do without",
+                target.text, draft.written.name
+            );
+            self.error_at(message, target.span.clone());
+        }
+    }
+
+    fn source(
+        &mut self,
+        user: usize,
+        node: usize,
+        drafts: &[Draft],
+        port: Option<&Input>,
+        target: &Target,
+        axes: &mut [Option<Axis>],
+    ) -> Option<Source> {
+        let maker = &drafts[node];
+        if maker.broken || port.is_none() {
+            // Reported already. Still give the user an axis, to spare it follow-up errors.
+            if target.foreach {
+                axes[user] = Some(axes[node].clone().unwrap_or(Axis {
+                    node,
+                    output: String::new(),
+                }));
+            }
+            return None;
+        }
+        let port = port?;
+        let output = self.pick_output(maker, port, target, axes[node].is_some())?;
+        let fan = axes[node].clone();
+        let select = match (target.all, target.foreach, fan) {
+            (true, _, Some(_)) => Select::All,
+            (true, _, None) => Select::Whole,
+            (false, true, Some(axis)) => {
+                axes[user] = Some(axis);
+                Select::Aligned
+            }
+            (false, true, None) => {
+                if output.items.is_none() {
+                    let message = format!(
+                        "`{}` is one artifact of type {}, not a list to map over",
+                        target.text, output.ty
+                    );
+                    self.error_at(message, target.span.clone());
+                    return None;
+                }
+                axes[user] = Some(Axis {
+                    node,
+                    output: output.name.clone(),
+                });
+                Select::Item
+            }
+            (false, false, None) => Select::Whole,
+            (false, false, Some(axis)) if axes[user].as_ref() == Some(&axis) => Select::Aligned,
+            (false, false, Some(_)) => {
+                let message = format!("`{}` is many tasks, each with an output", target.text);
+                let help = format!(
+                    "take all of them with `all.{}`, or map over them with `foreach`",
+                    target.text
+                );
+                self.problem(
+                    Diagnostic::error(message)
+                        .at(target.span.clone())
+                        .help(help),
+                );
+                return None;
+            }
+        };
+        Some(Source {
+            node,
+            output: output.name.clone(),
+            select,
+        })
+    }
+
+    /// The output a reference means: the named one, or the one that fits.
+    fn pick_output<'d>(
+        &mut self,
+        maker: &'d Draft,
+        port: &Input,
+        target: &Target,
+        fan: bool,
+    ) -> Option<&'d Output> {
+        // What a consumer would get: the items of a list that is mapped over.
+        let given = |output: &'d Output| match (&output.items, target.foreach && !fan) {
+            (Some(items), true) => items.as_str(),
+            _ => output.ty.as_str(),
+        };
+        let fits = |output: &'d Output| {
+            let ty = given(output);
+            port.ty
+                .as_deref()
+                .is_none_or(|wanted| wanted == ty || wanted == ANY || ty == ANY)
+        };
+        let wanted = port.ty.as_deref().unwrap_or(ANY);
+        let list = || {
+            let outputs = maker.outputs.iter();
+            let all: Vec<String> = outputs
+                .map(|o| format!("{}.{} ({})", maker.written.name, o.name, o.ty))
+                .collect();
+            format!("its outputs: {}", all.join(", "))
+        };
+        let mut complain = |message: String, help: String| {
+            self.problem(
+                Diagnostic::error(message)
+                    .at(target.span.clone())
+                    .help(help),
+            );
+            None
+        };
+        if let Some(name) = &target.output {
+            let Some(output) = maker.outputs.iter().find(|output| output.name == *name) else {
+                let names = maker.outputs.iter().map(|output| output.name.as_str());
+                let message = format!("`{}` has no output `{name}`", maker.written.name);
+                return complain(message, suggest::help(name, names, "its outputs"));
+            };
+            if !fits(output) {
+                let message = format!(
+                    "`{}` is of type {}, but port `{}` wants {wanted}",
+                    target.text,
+                    given(output),
+                    port.name
+                );
+                return complain(message, list());
+            }
+            return Some(output);
+        }
+        let fitting: Vec<&Output> = maker.outputs.iter().filter(|output| fits(output)).collect();
+        match fitting[..] {
+            [one] => Some(one),
+            [] => {
+                let made: Vec<&str> = maker.outputs.iter().map(|o| o.ty.as_str()).collect();
+                let message = format!(
+                    "port `{}` wants {wanted}, but `{}` makes {}",
+                    port.name,
+                    target.text,
+                    if made.is_empty() {
+                        "nothing".into()
+                    } else {
+                        made.join(", ")
+                    }
+                );
+                complain(message, list())
+            }
+            _ => {
+                let message = format!(
+                    "`{}` has several outputs that fit `{}`",
+                    target.text, port.name
+                );
+                complain(message, format!("name one; {}", list()))
+            }
+        }
+    }
+
+    fn check_arity(&mut self, need: &Need, port: Option<&Input>, from: &[Source]) {
+        let Some(port) = port.filter(|port| port.arity != Arity::Many) else {
+            return;
+        };
+        let many = from.len() > 1 || from.iter().any(|source| source.select == Select::All);
+        if many {
+            let message = format!("port `{}` takes one artifact, and this is many", port.name);
+            let span = need
+                .references
+                .first()
+                .map_or(&need.port_span, |(_, span)| span);
+            self.error_at(message, span.clone());
+        }
+    }
+
+    fn check_all_wired(&mut self, draft: &Draft, drafts: &[Draft]) {
+        let needs = draft.written.needs.iter().chain(&draft.written.foreach);
+        let wired: HashSet<&str> = needs.map(|need| need.port.as_str()).collect();
+        for port in draft.inputs.iter().filter(|port| port.arity == Arity::One) {
+            if wired.contains(port.name.as_str()) {
+                continue;
+            }
+            let ty = port.ty.as_deref().unwrap_or(ANY);
+            let message = format!(
+                "`{}` needs its port `{}` ({ty}) wired",
+                draft.stage, port.name
+            );
+            let makers = drafts.iter().filter(|d| d.name != draft.name);
+            let maker = makers.flat_map(|d| d.outputs.iter().map(move |o| (d, o)));
+            let maker = maker
+                .clone()
+                .find(|(_, output)| Some(&output.ty) == port.ty.as_ref());
+            let help = match maker {
+                Some((maker, output)) => format!(
+                    "for example `needs: {{{}: {}.{}}}`",
+                    port.name, maker.written.name, output.name
+                ),
+                None => format!("no stage here makes {ty}"),
+            };
+            self.problem(
+                Diagnostic::error(message)
+                    .at(draft.written.span.clone())
+                    .help(help),
+            );
+        }
+    }
+}
+
+type LookedUp = (Vec<usize>, bool, Option<String>);
+
+/// Finds what a reference means. The error is (message, help).
+fn look_up(
+    text: &str,
+    draft: &Draft,
+    names: &Names,
+    drafts: &[Draft],
+) -> Result<LookedUp, (String, String)> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let (repeat, iteration) = draft.iteration.clone().unwrap_or_default();
+    let unknown = |stage: &str| {
+        let message = format!("there is no stage `{stage}`");
+        (
+            message,
+            suggest::help(stage, names.visible(draft), "stages"),
+        )
+    };
+    let too_long = |rest: &[&str]| -> Result<Option<String>, (String, String)> {
+        match rest {
+            [] => Ok(None),
+            [output] => Ok(Some(output.to_string())),
+            _ => Err((
+                format!("`{text}` has too many parts"),
+                "a reference is `stage`, `stage.output`, `all.stage`, `previous.stage`".into(),
+            )),
+        }
+    };
+    match parts[..] {
+        ["all", stage, ref rest @ ..] => {
+            let output = too_long(rest)?;
+            if names.get(&repeat, iteration, stage).is_some() && iteration > 0 {
+                let key = (
+                    repeat.clone(),
+                    draft.written.name.clone(),
+                    stage.to_string(),
+                );
+                let last = if names.earlier_only.contains(&key) {
+                    iteration - 1
+                } else {
+                    iteration
+                };
+                let nodes = (1..=last)
+                    .filter_map(|i| names.get(&repeat, i, stage))
+                    .collect();
+                return Ok((nodes, true, output));
+            }
+            let node = names.get("", 0, stage).ok_or_else(|| unknown(stage))?;
+            Ok((vec![node], true, output))
+        }
+        ["previous", stage, ref rest @ ..] => {
+            let output = too_long(rest)?;
+            if iteration == 0 {
+                let help = "`previous.x` is x in the iteration before".to_string();
+                return Err((
+                    "`previous` means something only inside a `repeat`".into(),
+                    help,
+                ));
+            }
+            if names.get(&repeat, iteration, stage).is_none() {
+                return Err(unknown(stage));
+            }
+            let node = names.get(&repeat, iteration - 1, stage);
+            Ok((node.into_iter().collect(), false, output))
+        }
+        [name, "all", stage, ref rest @ ..] if names.repeats.contains_key(name) => {
+            let output = too_long(rest)?;
+            let count = names.repeats[name];
+            let nodes: Vec<usize> = (1..=count)
+                .filter_map(|i| names.get(name, i, stage))
+                .collect();
+            if nodes.is_empty() {
+                Err(unknown_in(name, stage, drafts))
+            } else {
+                Ok((nodes, true, output))
+            }
+        }
+        [name, stage, ref rest @ ..] if names.repeats.contains_key(name) => {
+            let output = too_long(rest)?;
+            let node = names.get(name, names.repeats[name], stage);
+            let node = node.ok_or_else(|| unknown_in(name, stage, drafts))?;
+            Ok((vec![node], false, output))
+        }
+        [name] if names.repeats.contains_key(name) => Err((
+            format!("`{name}` is a `repeat`, not a stage"),
+            format!("refer to a stage in it: `{name}.x`, or `{name}.all.x` for all iterations"),
+        )),
+        [stage, ref rest @ ..] => {
+            let output = too_long(rest)?;
+            let here = names
+                .get(&repeat, iteration, stage)
+                .or_else(|| names.get("", 0, stage));
+            Ok((vec![here.ok_or_else(|| unknown(stage))?], false, output))
+        }
+        [] => Err(unknown(text)),
+    }
+}
+
+fn unknown_in(repeat: &str, stage: &str, drafts: &[Draft]) -> (String, String) {
+    let inside = drafts.iter().filter(|draft| {
+        draft
+            .iteration
+            .as_ref()
+            .is_some_and(|(name, i)| name == repeat && *i == 1)
+    });
+    let names: Vec<&str> = inside.map(|draft| draft.written.name.as_str()).collect();
+    let help = suggest::help(stage, names, "its stages");
+    (format!("there is no stage `{stage}` in `{repeat}`"), help)
+}
+
+fn node(draft: Draft, mut inputs: Vec<Wire>, mut axis: Option<Axis>, position: &[usize]) -> Node {
+    for source in inputs.iter_mut().flat_map(|wire| &mut wire.from) {
+        source.node = position[source.node];
+    }
+    if let Some(axis) = &mut axis {
+        axis.node = position[axis.node];
+    }
+    inputs.retain(|wire| !wire.from.is_empty());
+    let options = &draft.written.options;
+    Node {
+        name: draft.name,
+        stage: draft.stage,
+        kind: draft.written.uses.clone(),
+        params: draft.params,
+        inputs,
+        axis,
+        resources: options.resources,
+        retries: options.retries,
+        backoff: options.backoff.unwrap_or(Duration::from_secs(1)),
+        timeout: options.timeout,
+        on_failure: options.on_failure,
+        span: draft.written.span.clone(),
+        param_spans: draft.param_spans,
+    }
+}
