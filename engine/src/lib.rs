@@ -24,5 +24,7 @@ pub mod walk;
 pub mod warnings;
 
 use climb_contract::dump;
-pub use climb_contract::{command, context, count, diagnostic, paths, stage, state, task, wired};
-pub use climb_workflow::{budget, catalog, encoding, graph, load, sweep};
+pub use climb_contract::{
+    command, context, count, diagnostic, encoding, paths, stage, state, task, wired,
+};
+pub use climb_workflow::{budget, catalog, graph, load, sweep};

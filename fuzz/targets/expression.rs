@@ -1,8 +1,8 @@
 //! `${…}` in parameters and in a stage, and a `--set`: three texts, parted by newlines.
 #![no_main]
 
-use climb_engine::command::CommandStage;
-use climb_engine::stage::Registry;
+use climb_contract::command::CommandStage;
+use climb_contract::stage::Registry;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/hostile/entry/workflow.rs"]

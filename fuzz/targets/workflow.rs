@@ -1,8 +1,8 @@
 //! A workflow's text, with `command` as the only kind of stage.
 #![no_main]
 
-use climb_engine::command::CommandStage;
-use climb_engine::stage::Registry;
+use climb_contract::command::CommandStage;
+use climb_contract::stage::Registry;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/hostile/entry/workflow.rs"]

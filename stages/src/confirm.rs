@@ -1,9 +1,9 @@
 //! `confirm`: what real training said of the chosen mixture and its baselines. CLIMB section 4.2.
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
-use climb_engine::wired::Wired;
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use climb_engine::stage::{
+use climb_contract::stage::{
     Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
-use climb_engine::wired::Wired;
+use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

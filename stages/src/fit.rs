@@ -1,10 +1,10 @@
 //! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
 
 use anyhow::{bail, ensure};
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
-use climb_engine::wired::Wired;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::wired::Wired;
 
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Scored;

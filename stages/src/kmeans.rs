@@ -1,10 +1,10 @@
 //! `kmeans`: many small clusters of documents. CLIMB section 3.1 (K = 1000).
 
-use climb_engine::count as counted;
-use climb_engine::stage::{
+use climb_contract::count as counted;
+use climb_contract::stage::{
     InputPort, Isolation, Made, OutputPort, ParamProblem, Params, Resources, Stage,
 };
-use climb_engine::wired::Wired;
+use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -29,7 +29,7 @@ pub mod tokenizer;
 pub mod train;
 mod wiring;
 
-use climb_engine::stage::{StageKind, declare, erase};
+use climb_contract::stage::{StageKind, declare, erase};
 
 /// The program that runs the tasks whose bodies compute with libtorch: `climb-torch`'s own crate has
 /// them, so that climb itself starts without it.

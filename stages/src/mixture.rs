@@ -1,9 +1,9 @@
 //! `mixture`: a mixture that is given, not searched for.
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

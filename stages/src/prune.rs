@@ -1,10 +1,10 @@
 //! `prune`: whole clusters of low quality are dropped. CLIMB section 3.1.
 
 use anyhow::{Context, ensure};
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
-use climb_engine::wired::Wired;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -2,11 +2,11 @@
 //! only `pack`.
 
 use anyhow::{Context, ensure};
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{
     Arity, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage,
 };
-use climb_engine::wired::Wired;
+use climb_contract::wired::Wired;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

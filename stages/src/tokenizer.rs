@@ -5,8 +5,8 @@ pub mod cut;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow};
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{
     FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec,
     Stage,
 };

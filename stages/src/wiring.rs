@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use climb_engine::load::suggest;
-use climb_engine::stage::{Made, ParamProblem};
-use climb_engine::wired::Wired;
+use climb_contract::stage::{Made, ParamProblem};
+use climb_contract::suggest;
+use climb_contract::wired::Wired;
 use serde::de::DeserializeOwned;
 
 use crate::corpus::CorpusParams;

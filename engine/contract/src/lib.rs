@@ -6,6 +6,7 @@ pub mod command;
 pub mod context;
 pub mod diagnostic;
 pub mod dump;
+pub mod encoding;
 mod erased;
 pub mod files;
 pub mod here;

@@ -5,7 +5,6 @@
 
 pub mod budget;
 pub mod catalog;
-pub mod encoding;
 pub mod files;
 pub mod graph;
 pub mod load;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 /// Mixtures and, by metric, their losses.
 pub struct Runs {

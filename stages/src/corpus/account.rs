@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::SourceFile;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::SourceFile;
 use serde_json::{Value, json};
 
 use super::records::Bad;

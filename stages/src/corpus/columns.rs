@@ -9,7 +9,7 @@ use arrow_array::types::{Float64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, Float64Array, ListArray, RecordBatch, StringArray};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Fields};
-use climb_engine::load::suggest;
+use climb_contract::suggest;
 
 use super::CorpusParams;
 use super::json_line::whole;

@@ -3,8 +3,8 @@
 
 use std::io::Read;
 
-use climb_engine::load::suggest;
-use climb_engine::stage::{FoundFile, ParamProblem};
+use climb_contract::stage::{FoundFile, ParamProblem};
+use climb_contract::suggest;
 use globset::{Glob, GlobMatcher};
 
 use super::columns::{Use, Wanted, wanted};

@@ -19,8 +19,8 @@ mod values;
 
 use std::collections::BTreeMap;
 
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{
     FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage, Upstream,
 };
 use globset::Glob;

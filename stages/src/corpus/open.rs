@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use anyhow::Context;
-use climb_engine::encoding::{self, Encoding};
+use climb_contract::encoding::{self, Encoding};
 
 /// Read at once.
 const BUFFER: usize = 1 << 18;

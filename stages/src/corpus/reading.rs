@@ -1,9 +1,9 @@
 //! The passes over the files of a corpus.
 
 use anyhow::{bail, ensure};
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::SourceFile;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::SourceFile;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::account::Account;

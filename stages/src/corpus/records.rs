@@ -5,7 +5,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use climb_engine::encoding;
+use climb_contract::encoding;
 use serde_json::Value;
 
 use super::json_line::{self, Field, Line};

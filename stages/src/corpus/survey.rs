@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use anyhow::{Context, bail};
-use climb_engine::encoding::{self, Encoding};
-use climb_engine::stage::FoundFile;
+use climb_contract::encoding::{self, Encoding};
+use climb_contract::stage::FoundFile;
 use serde_json::Value;
 
 use super::choose::Choice;

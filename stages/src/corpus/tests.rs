@@ -8,8 +8,8 @@ use arrow_cast::cast;
 use arrow_schema::{DataType, Field};
 use climb_cache_digest::digest;
 
-use climb_engine::event::TaskReport;
-use climb_engine::stage::SourceFile;
+use climb_contract::report::TaskReport;
+use climb_contract::stage::SourceFile;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use climb_engine::stage::SourceFile;
+use climb_contract::stage::SourceFile;
 use serde::de::DeserializeOwned;
 
 use crate::formats::read_json;

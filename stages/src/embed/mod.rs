@@ -9,7 +9,7 @@ pub mod weights;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use climb_engine::stage::{
+use climb_contract::stage::{
     FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceFile,
     SourceSpec, Stage,
 };

@@ -2,7 +2,7 @@
 //! recorded. `model`, `predictor`, `checkpoint` and `dataset` may be of that program's own kind.
 
 use anyhow::Context;
-use climb_engine::context::InputArtifact;
+use climb_contract::context::InputArtifact;
 
 use super::clustering::Clusters;
 use super::documents::Documents;
@@ -44,7 +44,7 @@ fn known(artifact: &InputArtifact, tokens: &Tokens) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use climb_engine::context::TaskContext;
+    use climb_contract::context::TaskContext;
 
     use super::*;
     use crate::formats::matrix::{self, MatrixMeta};

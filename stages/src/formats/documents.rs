@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use super::flat::{Flat, FlatWriter, are_offsets};
 use super::{read_json, write_json};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use bytemuck::Pod;
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 use memmap2::Mmap;
 
 /// A read-only memory-mapped array of `T`; derefs to a slice.

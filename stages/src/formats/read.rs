@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
-use climb_engine::context::{InputArtifact, TaskContext};
-use climb_engine::count as counted;
+use climb_contract::context::{InputArtifact, TaskContext};
+use climb_contract::count as counted;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

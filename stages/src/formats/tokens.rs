@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use super::flat::{Flat, are_offsets};
 use super::read_json;

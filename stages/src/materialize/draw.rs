@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use super::MaterializeParams;
 use super::manifest::ClusterShare;

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use super::{MaterializeParams, ShardFormat};
 

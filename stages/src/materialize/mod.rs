@@ -11,9 +11,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::{
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use climb_engine::context::TaskContext;
+use climb_contract::context::TaskContext;
 
 use crate::formats::clustering::{DROPPED, Typical};
 use crate::formats::documents::Documents;

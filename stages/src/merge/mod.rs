@@ -7,10 +7,10 @@ mod linkage;
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::{InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
-use climb_engine::wired::Wired;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::{InputPort, Isolation, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

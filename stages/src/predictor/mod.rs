@@ -13,7 +13,7 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use crate::formats::mixture::Scored;
 use crate::formats::{read_json, write_json};

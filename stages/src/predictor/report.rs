@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use super::model::Kind;
 use super::runs::Runs;

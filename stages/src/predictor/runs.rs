@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use crate::formats::mixture::{Direction, Scored};
 use crate::stats;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use xgboost::parameters::BoosterParameters;
 use xgboost::{Booster, DMatrix};
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 
 use super::runs::Runs;
 use super::{Belief, CrossValidated, FEWEST, FitParams};

@@ -10,12 +10,12 @@ mod tests;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::stage::{
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceSpec, Stage,
 };
-use climb_engine::wired::Wired;
+use climb_contract::wired::Wired;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-use climb_engine::context::TaskContext;
-use climb_engine::stage::SourceFile;
+use climb_contract::context::TaskContext;
+use climb_contract::stage::SourceFile;
 use serde_json::json;
 
 use super::{Classifier, Heuristic, Quality, QualityParams};

@@ -8,8 +8,8 @@ mod harness;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{
     FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceFile, SourceSpec,
     Stage,
 };

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use climb_engine::count as counted;
-use climb_engine::stage::ParamProblem;
+use climb_contract::count as counted;
+use climb_contract::stage::ParamProblem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

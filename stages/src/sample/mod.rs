@@ -8,8 +8,8 @@ pub mod prior;
 pub mod propose;
 pub mod strategy;
 
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Mixtures before anything is known: a Dirichlet around the clusters' token shares.
 
 use anyhow::ensure;
-use climb_engine::stage::ParamProblem;
+use climb_contract::stage::ParamProblem;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Gamma};

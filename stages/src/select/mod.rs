@@ -4,9 +4,9 @@
 mod pareto;
 
 use anyhow::Context;
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
-use climb_engine::wired::Wired;
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use climb_engine::stage::{
+use climb_contract::stage::{
     InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;

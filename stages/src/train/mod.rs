@@ -8,7 +8,7 @@ mod sizes;
 
 use std::collections::BTreeMap;
 
-use climb_engine::stage::{
+use climb_contract::stage::{
     Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use climb_engine::stage::{
+use climb_contract::stage::{
     Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
 };
 use schemars::JsonSchema;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use climb_engine::command::CommandStage;
-use climb_engine::stage::Registry;
+use climb_contract::command::CommandStage;
+use climb_contract::stage::Registry;
 
 #[path = "../../../tests/hostile/entry/workflow.rs"]
 mod entry;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 use serde::Serialize;
 use tch::Device;
 

@@ -9,7 +9,7 @@ pub mod train;
 
 use std::path::Path;
 
-use climb_engine::stage::{Registry, StageKind, erase};
+use climb_contract::stage::{Registry, StageKind, erase};
 use climb_stages::embed::Embed;
 use climb_stages::evaluate::Evaluate;
 use climb_stages::kmeans::Kmeans;
@@ -46,7 +46,7 @@ pub fn main(build: &str) -> i32 {
     match words.iter().map(|word| &**word).collect::<Vec<_>>()[..] {
         ["task", _] => {
             let registry = Registry::new(kinds());
-            climb_engine::task::main(&registry, Path::new(&arguments[1]), build)
+            climb_contract::task::main(&registry, Path::new(&arguments[1]), build)
         }
         ["devices"] => {
             let devices = device::devices(build);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use climb_engine::context::{Cancelled, TaskContext};
-use climb_engine::event::TaskReport;
+use climb_contract::context::{Cancelled, TaskContext};
+use climb_contract::report::TaskReport;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::packed::PackedWriter;
 use climb_stages::formats::{read_json, write_json};

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use climb_engine::context::{Cancelled, TaskContext};
-use climb_engine::event::TaskReport;
-use climb_engine::stage::SourceFile;
+use climb_contract::context::{Cancelled, TaskContext};
+use climb_contract::report::TaskReport;
+use climb_contract::stage::SourceFile;
 use climb_stages::evaluate::EvaluateParams;
 use climb_stages::formats::clustering::{self, ClusteringMeta, DROPPED};
 use climb_stages::formats::documents::{DocumentMeta, DocumentsWriter, Report};

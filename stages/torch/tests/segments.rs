@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use climb_engine::context::{Cancelled, TaskContext};
-use climb_engine::event::TaskReport;
-use climb_engine::stage::Stage;
+use climb_contract::context::{Cancelled, TaskContext};
+use climb_contract::report::TaskReport;
+use climb_contract::stage::Stage;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::packed::PackedWriter;
 use climb_stages::formats::write_json;

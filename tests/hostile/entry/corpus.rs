@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use climb_engine::context::TaskContext;
-use climb_engine::stage::FoundFile;
+use climb_contract::context::TaskContext;
+use climb_contract::stage::FoundFile;
 use climb_stages::corpus::{Corpus, CorpusParams, Heldout, survey};
 use climb_stages::questions::{self, QuestionsParams};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use climb_engine::context::TaskContext;
-use climb_engine::stage::{FoundFile, Stage};
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{FoundFile, Stage};
 use climb_stages::embed::{Embed, EmbedParams};
 use climb_stages::formats::documents::{DocumentMeta, DocumentsWriter, Report};
 use serde_json::json;

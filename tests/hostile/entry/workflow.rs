@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use climb_engine::load::load_text;
-use climb_engine::stage::Registry;
+use climb_contract::stage::Registry;
+use climb_workflow::load::load_text;
 
 /// Loads a workflow. What is refused is refused with a message of some length.
 pub fn load(text: &str, set: &[(String, String)], registry: &Registry) {

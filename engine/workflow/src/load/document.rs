@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::model::{join, key};
 use super::spans::{self, MERGE, Part, Place, Places, TooMuch};
-use crate::encoding;
 use climb_contract::diagnostic::{Diagnostic, Span};
+use climb_contract::encoding;
 
 /// Larger files are no workflows.
 const MAX_BYTES: usize = 4 << 20;

@@ -1,7 +1,7 @@
 //! BERT (Devlin et al. 2019) from a Hugging Face folder.
 
 use anyhow::ensure;
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 use climb_stages::embed::config::Config;
 use climb_stages::embed::weights::Named;
 use tch::{Device, Kind, Tensor};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 use climb_stages::embed::EmbedParams;
 use climb_stages::embed::folder::Folder;
 use climb_stages::embed::reading::Reading;

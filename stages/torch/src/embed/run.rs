@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
+use climb_contract::context::TaskContext;
 
 use super::encoder::Encoder;
 use crate::device::device;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use climb_engine::context::TaskContext;
+use climb_contract::context::TaskContext;
 
 /// Losses are kept at most this often.
 const EVERY: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ mod ledger;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
-use climb_engine::context::TaskContext;
+use climb_contract::context::TaskContext;
 use climb_stages::evaluate::EvaluateParams;
 use climb_stages::formats::mixture::{Mixture, Scored};
 use climb_stages::formats::packed::Packed;

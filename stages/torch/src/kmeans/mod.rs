@@ -3,8 +3,8 @@
 mod lloyd;
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
 use climb_stages::formats::clustering::{self, ClusteringMeta};
 use climb_stages::formats::read;
 use climb_stages::kmeans::KmeansParams;
@@ -116,7 +116,7 @@ impl Centred {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use climb_engine::event::TaskReport;
+    use climb_contract::report::TaskReport;
 
     use super::*;
     use climb_stages::formats::clustering::Clustering;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use climb_engine::state;
+use climb_contract::state;
 use safetensors::SafeTensors;
 use tch::{Device, Tensor};
 
@@ -125,7 +125,7 @@ pub fn step(path: &Path) -> anyhow::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use climb_engine::context::TaskContext;
+    use climb_contract::context::TaskContext;
     use tch::Kind;
 
     use super::*;

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Tensor};
 
-use climb_engine::count as counted;
+use climb_contract::count as counted;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::packed::Packed;
 

@@ -1,8 +1,8 @@
 //! The body of `doremi`: group DRO (Xie et al., arXiv 2305.10429, algorithm 1).
 
 use anyhow::ensure;
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::packed::Packed;
 use climb_stages::formats::write_json;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use climb_engine::context::TaskContext;
-use climb_engine::count as counted;
-use climb_engine::state::State as Pieces;
+use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
+use climb_contract::state::State as Pieces;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::model::Config;
 use climb_stages::formats::packed::Packed;

@@ -257,12 +257,12 @@ fn weights_are_found_in_any_layout() {
 
 /// What the check before a run says of a folder.
 fn wrong(dir: &std::path::Path) -> String {
-    use climb_engine::stage::Stage;
+    use climb_contract::stage::Stage;
     let params = EmbedParams {
         model: dir.display().to_string(),
         ..Default::default()
     };
-    let found = |path: PathBuf| climb_engine::stage::FoundFile {
+    let found = |path: PathBuf| climb_contract::stage::FoundFile {
         name: path
             .strip_prefix(dir)
             .unwrap()
@@ -448,7 +448,7 @@ fn what_is_not_understood_is_refused_before_a_run() {
 /// What the first version made rightly is found again under its key.
 #[test]
 fn only_folders_that_are_read_otherwise_have_other_keys() {
-    use climb_engine::stage::Stage;
+    use climb_contract::stage::Stage;
     let key = |dir: &std::path::Path, params: &EmbedParams| {
         let names = files(params, dir).unwrap();
         let digest = blake3::hash(b"it").to_hex().to_string();
