@@ -22,6 +22,7 @@ test: deps ## format, lints and all tests
 	@scripts/tools.sh rustfmt clippy
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	@$(PYTHON) scripts/alone.py
 	cargo test --release --workspace
 
 torture: deps ## kills, damage, crashes and faults of the disk, the long pass; KILLS=N, 200 by default
