@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use climb_cache::Cache;
 use climb_engine::context::TaskContext;
-use climb_engine::event::{Event, Outcome};
-use climb_engine::execute::Program;
 use climb_engine::load::load_text;
+use climb_engine::run::execute::Program;
 use climb_engine::run::pool::Machine;
 use climb_engine::run::{Run, RunOptions};
-use climb_engine::sources::NodeSources;
+use climb_engine::runs::event::{Event, Outcome};
 use climb_engine::stage::{InputPort, OutputPort, Params, Registry, Stage, erase};
+use climb_engine::walk::sources::NodeSources;
 use climb_engine::walk::{Ground, Walk};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -11,18 +11,18 @@ use std::time::Instant;
 use climb_cache::{Artifact, Cache, CacheError, Cost, MadeWith, Provenance, Record};
 
 use super::pool::Grant;
-use crate::child::{ChildOptions, run_child};
-use crate::cost::RESUMED;
+use crate::ask::cost::RESUMED;
 use crate::dump;
-use crate::event::TaskReport;
-use crate::execute::{
+use crate::graph::{Node, OnFailure};
+use crate::run::child::{ChildOptions, run_child};
+use crate::run::execute::{
     Control, Failure, PROTOCOL, Program, TaskSpec, Worker, Workers, describe_panic, run_here,
 };
-use crate::graph::{Node, OnFailure};
-use crate::holders::Holders;
-use crate::inputs::{Inputs, Watched};
-use crate::sources::{file_refs, is_hidden};
+use crate::run::holders::Holders;
+use crate::run::inputs::{Inputs, Watched};
+use crate::runs::event::TaskReport;
 use crate::stage::{Isolation, SourceFile, StageKind};
+use crate::walk::sources::{file_refs, is_hidden};
 use crate::walk::{Ground, KeyedTask};
 
 /// What all attempts of a run share.

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::attempt::WorkFailure;
 use super::schedule::{Scheduler, Stop};
-use crate::event::Event;
 use crate::graph::LONGEST;
 use crate::graph::OnFailure;
+use crate::runs::event::Event;
 use crate::walk::{Exceeded, TaskId, Verdict};
 
 impl Scheduler<'_, '_> {

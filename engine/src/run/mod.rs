@@ -5,7 +5,11 @@
 //! cache is the only memory: whatever happens to the run, a committed task is never done again.
 
 mod attempt;
+pub mod child;
+pub mod execute;
 mod failures;
+pub(crate) mod holders;
+pub(crate) mod inputs;
 mod output;
 pub mod pool;
 mod queue;
@@ -16,11 +20,11 @@ use std::time::Instant;
 
 use climb_cache::Cache;
 
-use crate::event::{Origin, Stamped, TaskReport};
-use crate::execute::{Control, Program, Workers};
-use crate::holders::Holders;
-use crate::journal::Journal;
-use crate::kept::Texts;
+use crate::run::execute::{Control, Program, Workers};
+use crate::run::holders::Holders;
+use crate::runs::event::{Origin, Stamped, TaskReport};
+use crate::runs::journal::Journal;
+use crate::runs::kept::Texts;
 use crate::runs::result::RunResult;
 use crate::walk::{Step, TaskId, Walk};
 use attempt::Attempt;

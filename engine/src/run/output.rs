@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::event::{Event, Stamped};
-use crate::journal::Journal;
+use crate::runs::event::{Event, Stamped};
+use crate::runs::journal::Journal;
 
 /// The journal and the sink, behind one door.
 pub(super) struct Output<'s> {

@@ -14,11 +14,11 @@ use super::output::Output;
 use super::pool::{Grant, Pool, Wanted};
 use super::queue::{Busy, Queue, Ready};
 use super::{Message, RunOptions};
-use crate::event::{Event, Outcome, StageOutlook, Summary, TaskReport};
-use crate::execute::no_more_processes;
 use crate::graph::{NodeId, Nodes};
-use crate::made_with::Surprises;
+use crate::run::execute::no_more_processes;
+use crate::runs::event::{Event, Outcome, StageOutlook, Summary, TaskReport};
 use crate::runs::result::{self, RunResult};
+use crate::walk::made_with::Surprises;
 use crate::walk::{Step, TaskId, TaskState, Walk};
 use crate::wired::Wired;
 

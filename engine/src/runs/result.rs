@@ -6,8 +6,8 @@ use climb_cache::{Artifact, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
-use crate::event::{Outcome, Summary};
 use crate::graph::NodeId;
+use crate::runs::event::{Outcome, Summary};
 use crate::walk::{Task, TaskState, Walk};
 
 /// What a run came to. Written to `runs/<id>/result.json`.

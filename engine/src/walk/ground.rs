@@ -4,13 +4,13 @@ use std::path::Path;
 
 use climb_cache::{CacheError, MadeWith, Reader};
 
-use crate::cost::{self, Basis, Estimator, Sizes};
-use crate::event::StageOutlook;
+use crate::ask::cost::{self, Basis, Estimator, Sizes};
 use crate::graph::{Graph, NodeId};
-use crate::made_with;
 use crate::run::pool::Machine;
-use crate::sources::NodeSources;
+use crate::runs::event::StageOutlook;
 use crate::stage::Registry;
+use crate::walk::made_with;
+use crate::walk::sources::NodeSources;
 
 /// A workflow, what its stages are, the files from outside that it reads, and the cache that knows
 /// what was done before.

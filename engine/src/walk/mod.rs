@@ -2,6 +2,8 @@
 //! and a benchmark step the same [`Walk`]; nobody else sets the state of a task.
 
 mod ground;
+pub mod made_with;
+pub mod sources;
 mod tracker;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -11,8 +13,8 @@ use climb_cache::{Artifact, CacheError, Digest, Record};
 pub use ground::Ground;
 pub use tracker::{Exceeded, KeyedTask, Task, TaskId, TaskState, Tracker};
 
-use crate::event::Summary;
 use crate::graph::NodeId;
+use crate::runs::event::Summary;
 
 /// What a walk comes by.
 pub enum Step {

@@ -9,8 +9,8 @@ use climb_cache::{Artifact, Digest, Ingredients};
 
 use super::Ground;
 use crate::graph::{Axis, Graph, Node, NodeId, OnFailure, Select, Source};
-use crate::sources::{NodeSources, group_digest, is_hidden};
 use crate::stage::{Registry, SourceFile};
+use crate::walk::sources::{NodeSources, group_digest, is_hidden};
 
 /// Index of a task in [`Tracker::tasks`].
 pub type TaskId = usize;

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use climb_cache::{Cache, CacheError, Change, Checkout, Digest, Seen, What};
 
 use crate::context::InputArtifact;
-use crate::event::TaskReport;
-use crate::holders::{Hold, Holders};
+use crate::run::holders::{Hold, Holders};
 use crate::run::{Job, WorkFailure};
+use crate::runs::event::TaskReport;
 use crate::stage::SourceFile;
 
 /// What an attempt was given.

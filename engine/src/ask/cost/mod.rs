@@ -12,8 +12,8 @@ use serde::Serialize;
 pub use estimate::{Basis, Estimator, Expected, Sizes};
 pub use samples::RESUMED;
 
+use crate::ask::plan::{Plan, Unknown};
 use crate::graph::{Graph, NodeId};
-use crate::plan::{Plan, Unknown};
 use crate::run::pool::Machine;
 use crate::stage::Registry;
 

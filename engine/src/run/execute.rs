@@ -2,7 +2,7 @@
 //!
 //! A task is described by a [`TaskSpec`](climb_contract::spec::TaskSpec), so a cluster job can run the very same command. The
 //! child ([`climb_contract::task`]) speaks JSON lines on its stdout, logs on its stderr, and dies with its
-//! parent ([`child`](crate::child)): it holds the read end of a pipe that closes when the parent is
+//! parent ([`child`](crate::run::child)): it holds the read end of a pipe that closes when the parent is
 //! gone.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The append-only journal of a run, and reading it while the run goes on.
 //!
 //! `runs/<id>/journal.jsonl` holds one [`Stamped`] event a line; `runs/<id>/logs/` the tasks' logs;
-//! the workflow's texts are beside them, see [`kept`](crate::kept).
+//! the workflow's texts are beside them, see [`kept`](crate::runs::kept).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::event::{Event, Stamped, TaskReport};
+use crate::runs::event::{Event, Stamped, TaskReport};
 
 /// Progress reports of one task are journalled at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);

@@ -1,7 +1,12 @@
 //! The runs of a cache and what became of them, from their journals alone: works while another
 //! process holds the cache.
 
+pub mod event;
+pub mod journal;
+pub mod kept;
 pub mod result;
+pub mod retention;
+pub mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,8 +15,8 @@ use climb_cache::{Cache, Digest, ProcessId, Use, process_name, read_plain};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, Origin, Outcome, Stamped, Summary};
-use crate::journal::{self, Survey};
+use crate::runs::event::{Event, Origin, Outcome, Stamped, Summary};
+use crate::runs::journal::{self, Survey};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -460,7 +465,7 @@ pub fn unpin(cache: &Path, run: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::SweepOrigin;
+    use crate::runs::event::SweepOrigin;
 
     fn run(id: &str, clusters: u32, state: RunState, resumes: Option<&str>) -> RunInfo {
         let origin = Origin {

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Failed, stage_of};
-use crate::event::Event;
 use crate::graph::Node;
-use crate::journal;
+use crate::runs::event::Event;
+use crate::runs::journal;
 
 /// How many earlier runs are looked at for the latest tasks of a stage.
 const RUNS: usize = 20;

@@ -12,11 +12,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::samples::{SOURCE_BYTES, Sample, Samples};
+use crate::ask::plan::Plan;
 use crate::graph::{Graph, Node, NodeId};
-use crate::plan::Plan;
 use crate::run::pool::Machine;
-use crate::sources::NodeSources;
 use crate::stage::{Registry, StageKind};
+use crate::walk::sources::NodeSources;
 
 /// The totals that time goes with, the closest first.
 const DRIVERS: [&str; 5] = ["flops", "tokens", "documents", "parameters", SOURCE_BYTES];

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use climb_cache::look;
 
-use crate::event::{Event, Stamped, TaskReport};
+use crate::runs::event::{Event, Stamped, TaskReport};
 
 /// More cached tasks are not looked up.
 const LOOKED_UP: usize = 10_000;

@@ -11,8 +11,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::event::TaskReport;
-use crate::execute::{ChildLine, Control, Failure, Program, TaskSpec, no_more_processes};
+use crate::run::execute::{ChildLine, Control, Failure, Program, TaskSpec, no_more_processes};
+use crate::runs::event::TaskReport;
 
 /// Where a child's process is started from and logged to.
 pub struct ChildOptions<'a> {

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use climb_cache::CacheError;
 use serde::Serialize;
 
-use crate::cost::{Basis, Estimator};
-use crate::explain::{Difference, Explainer, History, Reason};
-use crate::made_with::Today;
+use crate::ask::cost::{Basis, Estimator};
+use crate::ask::explain::{Difference, Explainer, History, Reason};
+use crate::walk::made_with::Today;
 use crate::walk::{Ground, Step, TaskState, Tracker, Walk};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

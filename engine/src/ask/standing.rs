@@ -3,7 +3,7 @@
 
 use climb_cache::CacheError;
 
-use crate::event::{Event, Outcome};
+use crate::runs::event::{Event, Outcome};
 use crate::runs::result::{RunResult, stage_results};
 use crate::walk::{Step, TaskState, Walk};
 
