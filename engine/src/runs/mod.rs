@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::runs::event::{Event, Origin, Outcome, Stamped, Summary};
-use crate::runs::journal::{self, Survey};
+use journal::Survey;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
