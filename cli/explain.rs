@@ -1,5 +1,6 @@
 //! `climb explain`.
 
+use climb_cache::TaskName;
 use climb_engine::explain::Reason;
 use climb_engine::graph::{Graph, Node};
 use climb_engine::load::suggest;
@@ -106,7 +107,7 @@ fn print(plan: &Plan) {
         let waiting = match node.unknown {
             Unknown::None => continue,
             Unknown::Tasks(n) if n > 1 => format!("{} ({n} tasks)", node.name),
-            Unknown::Tasks(_) | Unknown::List => node.name.clone(),
+            Unknown::Tasks(_) | Unknown::List => node.name.to_string(),
         };
         println!(
             "{waiting}: not known yet, as {} would run",
@@ -148,7 +149,7 @@ fn grouped(tasks: &[PlannedTask]) -> Vec<(Vec<&PlannedTask>, &Reason)> {
 fn subject(node: &PlannedNode, tasks: &[&PlannedTask]) -> String {
     let all = node.cached + node.run.len() + waiting(node);
     match tasks {
-        [one] => one.name.clone(),
+        [one] => one.name.to_string(),
         many => {
             let all = text::count(all, "task");
             format!("{}: {} of {all}", node.name, many.len())
@@ -164,10 +165,10 @@ fn waiting(node: &PlannedNode) -> usize {
 }
 
 /// `a`, `a and b`, `a, b and 3 more`.
-fn list(names: &[String]) -> String {
+fn list(names: &[TaskName]) -> String {
     match names {
         [] => "something before it".into(),
-        [one] => one.clone(),
+        [one] => one.to_string(),
         [one, two] => format!("{one} and {two}"),
         [one, two, rest @ ..] => format!("{one}, {two} and {} more", rest.len()),
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Artifact, Digest, Record, look};
+use climb_cache::{Artifact, Digest, Record, TaskName, look};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Event;
 use climb_engine::journal;
@@ -78,7 +78,7 @@ pub fn run(args: Args) -> u8 {
 }
 
 /// Keys by task.
-type Tasks = BTreeMap<String, Digest>;
+type Tasks = BTreeMap<TaskName, Digest>;
 /// The last iteration of each `repeat`.
 type Repeats = BTreeMap<String, usize>;
 
@@ -98,7 +98,7 @@ fn finished(cache: &Path, run: &str) -> std::io::Result<(Tasks, Repeats)> {
     for stamped in events {
         match stamped.event {
             Event::RunStarted { stages, .. } => {
-                let iterations = stages.iter().filter_map(|stage| iteration(&stage.name));
+                let iterations = stages.iter().filter_map(|stage| stage.name.parts().repeat);
                 for (repeat, number) in iterations {
                     let last = repeats.entry(repeat.to_string()).or_default();
                     *last = number.max(*last);
@@ -113,59 +113,46 @@ fn finished(cache: &Path, run: &str) -> std::io::Result<(Tasks, Repeats)> {
     Ok((tasks, repeats))
 }
 
-/// `search[2].train` -> (`search`, 2).
-fn iteration(stage: &str) -> Option<(&str, usize)> {
-    let (repeat, rest) = stage.split_once('[')?;
-    let (number, _) = rest.split_once("].")?;
-    Some((repeat, number.parse().ok()?))
-}
-
 /// `search.fit` is the last iteration's, as in a workflow.
 fn last_iteration(wanted: &str, repeats: &Repeats) -> String {
     let Some((repeat, rest)) = wanted.split_once('.') else {
         return wanted.into();
     };
     match repeats.get(repeat) {
-        Some(last) => format!("{repeat}[{last}].{rest}"),
+        Some(last) => TaskName::of(Some((repeat, *last)), rest).into(),
         None => wanted.into(),
     }
-}
-
-fn is_item_of(task: &str, stage: &str) -> bool {
-    task.strip_prefix(stage)
-        .is_some_and(|rest| rest.starts_with('['))
 }
 
 /// The record and the output that `wanted` names. The error is (message, help).
 fn find(
     cache: &Path,
-    tasks: &BTreeMap<String, Digest>,
+    tasks: &BTreeMap<TaskName, Digest>,
     wanted: &str,
 ) -> Result<(Record, String), (String, String)> {
     let (task, output) = match wanted.rsplit_once('.') {
         _ if tasks.contains_key(wanted) => (wanted, None),
         Some((task, output)) if tasks.contains_key(task) => (task, Some(output)),
         _ => {
-            let many = format!("{wanted}[");
-            let of_it = tasks.keys().filter(|task| task.starts_with(&many)).count();
-            if of_it > 0 {
-                let first = tasks.keys().find(|task| task.starts_with(&many));
-                let first = first.map_or("", String::as_str);
-                let help = format!(
-                    "it is {}: name one, as `{first}`",
-                    text::count(of_it, "task")
-                );
+            let items = tasks.keys().filter(|task| task.is_item_of(wanted));
+            if let Some(first) = items.clone().next() {
+                let of_it = text::count(items.count(), "task");
+                let help = format!("it is {of_it}: name one, as `{first}`");
                 return Err((format!("`{wanted}` is a fan-out, not one task,"), help));
             }
             if let Some((stage, output)) = wanted.rsplit_once('.')
-                && let Some(first) = tasks.keys().find(|task| is_item_of(task, stage))
+                && let Some(first) = tasks.keys().find(|task| task.is_item_of(stage))
             {
                 let help = format!("name one of its tasks, as `{first}.{output}`");
                 return Err((format!("`{stage}` is a fan-out, not one task,"), help));
             }
             let help = match tasks.is_empty() {
                 true => "it has finished no task".into(),
-                false => suggest::help(wanted, stages(tasks), "what is finished"),
+                false => suggest::help(
+                    wanted,
+                    stages(tasks).iter().map(|s| s.as_str()),
+                    "what is finished",
+                ),
             };
             return Err((format!("there is no finished task `{wanted}`"), help));
         }
@@ -198,14 +185,8 @@ fn find(
 }
 
 /// The tasks' names, those of a fan-out once.
-fn stages(tasks: &BTreeMap<String, Digest>) -> BTreeSet<&str> {
-    let stage = |task: &String| -> usize {
-        match task.strip_suffix(']').and_then(|rest| rest.rfind('[')) {
-            Some(at) => at,
-            None => task.len(),
-        }
-    };
-    tasks.keys().map(|task| &task[..stage(task)]).collect()
+fn stages(tasks: &BTreeMap<TaskName, Digest>) -> BTreeSet<TaskName> {
+    tasks.keys().map(|task| task.node()).collect()
 }
 
 /// Into a folder that is there, under the output's own name. Nothing is overwritten.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use climb_cache::TaskName;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Event, Stamped, TaskReport};
 use climb_engine::journal;
@@ -77,26 +78,22 @@ fn task_log(cache: &Path, run: &str, task: &str, raw: bool) -> u8 {
 /// Why there is no log of a task, and what may be meant.
 fn no_log(cache: &Path, run: &str, task: &str) -> Diagnostic {
     let events = journal::milestones(cache, run).unwrap_or_default();
-    let tasks: BTreeSet<String> = events.into_iter().filter_map(task_of).collect();
+    let tasks: BTreeSet<TaskName> = events.into_iter().filter_map(task_of).collect();
     if tasks.contains(task) {
         let message = format!("the task `{task}` has no log in run {run}");
         let help = "it was cached, skipped, or ran inside climb's own process, which keeps none";
         return Diagnostic::error(message).help(help);
     }
     let message = format!("run {run} has no task `{task}`");
-    let many = format!("{task}[");
-    let items: Vec<&String> = tasks
-        .iter()
-        .filter(|name| name.starts_with(&many))
-        .collect();
+    let items: Vec<&TaskName> = tasks.iter().filter(|name| name.is_item_of(task)).collect();
     let help = match items[..] {
-        [] => suggest::help(task, tasks.iter().map(String::as_str), "its tasks"),
+        [] => suggest::help(task, tasks.iter().map(TaskName::as_str), "its tasks"),
         [first, ..] => format!("its tasks are {} here: name one, as `{first}`", items.len()),
     };
     Diagnostic::error(message).help(help)
 }
 
-fn task_of(stamped: Stamped) -> Option<String> {
+fn task_of(stamped: Stamped) -> Option<TaskName> {
     match stamped.event {
         Event::TaskCached { task, .. }
         | Event::TaskStarted { task, .. }

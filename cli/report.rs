@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use climb_cache::{Artifact, Digest, look, stage_of};
+use climb_cache::{Artifact, Digest, look};
 use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::runs::result::{Dropped, RunResult, TaskResult};
@@ -98,7 +98,7 @@ fn used(budget: &Budget, result: &RunResult, cache: &Path) -> f64 {
     let prefix = format!("{}.", budget.repeat);
     let mut keys: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
     for stage in &result.stages {
-        let name = stage_of(&stage.name);
+        let name = stage.name.stage();
         let fan_out = stage.tasks.iter().filter(|task| task.name != stage.name);
         if name.starts_with(&prefix) {
             keys.entry(name)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use climb_cache::TaskName;
 use climb_engine::journal;
 use climb_engine::runs::result::RunResult;
 use climb_engine::runs::{self, RunInfo};
@@ -60,7 +61,7 @@ pub fn run(args: Args) -> u8 {
     0
 }
 
-fn print_warnings(warnings: &[(String, String)]) {
+fn print_warnings(warnings: &[(TaskName, String)]) {
     const MOST: usize = 50;
     for (task, warning) in warnings.iter().take(MOST) {
         println!("warning: {task}: {warning}");
@@ -131,7 +132,7 @@ fn print_stages(view: &RunView) {
     let mut table = report::table(&header, &right);
     for stage in stages() {
         let mut cells = vec![
-            stage.name.clone(),
+            stage.name.to_string(),
             stage.kind.clone(),
             stage.tasks.map_or(String::new(), |n| n.to_string()),
             number(stage.finished),

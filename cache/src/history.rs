@@ -33,22 +33,6 @@ pub struct Loss {
     pub damaged: bool,
 }
 
-/// A task's stage is its name without iteration, item and variant: `search[2].train[5]` and
-/// `search[2].train{clusters=48}[5]` are both of `search.train`.
-pub fn stage_of(task: &str) -> String {
-    let mut name = String::new();
-    let mut depth = 0;
-    for c in task.chars() {
-        match c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth -= 1,
-            c if depth == 0 => name.push(c),
-            _ => {}
-        }
-    }
-    name
-}
-
 fn prefix(kind: &str, stage: &str) -> Vec<u8> {
     [kind.as_bytes(), b"\0", stage.as_bytes(), b"\0"].concat()
 }
@@ -100,7 +84,7 @@ impl Cache {
     }
 
     pub(crate) fn index_stage(&self, record: &Record) -> Result<(), CacheError> {
-        let stage = stage_of(&record.provenance.task);
+        let stage = record.provenance.task.stage();
         let mut entry = prefix(&record.ingredients.kind, &stage);
         entry.extend_from_slice(record.key.as_bytes());
         self.index.stages.insert(entry, &[])?;
@@ -171,12 +155,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    #[test]
-    fn a_tasks_stage_is_its_name_without_indices() {
-        assert_eq!(stage_of("search[2].train[15]"), "search.train");
-        assert_eq!(stage_of("search[2].train{clusters=48}[5]"), "search.train");
-        assert_eq!(stage_of("embed"), "embed");
-    }
+    use crate::TaskName;
 
     fn record(task: &str, seed: u32) -> Record {
         let ingredients = crate::Ingredients {
@@ -193,7 +172,7 @@ mod tests {
             cost: crate::Cost::default(),
             provenance: crate::Provenance {
                 run: "r".into(),
-                task: task.into(),
+                task: task.parse().unwrap(),
                 host: String::new(),
                 device: "cpu".into(),
                 climb: String::new(),
@@ -212,7 +191,7 @@ mod tests {
         }
         let tasks = |stage| {
             let records = cache.records_of("train", stage).unwrap();
-            let mut tasks: Vec<String> = records.map(|r| r.provenance.task).collect();
+            let mut tasks: Vec<TaskName> = records.map(|r| r.provenance.task).collect();
             tasks.sort();
             tasks
         };

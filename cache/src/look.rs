@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::envelope::{Envelope, Unread, read_envelope};
 use crate::error::Doing;
-use crate::history::{kept_sources, stage_of};
+use crate::history::kept_sources;
 use crate::objects::{Stamp, all_entries, hash_file, path_of};
 use crate::plain::{open_plain, read_plain};
 use crate::store::{INLINE, Result};
@@ -139,7 +139,7 @@ impl Look {
         self.stages.get_or_init(|| {
             let mut stages: BTreeMap<_, Vec<Record>> = BTreeMap::new();
             for record in self.records().filter_map(Result::ok) {
-                let stage = stage_of(&record.provenance.task);
+                let stage = record.provenance.task.stage();
                 let stage = (record.ingredients.kind.clone(), stage);
                 stages.entry(stage).or_default().push(record);
             }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Artifact, Digest};
+use crate::{Artifact, Digest, TaskName};
 
 /// Everything that went into a task key, in the order it is hashed.
 ///
@@ -49,7 +49,7 @@ pub struct Cost {
 pub struct Provenance {
     pub run: String,
     /// The task's name in that run, e.g. `search[2].train[5]`.
-    pub task: String,
+    pub task: TaskName,
     pub host: String,
     pub device: String,
     pub climb: String,

@@ -285,7 +285,7 @@ type Users = HashMap<Digest, Vec<(FileRef, Rc<Record>)>>;
 
 fn name(record: &Record) -> (String, String) {
     (
-        record.provenance.task.clone(),
+        record.provenance.task.to_string(),
         record.provenance.run.clone(),
     )
 }

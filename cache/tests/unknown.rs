@@ -276,7 +276,7 @@ fn a_look_finds_what_the_open_cache_finds() {
     assert_eq!(look.lookup(&a.key).unwrap().as_ref(), Some(&a));
     assert_eq!(look.lookup(&Digest::of(b"none")).unwrap(), None);
     assert_eq!(look.records().count(), 2);
-    let stage = climb_cache::stage_of(&a.provenance.task);
+    let stage = a.provenance.task.stage();
     assert_eq!(look.records_of("kmeans", &stage).unwrap().count(), 2);
     assert_eq!(look.records_of("kmeans", "other").unwrap().count(), 0);
     fs::remove_file(object(dir.path(), &b.outputs["clustering"])).unwrap();

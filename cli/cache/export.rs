@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use climb_cache::{CacheError, Digest, Packed, RunFiles};
 use climb_engine::diagnostic::Diagnostic;
-use climb_engine::explain::stage_of;
 use climb_engine::runs;
 use climb_engine::runs::result::RunResult;
 
@@ -113,11 +112,11 @@ fn keys_of(result: &RunResult, stages: &[String]) -> Result<BTreeSet<Digest>, u8
     let mut keys = BTreeSet::new();
     for wanted in stages {
         let named = result.stages.iter();
-        let named = named.filter(|s| s.name == *wanted || stage_of(&s.name) == *wanted);
+        let named = named.filter(|s| *s.name == **wanted || s.name.stage() == *wanted);
         let before = keys.len();
         keys.extend(named.flat_map(|stage| &stage.tasks).map(|task| task.key));
         if keys.len() == before {
-            let names: BTreeSet<String> = result.stages.iter().map(|s| stage_of(&s.name)).collect();
+            let names: BTreeSet<String> = result.stages.iter().map(|s| s.name.stage()).collect();
             let names: Vec<String> = names.into_iter().collect();
             let message = format!(
                 "run {} has no finished task of a stage `{wanted}`",

@@ -61,13 +61,16 @@ impl Fancy {
     }
 
     fn draw_stage(&mut self, stage: &StageView, view: &RunView, outlook: &Outlook) {
-        let bar = self.stages.entry(stage.name.clone()).or_insert_with(|| {
-            let bar = self.bars.insert_before(&self.total, ProgressBar::new(1));
-            bar.set_style(style("{spinner:.cyan} {prefix:<22}", "cyan"));
-            bar.set_prefix(text::clip(&visible(&stage.name), NAME));
-            tick(&bar);
-            bar
-        });
+        let bar = self
+            .stages
+            .entry(stage.name.to_string())
+            .or_insert_with(|| {
+                let bar = self.bars.insert_before(&self.total, ProgressBar::new(1));
+                bar.set_style(style("{spinner:.cyan} {prefix:<22}", "cyan"));
+                bar.set_prefix(text::clip(&visible(&stage.name), NAME));
+                tick(&bar);
+                bar
+            });
         let tasks = stage.tasks.unwrap_or(1);
         bar.set_length((tasks as f64 * STEPS) as u64);
         bar.set_position((stage.progress() * STEPS) as u64);

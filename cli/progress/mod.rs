@@ -110,7 +110,9 @@ mod tests {
         let mut stage = StageView::default();
         stage.tasks = Some(tasks);
         (stage.cached, stage.finished, stage.busy) = (cached, finished, 12.0);
-        stage.dropped = (0..dropped).map(|i| format!("t[{i}]")).collect();
+        stage.dropped = (0..dropped)
+            .map(|i| climb_cache::TaskName::from("t").with_item(i))
+            .collect();
         stage
     }
 

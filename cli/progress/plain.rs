@@ -124,7 +124,7 @@ fn failure(
 fn heartbeat(view: &RunView, jobs: usize) -> String {
     let (ended, total) = view.total();
     let running = view.running().map(|stage| {
-        let mut line = stage.name.clone();
+        let mut line = stage.name.to_string();
         if let Some((rate, unit)) = stage.rate(view.now()) {
             line.push_str(&format!(" at {} {unit}/s", text::short(rate)));
         }

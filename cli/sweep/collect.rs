@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use climb_cache::{Cache, Digest, Record};
+use climb_cache::{Cache, Digest, Record, TaskName};
 use climb_engine::event::{Event, Outcome, Stamped, Summary};
 use climb_engine::graph::NodeId;
 use climb_engine::runs::result::{RunResult, StageResult, TaskResult};
@@ -20,7 +20,7 @@ struct Seen {
     /// How many tasks it will be, as far as that can be told.
     expected: usize,
     /// Finished ones by item.
-    tasks: BTreeMap<usize, (String, Digest)>,
+    tasks: BTreeMap<usize, (TaskName, Digest)>,
     started: bool,
     over: bool,
     /// Why it is not all done: (task, error).
@@ -41,7 +41,7 @@ pub struct Collector<'a> {
     union: &'a Union,
     cache: &'a Cache,
     registry: &'a Registry,
-    names: HashMap<String, NodeId>,
+    names: HashMap<TaskName, NodeId>,
     /// For each node, the rows it is part of.
     rows_of: Vec<BTreeSet<usize>>,
     /// For each row its members.
@@ -178,14 +178,15 @@ impl<'a> Collector<'a> {
         Some(&mut self.seen[id])
     }
 
-    fn done(&mut self, stage: &str, task: &str, key: Digest) {
+    fn done(&mut self, stage: &str, task: &TaskName, key: Digest) {
         if !self.records.contains_key(&key)
             && let Ok(Some(record)) = self.cache.lookup(&key)
         {
             self.records.insert(key, record);
         }
         if let Some(seen) = self.node(stage) {
-            seen.tasks.insert(item(task), (task.to_string(), key));
+            seen.tasks
+                .insert(task.item().unwrap_or(0), (task.clone(), key));
         }
     }
 
@@ -396,12 +397,4 @@ fn gains(answers: &[Answer]) -> Vec<Gain> {
         }
     });
     merged.collect()
-}
-
-/// `train{clusters=48}[5]` -> 5.
-fn item(task: &str) -> usize {
-    let index = task
-        .strip_suffix(']')
-        .and_then(|rest| rest.rsplit_once('['));
-    index.and_then(|(_, i)| i.parse().ok()).unwrap_or(0)
 }

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use climb_cache::stage_of;
 use jiff::Timestamp;
 
 use super::{RunView, StageView};
@@ -59,7 +58,7 @@ impl<'v> Outlook<'v> {
             let Some(each) = stage.seconds_each(now) else {
                 continue;
             };
-            outlook.each.insert(stage_of(&stage.name), (each, stage));
+            outlook.each.insert(stage.name.stage(), (each, stage));
             for driver in DRIVERS {
                 if let Some(total) = stage.expected_totals.get(driver).filter(|t| **t > 0.0) {
                     outlook.speeds.insert((&stage.kind, driver), each / total);
@@ -80,7 +79,7 @@ impl<'v> Outlook<'v> {
 
     fn priced(&self, stage: &StageView) -> Option<f64> {
         let of_another = || {
-            let (each, other) = self.each.get(&stage_of(&stage.name))?;
+            let (each, other) = self.each.get(&stage.name.stage())?;
             Some(each * times_larger(stage, other))
         };
         let by_size = || {

@@ -5,7 +5,7 @@ mod task;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use climb_cache::Digest;
+use climb_cache::{Digest, TaskName};
 use climb_engine::event::{Event, Outcome, Stamped, Summary, TaskReport};
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ pub use task::{TaskView, seconds_between};
 
 #[derive(Clone, Debug, Default)]
 pub struct StageView {
-    pub name: String,
+    pub name: TaskName,
     pub kind: String,
     /// Known, or expected before the stage is expanded.
     pub tasks: Option<usize>,
@@ -22,10 +22,10 @@ pub struct StageView {
     pub cached: usize,
     pub finished: usize,
     /// Tasks by name: one that is met again in a walk that began anew is still one.
-    pub failed: BTreeSet<String>,
-    pub skipped: BTreeSet<String>,
+    pub failed: BTreeSet<TaskName>,
+    pub skipped: BTreeSet<TaskName>,
     /// Left out, as `on_failure: drop` says.
-    pub dropped: BTreeSet<String>,
+    pub dropped: BTreeSet<TaskName>,
     pub running: BTreeMap<String, TaskView>,
     pub over: bool,
     /// Seconds in which any of its tasks ran, up to the last time that none did.
@@ -168,9 +168,9 @@ pub struct RunView {
     running: BTreeSet<usize>,
     /// What was done in this run: met again in a walk that began anew, it was not cached.
     ran: HashSet<Digest>,
-    pub failures: Vec<(String, String)>,
+    pub failures: Vec<(TaskName, String)>,
     /// Tasks that failed and were dropped: stage, task, error.
-    pub dropped: Vec<(String, String, String)>,
+    pub dropped: Vec<(TaskName, TaskName, String)>,
     pub stopping: bool,
     pub end: Option<(Outcome, Summary)>,
 }
@@ -385,10 +385,10 @@ impl RunView {
             .into_iter()
             .partition(|(stage, ..)| stage == name);
         self.dropped = dropped;
-        let failed: Vec<(String, String, String)> = failed;
+        let failed: Vec<(TaskName, TaskName, String)> = failed;
         let failures = failed.into_iter().map(|(_, task, error)| (task, error));
         self.failures.extend(failures);
-        self.failures.push((name.to_string(), error.to_string()));
+        self.failures.push((name.into(), error.to_string()));
     }
 
     fn reported(&mut self, at: Timestamp, stage: &str, task: &str, report: &TaskReport) {

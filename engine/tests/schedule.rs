@@ -417,7 +417,9 @@ fn texts(cache: &Cache, result: &RunResult) -> BTreeMap<String, String> {
         let checkout = cache.checkout(&task.outputs["text"]).expect("intact");
         std::fs::read_to_string(checkout.path()).expect("readable")
     };
-    tasks.map(|task| (task.name.clone(), text(task))).collect()
+    tasks
+        .map(|task| (task.name.to_string(), text(task)))
+        .collect()
 }
 
 proptest! {
@@ -438,7 +440,7 @@ proptest! {
         let outcome = if any_failed { Outcome::Failed } else { Outcome::Succeeded };
         prop_assert_eq!(seen.result.outcome, outcome);
         let told = |seen: &Seen| -> BTreeSet<String> {
-            seen.result.dropped.iter().map(|dropped| dropped.task.clone()).collect()
+            seen.result.dropped.iter().map(|dropped| dropped.task.to_string()).collect()
         };
         prop_assert_eq!(told(&seen), dropped(&workflow, &expected));
 

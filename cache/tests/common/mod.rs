@@ -51,7 +51,7 @@ pub fn commit_at(cache: &Cache, k: u32, finished: &str) -> Record {
         },
         provenance: Provenance {
             run: "r".into(),
-            task: "cluster".into(),
+            task: "cluster".parse().unwrap(),
             host: "h".into(),
             device: "cpu".into(),
             climb: "0".into(),

@@ -25,4 +25,4 @@ pub mod suggest;
 pub mod task;
 pub mod wired;
 
-pub use climb_cache::count;
+pub use climb_cache::{Parts, TaskName, count};

@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use climb_cache::TaskName;
+
 use crate::context::{InputArtifact, TaskContext};
 use crate::report::TaskReport;
 use crate::source::SourceFile;
@@ -22,7 +24,7 @@ pub struct TaskSpec {
     pub protocol: u32,
     /// [`Program::build`]
     pub build: String,
-    pub task: String,
+    pub task: TaskName,
     pub kind: String,
     pub params: Value,
     pub inputs: BTreeMap<String, Vec<InputArtifact>>,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use climb_cache::{Digest, Record, look};
+use climb_cache::{Digest, Record, TaskName, look};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ fn is_none(dropped: &(Vec<Dropped>, Vec<Dropped>)) -> bool {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageComparison {
-    pub stage: String,
+    pub stage: TaskName,
     #[serde(flatten)]
     pub change: StageChange,
 }
@@ -95,7 +95,7 @@ fn leaves(name: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
 
 /// Stage by stage, in the new run's order; stages that only the old one has come last.
 pub fn stages(cache: &Path, old: &RunResult, new: &RunResult) -> Vec<StageComparison> {
-    let by_name = |run: &'_ RunResult| -> HashMap<String, usize> {
+    let by_name = |run: &'_ RunResult| -> HashMap<TaskName, usize> {
         let stages = run.stages.iter().enumerate();
         stages.map(|(i, stage)| (stage.name.clone(), i)).collect()
     };
@@ -124,11 +124,7 @@ pub fn stages(cache: &Path, old: &RunResult, new: &RunResult) -> Vec<StageCompar
 
 /// The stage's tasks that a run went on without.
 fn dropped(run: &RunResult, stage: &str) -> Vec<Dropped> {
-    let of_it = |task: &str| {
-        let rest = task.strip_prefix(stage);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
-    };
-    let of_it = run.dropped.iter().filter(|dropped| of_it(&dropped.task));
+    let of_it = run.dropped.iter().filter(|d| d.task.is_of(stage));
     of_it.cloned().collect()
 }
 
@@ -157,7 +153,7 @@ fn compare_stage(
         outputs.extend(ports.filter(|p| a.outputs.get(*p) != b.outputs.get(*p)));
     }
     let tasks = (old.tasks.len(), new.tasks.len());
-    let names = |dropped: &[Dropped]| -> Vec<String> {
+    let names = |dropped: &[Dropped]| -> Vec<TaskName> {
         dropped.iter().map(|dropped| dropped.task.clone()).collect()
     };
     let same_dropped = names(&dropped.0) == names(&dropped.1);

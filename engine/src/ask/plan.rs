@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use climb_cache::CacheError;
+use climb_cache::{CacheError, TaskName};
 use serde::Serialize;
 
 use crate::ask::cost::{Basis, Estimator};
@@ -19,7 +19,7 @@ pub struct Plan {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedNode {
-    pub name: String,
+    pub name: TaskName,
     pub kind: String,
     pub cached: usize,
     /// What cached results were made with that is not in their keys, where it is otherwise today.
@@ -30,7 +30,7 @@ pub struct PlannedNode {
     pub unknown: Unknown,
     /// The stages that make what is not known yet, and would run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub waits_for: Vec<String>,
+    pub waits_for: Vec<TaskName>,
     /// What differs in the unknown tasks whatever their inputs turn out to be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub besides: Vec<Difference>,
@@ -57,7 +57,7 @@ pub enum Unknown {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedTask {
-    pub name: String,
+    pub name: TaskName,
     pub key: String,
     #[serde(flatten)]
     pub reason: Reason,
@@ -204,7 +204,7 @@ impl Walls {
     }
 
     /// By name, in topological order.
-    fn names(&self, tracker: &Tracker, id: usize) -> Vec<String> {
+    fn names(&self, tracker: &Tracker, id: usize) -> Vec<TaskName> {
         let name = |node: &usize| tracker.graph.nodes[*node].name.clone();
         self.0[id].iter().map(name).collect()
     }

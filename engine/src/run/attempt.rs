@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use climb_cache::{Artifact, Cache, CacheError, Cost, MadeWith, Provenance, Record};
+use climb_cache::{Artifact, Cache, CacheError, Cost, MadeWith, Provenance, Record, TaskName};
 
 use super::pool::Grant;
 use crate::ask::cost::RESUMED;
@@ -58,7 +58,7 @@ impl<'a> Shop<'a> {
 
 /// A task ready to be executed.
 pub(crate) struct Job {
-    pub name: String,
+    pub name: TaskName,
     pub node: usize,
     pub keyed: KeyedTask,
     pub grant: Grant,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use climb_cache::{Artifact, Digest};
+use climb_cache::{Artifact, Digest, TaskName};
 
 /// Attempts that have their inputs, and those that had them beside one that still has.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Holders {
 }
 
 struct Holder {
-    task: String,
+    task: TaskName,
     /// A program of the user's, which may do anything; climb's own stages change no input.
     is_command: bool,
     /// Of the artifacts and of each file in them; sorted.
@@ -55,7 +55,7 @@ impl Holders {
     /// An attempt is about to be given these inputs.
     pub fn enter<'i>(
         &self,
-        task: &str,
+        task: &TaskName,
         is_command: bool,
         inputs: impl Iterator<Item = &'i Artifact>,
     ) -> Hold<'_> {
@@ -67,7 +67,7 @@ impl Holders {
         marks.sort_unstable();
         marks.dedup();
         let holder = Arc::new(Holder {
-            task: task.to_string(),
+            task: task.clone(),
             is_command,
             inputs: marks,
             since: Instant::now(),
@@ -97,7 +97,7 @@ impl Hold<'_> {
     }
 
     /// The commands that may have changed one of these while this attempt had its inputs, itself among them.
-    pub fn commands_with(&self, digests: &[Digest]) -> BTreeSet<String> {
+    pub fn commands_with(&self, digests: &[Digest]) -> BTreeSet<TaskName> {
         let since = self.holder.since;
         let marks: Vec<Mark> = digests.iter().map(mark).collect();
         let had = |holder: &&Arc<Holder>| {
@@ -138,7 +138,7 @@ mod tests {
         Artifact::File(FileRef::new(Digest::of(text.as_bytes()), 1))
     }
 
-    fn names(hold: &Hold, text: &str) -> Vec<String> {
+    fn names(hold: &Hold, text: &str) -> Vec<TaskName> {
         let names = hold.commands_with(&[Digest::of(text.as_bytes())]);
         names.into_iter().collect()
     }
@@ -147,8 +147,8 @@ mod tests {
     fn only_commands_that_may_have_changed_it_in_the_same_time_are_named() {
         let holders = Holders::default();
         let (x, y) = (file("x"), file("y"));
-        let enter = |task, is_command, input| {
-            let hold = holders.enter(task, is_command, [input].into_iter());
+        let enter = |task: &str, is_command, input| {
+            let hold = holders.enter(&task.into(), is_command, [input].into_iter());
             hold.begin();
             hold
         };
@@ -159,7 +159,7 @@ mod tests {
         drop(good);
         let stage = enter("stage", false, &x);
         let other = enter("other", true, &y);
-        let waiting = holders.enter("waiting", true, [&x].into_iter());
+        let waiting = holders.enter(&"waiting".into(), true, [&x].into_iter());
         assert_eq!(names(&long, "x"), ["long", "short"]);
         // `short` had ended before `stage` began.
         assert_eq!(names(&stage, "x"), ["long"]);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use climb_cache::{Cache, CacheError, Change, Checkout, Digest, Seen, What};
+use climb_cache::{Cache, CacheError, Change, Checkout, Digest, Seen, TaskName, What};
 
 use crate::context::InputArtifact;
 use crate::run::holders::{Hold, Holders};
@@ -234,7 +234,7 @@ fn put_back(changed: &[Changed]) -> String {
     )
 }
 
-fn disturbed(changed: &[Changed], commands: &BTreeSet<String>, itself: &str) -> String {
+fn disturbed(changed: &[Changed], commands: &BTreeSet<TaskName>, itself: &str) -> String {
     let is_sure = changed.iter().any(|input| !input.is_only_more());
     let touched = !is_sure && changed.iter().any(Changed::is_touched);
     let what = match touched {
@@ -262,7 +262,7 @@ fn disturbed(changed: &[Changed], commands: &BTreeSet<String>, itself: &str) -> 
     }
 }
 
-fn list(tasks: &BTreeSet<String>) -> String {
+fn list(tasks: &BTreeSet<TaskName>) -> String {
     let names: Vec<String> = tasks.iter().map(|task| format!("`{task}`")).collect();
     names.join(", ")
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-use climb_cache::{Cost, Digest, Record};
+use climb_cache::{Cost, Digest, Record, TaskName};
 
 use super::attempt::{self, Attempt, Job, Shop, WorkFailure};
 use super::output::Output;
@@ -59,12 +59,12 @@ pub(super) struct Scheduler<'a, 's> {
     pub restarts: u32,
     /// Commands one of which has changed an input that they had together, by name. While one of them
     /// runs, no other command does.
-    pub suspects: BTreeSet<String>,
+    pub suspects: BTreeSet<TaskName>,
     /// At most so many tasks at once: as many as there were when the machine had no room for more.
     pub most: usize,
     surprises: Surprises,
     /// Totals of the stages that read from outside, by name.
-    made: HashMap<String, BTreeMap<String, f64>>,
+    made: HashMap<TaskName, BTreeMap<String, f64>>,
     /// Nodes that are known to fail, which is told once.
     foretold: BTreeSet<NodeId>,
 }
@@ -203,7 +203,7 @@ impl<'a, 's> Scheduler<'a, 's> {
     }
 
     /// Of its stage, and its own.
-    pub fn names(&self, task: TaskId) -> (String, String) {
+    pub fn names(&self, task: TaskId) -> (TaskName, TaskName) {
         let tracker = self.walk.tracker();
         (
             tracker.node(task).name.clone(),

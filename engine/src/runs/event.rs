@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use climb_cache::{Cost, Digest, ProcessId};
+use climb_cache::{Cost, Digest, ProcessId, TaskName};
 pub use climb_contract::report::TaskReport;
 
 /// An event and when it happened; a line of the journal.
@@ -42,39 +42,39 @@ pub enum Event {
     },
     /// A node's inputs are known and it has become this many tasks.
     StageExpanded {
-        stage: String,
+        stage: TaskName,
         kind: String,
         tasks: usize,
     },
     TaskCached {
-        stage: String,
-        task: String,
+        stage: TaskName,
+        task: TaskName,
         key: Digest,
         cost: Cost,
     },
     TaskStarted {
-        stage: String,
-        task: String,
+        stage: TaskName,
+        task: TaskName,
         key: Digest,
         attempt: u32,
         log: String,
     },
     TaskReported {
-        stage: String,
-        task: String,
+        stage: TaskName,
+        task: TaskName,
         #[serde(flatten)]
         report: TaskReport,
     },
     TaskFinished {
-        stage: String,
-        task: String,
+        stage: TaskName,
+        task: TaskName,
         key: Digest,
         cost: Cost,
     },
     /// One attempt failed. `retry_seconds`: when another one follows, after how long.
     TaskFailed {
-        stage: String,
-        task: String,
+        stage: TaskName,
+        task: TaskName,
         error: String,
         /// The last lines of its log.
         tail: Vec<String>,
@@ -86,8 +86,8 @@ pub enum Event {
     },
     /// The task will not run: something it needs failed.
     TaskSkipped {
-        stage: String,
-        task: String,
+        stage: TaskName,
+        task: TaskName,
         because: String,
         /// What it needs was dropped, and so is this task.
         #[serde(default, skip_serializing_if = "is_false")]
@@ -95,11 +95,11 @@ pub enum Event {
     },
     /// More of a fan-out's items were dropped than may be: they have failed.
     StageFailed {
-        stage: String,
+        stage: TaskName,
         error: String,
     },
     StageFinished {
-        stage: String,
+        stage: TaskName,
     },
     /// First Ctrl-C: nothing new starts.
     Stopping {
@@ -158,7 +158,7 @@ pub struct SweepOrigin {
 /// What is known of a node before the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageOutlook {
-    pub name: String,
+    pub name: TaskName,
     pub kind: String,
     /// How many tasks it will be, where that can be told.
     pub tasks: Option<usize>,

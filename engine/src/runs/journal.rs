@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use climb_cache::{Digest, open_plain, read_plain};
+use climb_cache::{Digest, TaskName, open_plain, read_plain};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +23,7 @@ pub struct Journal {
     file: File,
     /// What a full disk did not take, maybe from the middle of a line: it goes before the next one.
     unwritten: Vec<u8>,
-    reported: HashMap<String, Instant>,
+    reported: HashMap<TaskName, Instant>,
     pub run: String,
     pub folder: PathBuf,
 }

@@ -11,7 +11,7 @@ pub mod warnings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Cache, Digest, ProcessId, Use, process_name, read_plain};
+use climb_cache::{Cache, Digest, ProcessId, TaskName, Use, process_name, read_plain};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -211,7 +211,7 @@ struct Counts<'e> {
     /// With what they took when they ran.
     cached: BTreeMap<Digest, f64>,
     /// The tasks that came to no good end.
-    ends: BTreeMap<&'e str, Ended>,
+    ends: BTreeMap<&'e TaskName, Ended>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -228,11 +228,11 @@ impl<'e> Counts<'e> {
                 key, cost, task, ..
             } => {
                 self.cached.insert(*key, cost.wall_seconds);
-                self.ends.remove(task.as_str());
+                self.ends.remove(task);
             }
             Event::TaskFinished { key, task, .. } => {
                 self.ran.insert(*key);
-                self.ends.remove(task.as_str());
+                self.ends.remove(task);
             }
             Event::TaskFailed {
                 retry_seconds: None,
@@ -256,12 +256,9 @@ impl<'e> Counts<'e> {
                 self.ends.insert(task, end);
             }
             Event::StageFailed { stage, .. } => {
-                let is_item = |task: &str| {
-                    let rest = task.strip_prefix(stage.as_str());
-                    rest.is_some_and(|rest| rest.starts_with('['))
-                };
                 let items = self.ends.iter_mut();
-                let dropped = items.filter(|(task, end)| is_item(task) && **end == Ended::Dropped);
+                let dropped =
+                    items.filter(|(task, end)| task.is_item_of(stage) && **end == Ended::Dropped);
                 dropped.for_each(|(_, end)| *end = Ended::Failed);
             }
             _ => {}

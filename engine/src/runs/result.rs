@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use climb_cache::{Artifact, Digest};
+use climb_cache::{Artifact, Digest, TaskName};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
@@ -29,13 +29,13 @@ pub struct RunResult {
 /// A task that was dropped, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dropped {
-    pub task: String,
+    pub task: TaskName,
     pub because: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageResult {
-    pub name: String,
+    pub name: TaskName,
     pub kind: String,
     /// The type of each output.
     #[serde(default)]
@@ -46,7 +46,7 @@ pub struct StageResult {
 /// A finished task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskResult {
-    pub name: String,
+    pub name: TaskName,
     pub key: Digest,
     pub cached: bool,
     pub outputs: BTreeMap<String, Artifact>,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use climb_cache::look;
+use climb_cache::{TaskName, look};
 
 use crate::runs::event::{Event, Stamped, TaskReport};
 
@@ -12,9 +12,9 @@ const LOOKED_UP: usize = 10_000;
 
 /// (task, warning), in the order of the tasks' names. Of a task that was cached, what it warned of
 /// when it was done, as long as that run is there.
-pub fn of_run(cache: &Path, run: &str) -> Vec<(String, String)> {
+pub fn of_run(cache: &Path, run: &str) -> Vec<(TaskName, String)> {
     let mut all = BTreeSet::new();
-    let mut earlier: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut earlier: BTreeMap<String, BTreeMap<TaskName, TaskName>> = BTreeMap::new();
     let mut looked_up = 0;
     for event in notable(cache, run) {
         match event {

@@ -8,7 +8,7 @@ mod tracker;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use climb_cache::{Artifact, CacheError, Digest, Record};
+use climb_cache::{Artifact, CacheError, Digest, Record, TaskName};
 
 pub use ground::Ground;
 pub use tracker::{Exceeded, KeyedTask, Task, TaskId, TaskState, Tracker};
@@ -65,7 +65,7 @@ pub struct Walk<'a> {
     /// by then.
     missing: HashSet<Digest>,
     /// By name: walking again does not take these up.
-    verdicts: BTreeMap<String, Verdict>,
+    verdicts: BTreeMap<TaskName, Verdict>,
     /// Keys that somebody ran since the walk began.
     ran: HashSet<Digest>,
     /// What the cached ones cost when they ran.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use climb_cache::{Artifact, Digest, Ingredients};
+use climb_cache::{Artifact, Digest, Ingredients, TaskName};
 
 use super::Ground;
 use crate::graph::{Axis, Graph, Node, NodeId, OnFailure, Select, Source};
@@ -53,7 +53,7 @@ pub struct Task {
     /// Its index in the fan-out; 0 where there is none.
     pub item: usize,
     /// `embed`, `search[2].train[5]`.
-    pub name: String,
+    pub name: TaskName,
     pub state: TaskState,
     /// Set from `Keyed` on.
     pub keyed: Option<KeyedTask>,
@@ -67,7 +67,7 @@ pub struct KeyedTask {
     /// Artifacts by port, with the name of what made each.
     pub inputs: BTreeMap<String, Vec<(Artifact, String)>>,
     /// Tasks whose outputs would be among them, had they not been dropped.
-    pub without: Vec<String>,
+    pub without: Vec<TaskName>,
 }
 
 impl KeyedTask {
@@ -348,7 +348,7 @@ impl<'a> Tracker<'a> {
         let first = self.tasks.len();
         for (item, state) in states.iter().enumerate() {
             let name = match node.axis {
-                Some(_) => format!("{}[{item}]", node.name),
+                Some(_) => node.name.with_item(item),
                 None => node.name.clone(),
             };
             self.tasks.push(Task {
@@ -457,7 +457,7 @@ impl<'a> Tracker<'a> {
     ) -> Result<Vec<(Artifact, String)>, Missing> {
         let from = &self.graph.nodes[source.node].name;
         let named = |i: usize| match self.graph.nodes[source.node].axis {
-            Some(_) => format!("{from}[{i}].{}", source.output),
+            Some(_) => format!("{}.{}", from.with_item(i), source.output),
             None => format!("{from}.{}", source.output),
         };
         match source.select {
@@ -536,7 +536,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// The tasks of the items that a node which gathers goes on without.
-    fn left_out(&self, node: &Node, gaps: &Gaps) -> Vec<String> {
+    fn left_out(&self, node: &Node, gaps: &Gaps) -> Vec<TaskName> {
         let mut names = Vec::new();
         if gaps.is_empty() {
             return names;
@@ -545,7 +545,7 @@ impl<'a> Tracker<'a> {
         for source in sources.filter(|source| source.select == Select::All) {
             let from = &self.graph.nodes[source.node].name;
             let items = gaps.get(&self.list_of(source.node));
-            let new = items.into_iter().flatten().map(|i| format!("{from}[{i}]"));
+            let new = items.into_iter().flatten().map(|i| from.with_item(*i));
             names.extend(new.filter(|name| !names.contains(name)).collect::<Vec<_>>());
         }
         names

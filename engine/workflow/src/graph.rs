@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::budget::Budget;
+use climb_contract::TaskName;
 use climb_contract::diagnostic::Span;
 use climb_contract::stage::Resources;
 use climb_contract::wired::Wiring;
@@ -36,7 +37,7 @@ pub struct Graph {
 pub struct Node {
     /// `embed`, or `search[2].train`: iterations count from 1. `search[2].train~3` is the third
     /// link of its chain ([`climb_contract::stage::Chain`]).
-    pub name: String,
+    pub name: TaskName,
     /// The name without its iteration: `search.train`.
     pub stage: String,
     pub kind: String,

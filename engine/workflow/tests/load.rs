@@ -324,7 +324,11 @@ stages:
 fn what_is_left_out_wires_nothing() {
     let names = |set: &[(&str, &str)]| -> Vec<String> {
         let graph = load_with(CHOICE, set).unwrap().graph;
-        graph.nodes.into_iter().map(|node| node.name).collect()
+        graph
+            .nodes
+            .into_iter()
+            .map(|node| node.name.to_string())
+            .collect()
     };
     let (first, second) = (
         ["search[1].draw", "search[1].try"],
@@ -533,7 +537,7 @@ mod never_panics {
     fn params(graph: &Graph) -> Vec<(String, String)> {
         let nodes = graph.nodes.iter();
         nodes
-            .map(|node| (node.name.clone(), node.params.to_string()))
+            .map(|node| (node.name.to_string().clone(), node.params.to_string()))
             .collect()
     }
 

@@ -5,11 +5,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use climb_cache::{Artifact, Digest, Ingredients, Reader, Record};
+use climb_cache::{Artifact, Digest, Ingredients, Reader, Record, TaskName};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Failed, stage_of};
+use super::Failed;
 use crate::graph::Node;
 use crate::runs::event::Event;
 use crate::runs::journal;
@@ -45,7 +45,7 @@ pub(super) struct Past {
     pub params: Rc<Value>,
     pub inputs: BTreeMap<String, Vec<Digest>>,
     pub input_names: BTreeMap<String, Vec<String>>,
-    pub task: String,
+    pub task: TaskName,
     pub run: String,
     pub finished: Timestamp,
     /// Whether the latest run had it.
@@ -221,25 +221,7 @@ impl Past {
 
     /// Whether it is an earlier state of this very node, in another variant perhaps.
     pub fn is_of(&self, node: &Node) -> bool {
-        self.ours && without_variant(node_of(&self.task)) == without_variant(&node.name)
-    }
-}
-
-/// `search[2].train[5]` -> `search[2].train`.
-fn node_of(task: &str) -> &str {
-    match task.strip_suffix(']').and_then(|rest| rest.rfind('[')) {
-        Some(at) => &task[..at],
-        None => task,
-    }
-}
-
-/// `cluster{k=4}` -> `cluster`.
-fn without_variant(name: &str) -> String {
-    match (name.find('{'), name.rfind('}')) {
-        (Some(start), Some(end)) if start < end => {
-            format!("{}{}", &name[..start], &name[end + 1..])
-        }
-        _ => name.into(),
+        self.ours && self.task.node().without_variant() == node.name.without_variant()
     }
 }
 
@@ -293,14 +275,14 @@ impl OneRun {
     /// Empty where it is of another workflow.
     fn read(cache: &dyn Reader, workflow: &str, run: &str) -> OneRun {
         let mut one = OneRun::default();
-        let mut began: HashMap<String, Digest> = HashMap::new();
+        let mut began: HashMap<TaskName, Digest> = HashMap::new();
         for stamped in journal::read(cache.dir(), run).unwrap_or_default() {
             match stamped.event {
                 Event::RunStarted { workflow: of, .. } if of != workflow => break,
                 Event::TaskStarted { task, key, .. } => _ = began.insert(task, key),
                 Event::TaskCached { task, key, .. } | Event::TaskFinished { task, key, .. } => {
                     one.failed.remove(&key);
-                    one.done.entry(stage_of(&task)).or_default().insert(key);
+                    one.done.entry(task.stage()).or_default().insert(key);
                 }
                 Event::TaskFailed {
                     task,
@@ -325,12 +307,8 @@ impl OneRun {
     }
 
     /// What was dropped of the stage has failed after all.
-    fn stage_failed(&mut self, stage: &str, began: &HashMap<String, Digest>) {
-        let of_it = |task: &str| {
-            task.strip_prefix(stage)
-                .is_some_and(|rest| rest.starts_with('['))
-        };
-        for (_, key) in began.iter().filter(|(task, _)| of_it(task)) {
+    fn stage_failed(&mut self, stage: &str, began: &HashMap<TaskName, Digest>) {
+        for (_, key) in began.iter().filter(|(task, _)| task.is_item_of(stage)) {
             if let Some(failed) = self.failed.get_mut(key) {
                 failed.dropped = false;
             }

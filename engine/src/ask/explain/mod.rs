@@ -8,11 +8,10 @@ mod history;
 
 use std::fmt;
 
-use climb_cache::{Digest, Loss, count};
+use climb_cache::{Digest, Loss, TaskName, count, maker};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use climb_cache::stage_of;
 pub use compare::Explainer;
 pub use history::History;
 
@@ -72,7 +71,7 @@ pub enum SourceChanges {
 /// The root of a differing input: a task upstream, and what differs there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cause {
-    pub task: String,
+    pub task: TaskName,
     /// `None`: every ingredient is as it was, and still the task gave other bytes.
     #[serde(flatten)]
     pub difference: Option<Box<Difference>>,
@@ -149,7 +148,7 @@ impl fmt::Display for Difference {
 /// Whether an input comes from another stage than before.
 fn made_elsewhere(from: &[String], was: &[String]) -> bool {
     match (from, was) {
-        ([from, ..], [was, ..]) => stage_of(from) != stage_of(was),
+        ([from, ..], [was, ..]) => maker(from) != maker(was),
         _ => false,
     }
 }

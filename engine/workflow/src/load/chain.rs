@@ -44,9 +44,10 @@ fn links(node: &Node, chain: &Chain, first: usize, registry: &Registry) -> Vec<N
         .expect("the kind of a chain's links is registered");
     let link = |(i, params): (usize, &serde_json::Value)| {
         let ports = kind.inputs(params, &[]);
+        let name = node.name.with_link(i + 1);
         let mut link = Node {
-            name: format!("{}~{}", node.name, i + 1),
-            stage: format!("{}~{}", node.stage, i + 1),
+            stage: name.stage(),
+            name,
             kind: chain.kind.into(),
             params: params.clone(),
             ..node.clone()

@@ -35,6 +35,7 @@ use crate::files;
 use crate::graph::{self, Graph, Node, Nodes, OnFailure, Select, Wire};
 use crate::sweep::Setting;
 pub use budget::BudgetSection;
+use climb_contract::TaskName;
 use climb_contract::diagnostic::{Diagnostic, Severity, Span};
 use climb_contract::stage::Registry;
 use climb_contract::wired::Wired;
@@ -295,7 +296,7 @@ impl Loader<'_> {
     }
 
     /// Where each stage's `on_failure` stands, by the names of nodes.
-    fn drop_places(&self, drafts: &[Draft]) -> HashMap<String, Span> {
+    fn drop_places(&self, drafts: &[Draft]) -> HashMap<TaskName, Span> {
         let drops = |draft: &&Draft| draft.written.options.on_failure != OnFailure::Stop;
         let place = |draft: &Draft| {
             let path = join(&draft.written.path, key("on_failure"));
@@ -305,7 +306,7 @@ impl Loader<'_> {
     }
 
     /// A share that allows no single item of a fan-out is as good as none.
-    fn check_drops(&mut self, nodes: &[Node], places: &HashMap<String, Span>) {
+    fn check_drops(&mut self, nodes: &[Node], places: &HashMap<TaskName, Span>) {
         for node in nodes {
             let (Some(span), OnFailure::Drop { most }) = (places.get(&node.name), node.on_failure)
             else {

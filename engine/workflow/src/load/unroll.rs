@@ -12,6 +12,7 @@ use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
 use super::quantity::whole;
 use super::schema::Checker;
 use super::spans::Part;
+use climb_contract::TaskName;
 use climb_contract::count;
 use climb_contract::diagnostic::{Diagnostic, Span};
 use climb_contract::stage::{Input, Output, StageKind};
@@ -24,7 +25,7 @@ const LONGEST_NAME: usize = 200;
 
 /// A node whose references are not looked up yet.
 pub struct Draft<'w> {
-    pub name: String,
+    pub name: TaskName,
     pub stage: String,
     /// The `repeat` it belongs to, and its iteration, from 1.
     pub iteration: Option<(String, usize)>,
@@ -42,16 +43,10 @@ pub struct Draft<'w> {
 
 impl<'w> Draft<'w> {
     fn new(written: &'w WrittenStage, iteration: Option<(&str, usize)>) -> Draft<'w> {
-        let (name, stage) = match iteration {
-            Some((repeat, i)) => (
-                format!("{repeat}[{i}].{}", written.name),
-                format!("{repeat}.{}", written.name),
-            ),
-            None => (written.name.clone(), written.name.clone()),
-        };
+        let name = TaskName::of(iteration, &written.name);
         Draft {
+            stage: name.stage(),
             name,
-            stage,
             iteration: iteration.map(|(repeat, i)| (repeat.to_string(), i)),
             written,
             params: Value::Null,

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::names;
 use super::spec::{Setting, Variant};
 use crate::graph::{Axis, Graph, Node, NodeId, Source, Wire};
+use climb_contract::TaskName;
 
 /// All variants in one graph.
 #[derive(Clone, Debug)]
@@ -28,8 +29,8 @@ impl Union {
     /// variant, so the first variant is the first to be done.
     pub fn of(base: &Graph, variants: Vec<(Variant, Graph)>) -> Union {
         let mut nodes: Vec<Node> = Vec::new();
-        let mut by_name: HashMap<String, Vec<NodeId>> = HashMap::new();
-        let mut by_content: HashMap<(String, u64), Vec<NodeId>> = HashMap::new();
+        let mut by_name: HashMap<TaskName, Vec<NodeId>> = HashMap::new();
+        let mut by_content: HashMap<(TaskName, u64), Vec<NodeId>> = HashMap::new();
         let mut members = Vec::new();
         for (variant, graph) in variants {
             let mut own: Vec<NodeId> = Vec::new();
@@ -115,7 +116,7 @@ fn is_equal(a: &Node, b: &Node) -> bool {
 
 /// Nodes that only share a name get one of their own: `cluster{clusters=48}`, from what all their
 /// variants set alike and others do not.
-fn name_apart(nodes: &mut [Node], by_name: &HashMap<String, Vec<NodeId>>, members: &[Member]) {
+fn name_apart(nodes: &mut [Node], by_name: &HashMap<TaskName, Vec<NodeId>>, members: &[Member]) {
     let mut users: Vec<Vec<&Variant>> = vec![Vec::new(); nodes.len()];
     for member in members {
         for &node in &member.nodes {
@@ -133,7 +134,7 @@ fn name_apart(nodes: &mut [Node], by_name: &HashMap<String, Vec<NodeId>>, member
         names::make_unique(&mut labels);
         for (id, label) in alike.iter().zip(labels) {
             let node = &mut nodes[*id];
-            node.name = format!("{}{{{label}}}", node.name);
+            node.name = node.name.with_variant(&label);
         }
     }
 }
