@@ -257,12 +257,12 @@ fn a_missing_or_damaged_output() {
 fn a_source_file_by_its_name() {
     let workspace = Workspace::warm();
     let explain = || workspace.climb(&["explain", "small.yaml", "corpus"]).stdout;
-    let file = "corpus/engine/src/lib.rs";
+    let file = "corpus/engine/workflow/src/graph.rs";
     let text = workspace.read(file);
     workspace.write(file, text.replace("axis", "axes"));
-    expect(&explain(), &["    files: engine/src/lib.rs changed\n"]);
+    expect(&explain(), &["    files: engine/workflow/src/graph.rs changed\n"]);
     std::fs::remove_file(workspace.path(file)).expect("removed");
-    expect(&explain(), &["    files: engine/src/lib.rs removed\n"]);
+    expect(&explain(), &["    files: engine/workflow/src/graph.rs removed\n"]);
     workspace.write(file, &text);
     workspace.write("corpus/new.md", "# New");
     expect(&explain(), &["    files: new.md added\n"]);

@@ -31,7 +31,7 @@ impl Workspace {
         let workspace = Workspace::empty();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (folder, ending) in [
-            ("engine/src", "rs"),
+            ("engine", "rs"),
             ("stages/src/formats", "rs"),
             ("docs", "md"),
             ("tests", "yaml"),
