@@ -122,7 +122,12 @@ fn xgboost_found() -> Finding {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let line = maps.lines().find(|line| line.ends_with("/libxgboost.so"));
     let path = line.and_then(|line| line.find('/').map(|at| &line[at..]));
-    found("XGBoost", path.unwrap_or("linked statically").into())
+    found(
+        "XGBoost",
+        path.map_or("linked statically".into(), |path| {
+            format!("{path} (by the binary's library path)")
+        }),
+    )
 }
 
 fn encoder_found() -> Finding {

@@ -46,12 +46,12 @@ pub fn run(args: Args) -> u8 {
     let Some(id) = status::find_run(cache, args.run.as_deref()) else {
         return BAD_INPUT;
     };
-    let (tasks, repeats) = match finished(cache, &id) {
-        Ok(finished) => finished,
+    let ended = match ended(cache, &id) {
+        Ok(ended) => ended,
         Err(error) => return common::failed(format!("the journal of run {id}: {error}")),
     };
-    let wanted = last_iteration(&args.output, &repeats);
-    let (record, name) = match find(cache, &tasks, &wanted) {
+    let wanted = last_iteration(&args.output, &ended.repeats);
+    let (record, name) = match find(cache, &ended, &wanted) {
         Ok(found) => found,
         Err((message, help)) => {
             let message = format!("{message} in run {id}");
@@ -82,9 +82,19 @@ type Tasks = BTreeMap<TaskName, Digest>;
 /// The last iteration of each `repeat`.
 type Repeats = BTreeMap<String, usize>;
 
-/// The key of every task that the run has, or found cached; and the run's repeats.
-fn finished(cache: &Path, run: &str) -> std::io::Result<(Tasks, Repeats)> {
-    let (mut tasks, mut repeats) = (Tasks::new(), Repeats::new());
+/// How the tasks of a run ended.
+#[derive(Default)]
+struct Ended {
+    /// Those that the run has done, or found cached.
+    finished: Tasks,
+    /// Why the others are not there.
+    lacking: BTreeMap<TaskName, String>,
+    repeats: Repeats,
+}
+
+fn ended(cache: &Path, run: &str) -> std::io::Result<Ended> {
+    let mut ended = Ended::default();
+    let (tasks, repeats) = (&mut ended.finished, &mut ended.repeats);
     let events = match (journal::milestones(cache, run), show::result(cache, run)) {
         (Err(error), None) => return Err(error),
         (events, result) => {
@@ -107,10 +117,27 @@ fn finished(cache: &Path, run: &str) -> std::io::Result<(Tasks, Repeats)> {
             Event::TaskCached { task, key, .. } | Event::TaskFinished { task, key, .. } => {
                 tasks.insert(task, key);
             }
+            Event::TaskFailed {
+                task,
+                error,
+                dropped,
+                retry_seconds: None,
+                ..
+            } => {
+                let how = if dropped { "was dropped" } else { "failed" };
+                ended.lacking.insert(task, format!("{how}: {error}"));
+            }
+            Event::TaskSkipped { task, because, .. } => {
+                let why = format!("was skipped, because of {because}");
+                ended.lacking.insert(task, why);
+            }
             _ => {}
         }
     }
-    Ok((tasks, repeats))
+    ended
+        .lacking
+        .retain(|task, _| !ended.finished.contains_key(task));
+    Ok(ended)
 }
 
 /// `search.fit` is the last iteration's, as in a workflow.
@@ -125,11 +152,14 @@ fn last_iteration(wanted: &str, repeats: &Repeats) -> String {
 }
 
 /// The record and the output that `wanted` names. The error is (message, help).
-fn find(
-    cache: &Path,
-    tasks: &BTreeMap<TaskName, Digest>,
-    wanted: &str,
-) -> Result<(Record, String), (String, String)> {
+fn find(cache: &Path, ended: &Ended, wanted: &str) -> Result<(Record, String), (String, String)> {
+    let tasks = &ended.finished;
+    let task = wanted.rsplit_once('.').map_or(wanted, |(task, _)| task);
+    let mut lacking = ended.lacking.iter();
+    if let Some((task, why)) = lacking.find(|(name, _)| **name == task || **name == wanted) {
+        let help = format!("`climb log --task '{task}'` shows what it said, if it was begun");
+        return Err((format!("`{task}` has no outputs: it {why},"), help));
+    }
     let (task, output) = match wanted.rsplit_once('.') {
         _ if tasks.contains_key(wanted) => (wanted, None),
         Some((task, output)) if tasks.contains_key(task) => (task, Some(output)),

@@ -90,6 +90,7 @@ fn print(view: &RunView, cache: &std::path::Path) {
             stage_line(stage, view)
         );
     }
+    print_waiting(view);
     let (ended, total) = view.total();
     println!(
         "{}, {ended}/{}{}{}",
@@ -100,6 +101,26 @@ fn print(view: &RunView, cache: &std::path::Path) {
     );
     for (task, error) in &view.failures {
         println!("error: {task}: {error}");
+    }
+}
+
+/// Stages of which nothing is known yet but that they are to come.
+fn print_waiting(view: &RunView) {
+    const MOST: usize = 8;
+    let word = match view.end {
+        None => "waits for what comes before it",
+        Some(_) => "not begun",
+    };
+    let waiting = || view.stages.iter().filter(|stage| !stage.expanded);
+    for stage in waiting().take(MOST) {
+        let tasks = match stage.tasks {
+            Some(tasks) if tasks > 1 => format!("{}, ", text::count(tasks, "task")),
+            _ => String::new(),
+        };
+        println!("  {:<22} {tasks}{word}", stage.name);
+    }
+    if let more @ 1.. = waiting().count().saturating_sub(MOST) {
+        println!("  and {}, likewise", text::count(more, "more stage"));
     }
 }
 

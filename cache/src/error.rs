@@ -199,6 +199,12 @@ pub fn hint(kind: io::ErrorKind) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             " (another user's? A cache that several people write to needs `chmod -R g+rwX`)"
         }
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::AlreadyExists => {
+            " (a file where a folder is to be, or a folder in a file's place: move it away, and climb \
+             makes its own anew)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => " (use a cache elsewhere with --cache)",
         _ => "",
     }

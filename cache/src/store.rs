@@ -422,7 +422,20 @@ impl Cache {
                 return Ok(None);
             }
         }
+        self.restore_file(&record)?;
         Ok(Some(record))
+    }
+
+    /// A record in the index alone would be lost with it, and nobody who only looks could read it.
+    fn restore_file(&self, record: &Record) -> Result<()> {
+        if !self.record_path(&record.key).exists() {
+            self.commit(record)?;
+            let (key, task) = (record.key.short(), &record.provenance.task);
+            self.notice(format!(
+                "record {key}, of {task}, was gone: it was written anew"
+            ));
+        }
+        Ok(())
     }
 
     /// The record in the index, or else the one in its file: an index may have lost its end.

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use climb_engine::event::Stamped;
 
 use super::Progress;
-use crate::printing::{self, visible};
+use crate::printing::visible;
 use crate::view::RunView;
 
 #[derive(Default)]
@@ -36,7 +36,15 @@ impl Progress for Json {
             }
             // The terminal is gone; that interrupts the run, whose tasks are to save their state.
             _ if error.raw_os_error() == Some(libc::EIO) => {}
-            _ => printing::fail(&error),
+            // Nor is a full disk below it a reason to end what goes on above it.
+            _ => {
+                self.closed = true;
+                eprintln!(
+                    "warning: cannot write to stdout: {error}. The run goes on without its events there. \
+                     `climb log {} --json` has them all",
+                    view.run
+                );
+            }
         }
     }
 }

@@ -425,7 +425,7 @@ fn all_that_only_looks_works_during_a_run() {
     workspace.run_small(&["--set", "params.threshold=0.051"]);
     let earlier = ids(&workspace);
     let child = start_slow(&workspace);
-    let looks: [&[&str]; 9] = [
+    let looks: [&[&str]; 12] = [
         &["status"],
         &["log"],
         &["runs"],
@@ -435,6 +435,15 @@ fn all_that_only_looks_works_during_a_run() {
         &["plan", "small.yaml"],
         &["explain", "small.yaml"],
         &["cache", "stats"],
+        &["graph", "small.yaml"],
+        &["check", "small.yaml"],
+        &[
+            "sweep",
+            "small.yaml",
+            "--over",
+            "params.threshold=0.05,0.051",
+            "--dry-run",
+        ],
     ];
     let ran: Vec<Ran> = looks.iter().map(|args| workspace.climb(args)).collect();
     let running = ids(&workspace).pop().expect("a run");

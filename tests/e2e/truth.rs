@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use serde_json::Value;
+use walkdir::WalkDir;
 
 use crate::on_failure::fan;
 use crate::sweeps::toy;
@@ -332,4 +333,101 @@ fn nothing_saved_is_zero() {
     assert!(!first.stdout.contains("-0.0"), "{}", first.stdout);
     let result = std::fs::read_to_string(workspace.only_run().join("result.json"));
     says(&result.expect("a result"), &["\"saved_seconds\": 0.0"]);
+}
+
+#[test]
+fn what_was_dropped_or_skipped_is_said_to_be_that_by_get() {
+    let workspace = fan(&[3]);
+    ran(&workspace, &["run", "w.yaml"]);
+    for (wanted, says) in [
+        (
+            "each[3].text",
+            "`each[3]` has no outputs: it was dropped: `sh` failed with exit code 3",
+        ),
+        ("each[3]", "`climb log --task 'each[3]'` shows what it said"),
+        (
+            "after[3].text",
+            "`after[3]` has no outputs: it was skipped, because of each[3]",
+        ),
+    ] {
+        let got = workspace.climb(&["get", wanted, "-"]);
+        assert_eq!(got.code, Some(2));
+        assert!(got.stderr.contains(says), "{}", got.stderr);
+    }
+}
+
+#[test]
+fn items_of_an_old_list_are_not_called_new() {
+    let workspace = fan(&[5]);
+    let text = workspace
+        .read("w.yaml")
+        .replace("    on_failure: {drop: \"${params.most}\"}\n", "");
+    workspace.write("w.yaml", text);
+    let run = workspace.climb(&["run", "w.yaml", "--jobs", "1"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let explained = ran(&workspace, &["explain", "w.yaml", "each"]).stdout;
+    says(&explained, &["not run yet with this thing"]);
+    assert!(!explained.contains("a new"), "{explained}");
+}
+
+#[test]
+fn status_shows_what_is_still_to_come() {
+    let workspace = fan(&[]);
+    workspace.write(
+        "w.yaml",
+        workspace
+            .read("w.yaml")
+            .replace("run: mkdir", "run: exit 4; mkdir"),
+    );
+    assert_eq!(workspace.climb(&["run", "w.yaml"]).code, Some(1));
+    let status = ran(&workspace, &["status"]).stdout;
+    for stage in ["each", "after", "gather"] {
+        assert!(status.contains(&format!("{stage} ")), "{status}");
+    }
+}
+
+#[test]
+fn a_full_disk_behind_the_events_does_not_end_the_run() {
+    let workspace = fan(&[]);
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let full = full.expect("every Linux has one");
+    let mut child = workspace.command(&["run", "w.yaml", "--json"]);
+    let mut child = child
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut said = String::new();
+    let stderr = child.stderr.as_mut().expect("piped");
+    std::io::Read::read_to_string(stderr, &mut said).expect("read");
+    assert!(child.wait().expect("ended").success(), "{said}");
+    assert!(
+        said.contains("cannot write to stdout") && said.contains("climb log"),
+        "{said}"
+    );
+    assert_eq!(said.matches("warning").count(), 1, "{said}");
+    assert!(gathered_of(&workspace).contains("after 7"));
+}
+
+#[test]
+fn a_record_whose_file_is_gone_is_written_anew_and_can_be_got() {
+    let workspace = fan(&[]);
+    ran(&workspace, &["run", "w.yaml"]);
+    for entry in WalkDir::new(workspace.path(".climb/records")) {
+        let entry = entry.expect("an entry");
+        if entry.file_type().is_file() {
+            std::fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+    assert_eq!(workspace.climb(&["get", "gather", "-"]).code, Some(2));
+    let again = ran(&workspace, &["run", "w.yaml"]);
+    says(
+        &again.stderr,
+        &["was gone: it was written anew", "0 tasks run, 18 cached"],
+    );
+    assert!(gathered_of(&workspace).contains("after 7"));
+}
+
+fn gathered_of(workspace: &Workspace) -> String {
+    ran(workspace, &["get", "gather", "-"]).stdout
 }

@@ -79,7 +79,10 @@ impl Report {
         let chance = 2.054 / ((self.runs - 1) as f64).sqrt();
         let said = match self.spearman {
             Some(spearman) if spearman > chance => return None,
-            Some(spearman) => format!("Spearman {spearman:+.2}; chance alone reaches {chance:.2}"),
+            Some(spearman) => format!(
+                "its ranking of them correlates with their scores by {spearman:+.2}, and up to {chance:.2} \
+                 can be chance"
+            ),
             None => "the scores or the predictions are all equal".to_string(),
         };
         Some(format!(

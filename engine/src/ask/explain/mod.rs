@@ -112,6 +112,10 @@ impl fmt::Display for Difference {
             }
             Difference::Environment { name } => write!(f, "environment variable {name} changed"),
             Difference::Sources { group, files } => write!(f, "{group}: {files}"),
+            // The list is as it was.
+            Difference::Item { port, because, .. } if because.is_empty() => {
+                write!(f, "not run yet with this {port}")
+            }
             Difference::Item { port, because, .. } => {
                 write!(f, "a new {port}{}", causes(because))
             }

@@ -1,7 +1,7 @@
 //! Checking a stage's `with:` against its kind's JSON Schema, in words for people.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
-use jsonschema::paths::LocationSegment;
+use jsonschema::paths::{Location, LocationSegment};
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
@@ -90,7 +90,15 @@ fn describe(schema: &Value, error: &ValidationError) -> Vec<Misfit> {
             )]
         }
         ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context } => {
-            vec![no_alternative(misfit, &name, instance, context)]
+            let place = error.instance_path();
+            let is_meant = |form: &&Vec<ValidationError>| !form.iter().any(|e| is_other(e, place));
+            let mut meant = context.iter().filter(is_meant);
+            match (meant.next(), meant.next()) {
+                (Some(form), None) if !form.is_empty() => {
+                    form.iter().flat_map(|e| describe(schema, e)).collect()
+                }
+                _ => vec![no_alternative(misfit, &name, instance, place, context)],
+            }
         }
         ValidationErrorKind::Minimum { limit } => {
             vec![misfit(
@@ -127,6 +135,17 @@ fn describe(schema: &Value, error: &ValidationError) -> Vec<Misfit> {
         }
         _ => vec![misfit(format!("{name}: {error}"), None)],
     }
+}
+
+/// Whether an alternative is another sort of value altogether than the one at `place`.
+fn is_other(error: &ValidationError, place: &Location) -> bool {
+    let sort = matches!(
+        error.kind(),
+        ValidationErrorKind::Type { .. }
+            | ValidationErrorKind::Constant { .. }
+            | ValidationErrorKind::Enum { .. }
+    );
+    sort && error.instance_path() == place
 }
 
 fn path(error: &ValidationError) -> Vec<Part> {
@@ -263,6 +282,7 @@ fn no_alternative(
     misfit: impl Fn(String, Option<String>) -> Misfit,
     name: &str,
     instance: &Value,
+    place: &Location,
     context: &[Vec<ValidationError<'static>>],
 ) -> Misfit {
     let mut choices = Vec::new();
@@ -277,7 +297,7 @@ fn no_alternative(
             }
             ValidationErrorKind::Type {
                 kind: TypeKind::Single(ty),
-            } if error.instance_path().iter().count() == 0 => {
+            } if error.instance_path() == place => {
                 forms.push(article(&ty.to_string()));
             }
             _ => forms.push(error.to_string()),
