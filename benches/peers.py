@@ -1,4 +1,4 @@
-"""Other libraries' predictors on the draws of `climb bench search`, as JSON on stdout.
+"""Other libraries' predictors on the draws of `climb-bench search`, as JSON on stdout.
 
     python3 -m venv .deps/bench
     .deps/bench/bin/pip install numpy scipy scikit-learn lightgbm matplotlib

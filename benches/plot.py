@@ -1,4 +1,4 @@
-"""Plots of `climb bench search --json FILE`, for docs/search.md.
+"""Plots of `climb-bench search --json FILE`, for docs/search.md.
 
     .deps/bench/bin/python benches/plot.py search.json docs/img
 

@@ -4,7 +4,6 @@
 #[macro_use]
 mod printing;
 
-mod bench;
 mod cache;
 mod check;
 mod common;
@@ -85,7 +84,6 @@ enum Command {
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
-    Bench(bench::Args),
     #[command(hide = true)]
     Task(task::Args),
 }
@@ -151,7 +149,6 @@ fn main() {
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
-        Command::Bench(args) => bench::run(args),
         Command::Task(args) => task::run(args),
     };
     printing::leave(code)

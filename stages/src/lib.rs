@@ -2,7 +2,6 @@
 //! storage.
 
 pub mod baselines;
-pub mod bench;
 pub mod confirm;
 pub mod corpus;
 pub mod embed;

@@ -208,7 +208,6 @@ fn a_deleted_working_folder_is_said_plainly_by_every_command() {
         "cache gc",
         "cache verify",
         "graph w.yaml",
-        "bench search --data x",
     ] {
         let line = format!("mkdir gone && cd gone && rmdir ../gone && exec \"$CLIMB\" {command}");
         let mut shell = std::process::Command::new("sh");

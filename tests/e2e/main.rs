@@ -2,7 +2,6 @@
 
 mod archives;
 mod authoring;
-mod bench;
 mod broken;
 mod cache_commands;
 mod caching;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::snapshot::{check, check_table};
 use crate::workspace::{Counts, Ran, Workspace};
 
-const ALL: [&[&str]; 27] = [
+const ALL: [&[&str]; 24] = [
     &[],
     &["run"],
     &["plan"],
@@ -19,9 +19,6 @@ const ALL: [&[&str]; 27] = [
     &["status"],
     &["log"],
     &["graph"],
-    &["bench"],
-    &["bench", "search"],
-    &["bench", "scale"],
     &["resume"],
     &["runs"],
     &["runs", "pin"],

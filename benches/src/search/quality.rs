@@ -4,9 +4,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::published::{Published, Target};
-use crate::formats::mixture::{Direction, Mixture, Scored};
-use crate::predictor::{FitParams, Kind, Predictor};
-use crate::stats;
+use climb_stages::formats::mixture::{Direction, Mixture, Scored};
+use climb_stages::predictor::{FitParams, Kind, Predictor};
+use climb_stages::stats;
 
 /// One line of the table: means over draws.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

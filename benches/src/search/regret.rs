@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::published::Published;
 use super::simulator::Simulator;
-use crate::formats::clustering::{ClusterSummary, Clusters};
-use crate::formats::mixture::Scored;
-use crate::predictor::{FitParams, Kind, Predictor};
-use crate::sample::pool::From;
-use crate::sample::{Acquisition, Pool, Prior, PriorParams, SampleParams, Strategy, propose};
-use crate::select::{SelectParams, choose};
-use crate::stats;
+use climb_stages::formats::clustering::{ClusterSummary, Clusters};
+use climb_stages::formats::mixture::Scored;
+use climb_stages::predictor::{FitParams, Kind, Predictor};
+use climb_stages::sample::pool::From;
+use climb_stages::sample::{
+    Acquisition, Pool, Prior, PriorParams, SampleParams, Strategy, propose,
+};
+use climb_stages::select::{SelectParams, choose};
+use climb_stages::stats;
 
 /// A way to search.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! `climb bench scale`: what this very binary takes on a workflow of many tasks, and on a cache of
+//! `climb-bench scale`: what climb takes on a workflow of many tasks, and on a cache of
 //! many records.
 
 mod measure;
@@ -11,17 +11,16 @@ use anyhow::Context;
 use climb_cache::Cache;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::text;
 use measure::Measured;
 
 /// Time, memory and open files with many tasks in a workflow, and many records in a cache
 ///
-/// Fills caches with records of made-up tasks, then runs this binary on them, a process each. The
+/// Fills caches with records of made-up tasks, then runs climb on them, a process each. The
 /// time to fill them is not in the table. 1,000,000 records take about 10 GB on the disk for a while.
 ///
 /// Examples:
-///   climb bench scale --tasks 1000 --records 10000
-///   climb bench scale --dir /scratch --json scale.json
+///   climb-bench scale --tasks 1000 --records 10000
+///   climb-bench scale --dir /scratch --json scale.json
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -75,7 +74,7 @@ fn tell(rows: &[Measured], json: Option<&Path>) -> anyhow::Result<()> {
 /// to run again.
 fn tasks(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
     let workflow = state::write_workflow(dir)?;
-    let of = |what: &str| format!("{what}, {}", text::count(count, "task"));
+    let of = |what: &str| format!("{what}, {}", climb_contract::count(count, "task"));
     let run = |words: &[&str], what: &str| measure::climb(dir, words, &of(what));
     let mut rows = vec![run(&["check", "w.yaml"], "check")?];
     rows.push(run(&["plan", "w.yaml"], "plan, list not known")?);
@@ -97,7 +96,7 @@ fn records(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
     let workflow = state::write_workflow(dir)?;
     let key = state::fill(dir, count)?;
     state::finish(dir, &workflow, usize::MAX, 10)?;
-    let of = |what: &str| format!("{what}, {}", text::count(count, "record"));
+    let of = |what: &str| format!("{what}, {}", climb_contract::count(count, "record"));
     let run = |words: &[&str], what: &str| measure::climb(dir, words, &of(what));
     let mut rows = vec![run(&["plan", "w.yaml"], "plan, sealed index")?];
     std::fs::remove_file(dir.join(".climb/index.seal")).context("there is no seal")?;
@@ -105,7 +104,7 @@ fn records(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
     rows.push(run(&["run", "w.yaml"], "run, all cached")?);
     rows.push(run(&["cache", "stats"], "cache stats")?);
     rows.push(run(&["cache", "gc", "--dry-run"], "cache gc --dry-run")?);
-    let cache = Cache::open(&dir.join(".climb"), "climb bench scale")?;
+    let cache = Cache::open(&dir.join(".climb"), "climb-bench scale")?;
     let start = Instant::now();
     cache.lookup(&key)?.context("the record is gone")?;
     rows.push(Measured {
@@ -122,7 +121,7 @@ fn records(count: usize, dir: &Path) -> anyhow::Result<Vec<Measured>> {
 fn executed(count: usize, dir: &Path) -> anyhow::Result<Measured> {
     let workflow = state::write_workflow(dir)?;
     state::finish(dir, &workflow, 1, count)?;
-    let what = format!("run, {} executed", text::count(count, "task"));
+    let what = format!("run, {} executed", climb_contract::count(count, "task"));
     measure::climb(dir, &["run", "w.yaml"], &what)
 }
 

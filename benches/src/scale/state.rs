@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use climb_cache::{Artifact, Cache, Cost, Digest, Ingredients, Provenance, Record};
-use climb_engine::sources::NodeSources;
+use climb_contract::command::CommandStage;
+use climb_contract::stage::Registry;
+use climb_engine::walk::sources::NodeSources;
 use climb_engine::walk::{Ground, KeyedTask, Step, Walk};
 use jiff::Timestamp;
-
-use crate::common;
 
 /// A list, and a task for each of its items.
 const WORKFLOW: &str = r#"
@@ -38,13 +38,13 @@ pub fn write_workflow(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn open(dir: &Path) -> anyhow::Result<Cache> {
-    Ok(Cache::open(&dir.join(".climb"), "climb bench scale")?)
+    Ok(Cache::open(&dir.join(".climb"), "climb-bench scale")?)
 }
 
 /// Records the first `most` tasks of the workflow as finished; the list has `items`.
 pub fn finish(dir: &Path, workflow: &Path, most: usize, items: usize) -> anyhow::Result<()> {
     let cache = open(dir)?;
-    let registry = common::registry();
+    let registry = Registry::new(vec![Box::new(CommandStage)]);
     let no_env = |_: &str| None;
     let loaded = climb_engine::load::load(workflow, &[], &registry, &no_env);
     let graph = loaded.expect("the workflow is ours").graph;

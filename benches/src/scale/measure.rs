@@ -1,4 +1,4 @@
-//! This binary as a process of its own, and what it took.
+//! climb as a process of its own, and what it took.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +24,10 @@ pub struct Measured {
 #[allow(clippy::zombie_processes)] // wait4 waits for it
 pub fn climb(dir: &Path, words: &[&str], what: &str) -> anyhow::Result<Measured> {
     let said = dir.join("said.txt");
-    let binary = std::env::current_exe().context("where is climb?")?;
+    // They are built together.
+    let binary = std::env::current_exe()
+        .context("where is climb?")?
+        .with_file_name("climb");
     let start = Instant::now();
     let child = Command::new(binary)
         .args(words)

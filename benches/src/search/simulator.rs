@@ -9,8 +9,8 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::published::{Published, Target};
 use super::quality::scored;
-use crate::formats::mixture::{Mixture, Scored};
-use crate::predictor::{FitParams, Kind, Predictor};
+use climb_stages::formats::mixture::{Mixture, Scored};
+use climb_stages::predictor::{FitParams, Kind, Predictor};
 
 /// What the truth is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

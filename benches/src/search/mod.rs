@@ -1,34 +1,22 @@
-//! `climb bench search`, and [`scale`].
+//! How good the search is, measured on published proxy runs: no cluster needed. What is measured
+//! are the functions that `sample`, `fit` and `select` themselves call.
 
-mod scale;
+mod published;
+mod quality;
+mod regret;
+mod simulator;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
-use climb_engine::diagnostic::Diagnostic;
-use climb_stages::bench::published::{self, Published, Target};
-use climb_stages::bench::quality::{self, Predicted, Quality};
-use climb_stages::bench::regret::{self, Regret};
-use climb_stages::bench::simulator::{Family, Simulator};
+use climb_contract::count;
 use climb_stages::predictor::Kind;
 use comfy_table::{CellAlignment, Table, presets};
-
-use crate::common::{self, FAILED};
-use crate::{diagnostics, text};
-
-/// Measure the search on published proxy runs
-#[derive(clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(clap::Subcommand)]
-enum What {
-    Search(SearchArgs),
-    Scale(scale::Args),
-}
+use published::{Published, Target};
+use quality::{Predicted, Quality};
+use regret::Regret;
+use simulator::{Family, Simulator};
 
 /// How well predictors rank held-out runs, and how good a mixture each strategy finds
 ///
@@ -37,12 +25,12 @@ enum What {
 /// strategies search a simulator fitted on the runs. docs/search.md explains the tables.
 ///
 /// Examples:
-///   climb bench search --data ../shared/data/regmix --quick
-///   climb bench search --data ../shared/data/regmix \
+///   climb-bench search --data ../shared/data/regmix --quick
+///   climb-bench search --data ../shared/data/regmix \
 ///     --peers '.deps/bench/bin/python benches/peers.py' --json search.json
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
-struct SearchArgs {
+pub struct Args {
     /// The folder of published runs
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -98,7 +86,7 @@ struct Figures {
 }
 
 impl Figures {
-    fn write(&self, args: &SearchArgs) -> anyhow::Result<()> {
+    fn write(&self, args: &Args) -> anyhow::Result<()> {
         let Some(path) = &args.json else {
             return Ok(());
         };
@@ -107,29 +95,25 @@ impl Figures {
     }
 }
 
-pub fn run(args: Args) -> u8 {
-    let result = match &args.what {
-        What::Search(args) if !published::is_there(&args.data) => return no_data(&args.data),
-        What::Search(args) => search(args),
-        What::Scale(args) => scale::run(args),
-    };
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            diagnostics::error(&format!("{error:#}"));
-            FAILED
-        }
+/// There is nothing to measure on.
+#[derive(Debug)]
+pub struct NoData(PathBuf);
+
+impl std::fmt::Display for NoData {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(
+            f,
+            "there are no published runs in {}: name a folder with train_mixture*.csv, \
+             train_*loss*.csv and the same for test, as RegMix publishes them, with --data",
+            self.0.display()
+        )
     }
 }
 
-fn no_data(data: &Path) -> u8 {
-    let problem = Diagnostic::error(format!("there are no published runs in {}", data.display()));
-    let help = "name a folder with train_mixture*.csv, train_*loss*.csv and the same for test, as \
-                RegMix publishes them, with --data";
-    common::bad_input(&[problem.help(help)])
-}
+impl std::error::Error for NoData {}
 
-fn search(args: &SearchArgs) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    ensure!(published::is_there(&args.data), NoData(args.data.clone()));
     let data = published::read(&args.data)?;
     let wanted = |part| args.part.is_none_or(|only| only == part);
     let mut figures = Figures::default();
@@ -145,7 +129,7 @@ fn search(args: &SearchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure_quality(args: &SearchArgs, data: &Published) -> anyhow::Result<Vec<Quality>> {
+fn measure_quality(args: &Args, data: &Published) -> anyhow::Result<Vec<Quality>> {
     let (sizes, draws): (&[usize], u64) = match args.quick {
         true => (&[32, 64], 2),
         false => (&[32, 64, 112, 256, 512], 10),
@@ -170,7 +154,7 @@ fn measure_quality(args: &SearchArgs, data: &Published) -> anyhow::Result<Vec<Qu
     Ok(all)
 }
 
-fn start(command: &str, args: &SearchArgs, sizes: &[usize], draws: u64) -> anyhow::Result<Child> {
+fn start(command: &str, args: &Args, sizes: &[usize], draws: u64) -> anyhow::Result<Child> {
     let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
     Command::new("sh")
         .arg("-c")
@@ -195,7 +179,7 @@ fn print_quality(all: &[Quality]) {
         }
     });
     for target in Target::ALL {
-        let heads = sizes.iter().map(|size| text::count(size, "run"));
+        let heads = sizes.iter().map(|size| count(size, "run"));
         let mut table = table("predictor", heads);
         for name in &names {
             let cell = |size: &usize| {
@@ -235,7 +219,7 @@ fn print_lead(all: &[Quality], sizes: &[usize], target: Target) {
             .find(|q| q.runs == *size && q.predictor == default)?;
         let spearman = mine.spearman - best(|q| q.spearman, *size)?;
         let r2 = mine.r2 - best(|q| q.r2, *size)?;
-        let runs = text::count(size, "run");
+        let runs = count(size, "run");
         Some(format!("{runs} {spearman:+.3} {r2:+.3}"))
     };
     let leads: Vec<String> = sizes.iter().filter_map(lead).collect();
@@ -247,11 +231,7 @@ fn print_lead(all: &[Quality], sizes: &[usize], target: Target) {
     }
 }
 
-fn measure_regret(
-    args: &SearchArgs,
-    data: &Published,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
+fn measure_regret(args: &Args, data: &Published, figures: &mut Figures) -> anyhow::Result<()> {
     let mut budgets: Vec<usize> = args.budgets.iter().map(|b| *b as usize).collect();
     if budgets.is_empty() {
         budgets = if args.quick {
@@ -275,7 +255,7 @@ fn measure_regret(
     for family in families {
         let simulator = Simulator::fit(data, family)?;
         let lines = regret::measure(data, &simulator, &contestants, &budgets, seeds)?;
-        let heads = budgets.iter().map(|budget| text::count(budget, "run"));
+        let heads = budgets.iter().map(|budget| count(budget, "run"));
         let mut table = table("strategy", heads);
         for contestant in &contestants {
             let of_it = lines.iter().filter(|l| l.strategy == contestant.name);
@@ -286,7 +266,7 @@ fn measure_regret(
             "Regret in nats, simulator `{}`, noise {:.4}, {} (mean ±95 %)\n{table}",
             family.name(),
             simulator.noise,
-            text::count(seeds, "seed")
+            count(seeds, "seed")
         );
         print_ratios(&lines, &budgets);
         println!();
@@ -318,7 +298,7 @@ fn print_ratios(lines: &[Regret], budgets: &[usize]) {
             Some(budget) => format!("which it reaches with {budget}"),
             None => "which it does not reach".into(),
         };
-        let runs = text::count(most, "run");
+        let runs = count(most, "run");
         println!("With {runs} `climb` has {ratio:.2} of the regret of `{other}`, {reached}.");
     }
 }
