@@ -10,7 +10,7 @@ use climb_engine::runs::{self, RunInfo, RunState};
 use serde_json::Value;
 
 use crate::common::{self, BAD_INPUT, CacheArgs, Source};
-use crate::session::{MachineArgs, Place};
+use crate::session::{MachineArgs, RunArgs};
 use crate::sweep::show::TableArgs;
 use crate::{diagnostics, run, status, sweep};
 
@@ -32,27 +32,7 @@ pub struct Args {
     run: Option<String>,
 
     #[command(flatten)]
-    cache: CacheArgs,
-
-    /// Cpus to use at most; by default as the run had it
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
-
-    /// GPUs to use at most; by default as the run had it
-    #[arg(long, value_name = "N")]
-    gpus: Option<usize>,
-
-    /// After a failure, go on with everything that does not need the failed task
-    #[arg(long, short)]
-    keep_going: bool,
-
-    /// Print every event as a line of JSON on stdout, and nothing else there
-    #[arg(long)]
-    json: bool,
-
-    /// While another process has the cache, wait for it to end instead of leaving with code 2
-    #[arg(long)]
-    wait: bool,
+    how: RunArgs,
 }
 
 pub fn run(args: Args) -> u8 {
@@ -62,11 +42,12 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn try_run(args: Args) -> Result<u8, u8> {
-    let cache = std::path::absolute(&args.cache.cache).map_err(|error| {
-        diagnostics::error(&format!("{}: {error}", args.cache.cache.display()));
+    let how = args.how;
+    let cache = std::path::absolute(&how.cache.cache).map_err(|error| {
+        diagnostics::error(&format!("{}: {error}", how.cache.cache.display()));
         BAD_INPUT
     })?;
-    let Some(run) = choose(&args.cache.cache, args.run.as_deref(), args.wait)? else {
+    let Some(run) = choose(&how.cache.cache, args.run.as_deref(), how.wait)? else {
         return Ok(0);
     };
     let (source, origin) = source(&cache, &run)?;
@@ -78,26 +59,25 @@ fn try_run(args: Args) -> Result<u8, u8> {
         diagnostics::error(&format!("the run's working folder {cwd} is gone: {error}"));
         BAD_INPUT
     })?;
-    if !args.json {
+    if !how.json {
         eprintln!("taking up run {}", run.id);
     }
-    let place = Place {
-        cache,
+    let how = RunArgs {
+        cache: CacheArgs { cache },
         machine: MachineArgs {
-            jobs: args.jobs.or(origin.jobs),
-            gpus: args.gpus.or(origin.gpus),
+            jobs: how.machine.jobs.or(origin.jobs),
+            gpus: how.machine.gpus.or(origin.gpus),
         },
-        keep_going: args.keep_going || origin.keep_going,
-        json: args.json,
-        wait: args.wait,
+        keep_going: how.keep_going || origin.keep_going,
         resumes: Some(run.id),
+        ..how
     };
     match origin.sweep {
-        None => run::launch(source, &place),
+        None => run::launch(source, &how),
         Some(asked) => sweep::launch(sweep::Launch {
             source,
             asked,
-            place,
+            run: how,
             table: TableArgs::default(),
             dry_run: false,
         }),

@@ -2,8 +2,8 @@
 
 use climb_engine::walk::{Ground, Walk};
 
-use crate::common::{self, CacheArgs, Opened, Source, WorkflowArgs};
-use crate::session::{self, MachineArgs, Place};
+use crate::common::{self, Opened, Source, WorkflowArgs};
+use crate::session::{self, RunArgs};
 use crate::{next, printing, report, standing};
 
 /// Run a workflow: only what is not in the cache yet
@@ -24,22 +24,7 @@ pub struct Args {
     workflow: WorkflowArgs,
 
     #[command(flatten)]
-    cache: CacheArgs,
-
-    #[command(flatten)]
-    machine: MachineArgs,
-
-    /// After a failure, go on with everything that does not need the failed task
-    #[arg(long, short)]
-    keep_going: bool,
-
-    /// Print every event as a line of JSON on stdout, and nothing else there
-    #[arg(long)]
-    json: bool,
-
-    /// While another process has the cache, wait for it to end instead of leaving with code 2
-    #[arg(long)]
-    wait: bool,
+    run: RunArgs,
 }
 
 pub fn run(args: Args) -> u8 {
@@ -49,28 +34,20 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn try_run(args: Args) -> Result<u8, u8> {
-    let place = Place {
-        cache: args.cache.cache,
-        machine: args.machine,
-        keep_going: args.keep_going,
-        json: args.json,
-        wait: args.wait,
-        resumes: None,
-    };
-    launch(Source::read(&args.workflow)?, &place)
+    launch(Source::read(&args.workflow)?, &args.run)
 }
 
 /// Runs to the end, shows what goes on and what came out. Returns the exit code.
-pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
+pub fn launch(mut source: Source, args: &RunArgs) -> Result<u8, u8> {
     printing::work_on_when_closed();
     let registry = common::registry();
     let graph = source.load(&registry)?;
-    let cache = match common::open_to_run(&place.cache, place.wait)? {
+    let cache = match common::open_to_run(&args.cache.cache, args.wait)? {
         Opened::Cache(cache) => cache,
-        Opened::Look(look, why) => return standing::show(&graph, &registry, &look, &why, place),
+        Opened::Look(look, why) => return standing::show(&graph, &registry, &look, &why, args),
     };
     let sources = common::find_sources(&graph, &registry, &cache)?;
-    let options = session::options((&graph, &registry), source, place, None)?;
+    let options = session::options((&graph, &registry), source, args, None)?;
     session::check_resources(&graph, &registry, &options.machine)?;
     let mut walk = Walk::new(Ground {
         graph: &graph,
@@ -80,8 +57,8 @@ pub fn launch(mut source: Source, place: &Place) -> Result<u8, u8> {
     });
     let mut walked = Vec::new();
     session::check_memory(&mut walk, &mut walked, &options.machine)?;
-    let result = session::execute(walk, walked, &cache, options, place.json, &mut |_| {})?;
-    if !place.json {
+    let result = session::execute(walk, walked, &cache, options, args.json, &mut |_| {})?;
+    if !args.json {
         report::print(&result, cache.dir());
         if let Some(next) = next::after(result.outcome, cache.dir()) {
             println!("{next}");

@@ -1,7 +1,6 @@
 //! What `run`, `sweep` and `resume` share: options, signals, and a run from its start to its exit
 //! code.
 
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use climb_engine::stage::Registry;
 use climb_engine::walk::{Ground, Step, Walk};
 use jiff::Timestamp;
 
-use crate::common::{self, FAILED, INTERRUPTED, Source};
+use crate::common::{self, CacheArgs, FAILED, INTERRUPTED, Source};
 use crate::progress::Progress;
 use crate::view::RunView;
 use crate::{diagnostics, progress, worker};
@@ -27,26 +26,38 @@ use crate::{diagnostics, progress, worker};
 /// What a run may use.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct MachineArgs {
-    /// Cpus to use at most; by default all of them
+    /// Cpus to use at most; by default all of them, or as the resumed run had it
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
-    /// GPUs to use at most; by default all that libtorch sees
+    /// GPUs to use at most; by default all that libtorch sees, or as the resumed run had it
     #[arg(long, value_name = "N")]
     pub gpus: Option<usize>,
 }
 
 /// Where a run happens and what it prints, the same for every command that starts one.
-#[derive(Clone, Debug)]
-pub struct Place {
-    pub cache: PathBuf,
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
     pub machine: MachineArgs,
+
+    /// After a failure, go on with everything that does not need the failed task (a sweep always does)
+    #[arg(long, short)]
     pub keep_going: bool,
-    /// Events as JSON lines on stdout, and nothing else there.
+
+    /// Print every event as a line of JSON on stdout, and nothing else there
+    #[arg(long)]
     pub json: bool,
-    /// Wait for another process that has the cache.
+
+    /// While another process has the cache, wait for it to end instead of leaving with code 2
+    #[arg(long)]
     pub wait: bool,
+
     /// The run that is taken up.
+    #[arg(skip)]
     pub resumes: Option<String>,
 }
 
@@ -86,21 +97,21 @@ fn total_memory() -> Option<u64> {
 pub fn options(
     (graph, registry): (&Graph, &Registry),
     source: Source,
-    place: &Place,
+    args: &RunArgs,
     sweep: Option<SweepOrigin>,
 ) -> Result<RunOptions, u8> {
     let cwd = std::env::current_dir().map_err(|error| {
         diagnostics::error(&format!("the working folder is gone: {error}"));
         common::BAD_INPUT
     })?;
-    place.machine.tell_of_missing_gpus();
+    args.machine.tell_of_missing_gpus();
     let texts = Texts {
         workflow: source.text,
         extends: source.extends,
     };
     Ok(RunOptions {
-        machine: place.machine.machine(),
-        keep_going: place.keep_going,
+        machine: args.machine.machine(),
+        keep_going: args.keep_going,
         program: own_program()?,
         workers: worker::all(graph, registry),
         command: common::command_line(),
@@ -110,10 +121,10 @@ pub fn options(
             env: source.env,
             extends: texts.extends.keys().cloned().collect(),
             texts: Some(texts.digest()),
-            jobs: place.machine.jobs,
-            gpus: place.machine.gpus,
-            keep_going: place.keep_going,
-            resumes: place.resumes.clone(),
+            jobs: args.machine.jobs,
+            gpus: args.machine.gpus,
+            keep_going: args.keep_going,
+            resumes: args.resumes.clone(),
             sweep,
         },
         texts,

@@ -10,7 +10,7 @@ use climb_engine::walk::{Ground, Walk};
 use jiff::Timestamp;
 
 use crate::common::{self, BAD_INPUT};
-use crate::session::Place;
+use crate::session::RunArgs;
 use crate::view::RunView;
 use crate::{diagnostics, progress, report, text};
 
@@ -21,7 +21,7 @@ pub fn show(
     registry: &Registry,
     look: &Look,
     why: &CacheError,
-    place: &Place,
+    args: &RunArgs,
 ) -> Result<u8, u8> {
     let sources = common::find_sources(graph, registry, look)?;
     let mut walk = Walk::new(Ground {
@@ -43,7 +43,7 @@ pub fn show(
         }
     };
     let mut view = RunView::default();
-    let mut progress = progress::choose(place.json, 1);
+    let mut progress = progress::choose(args.json, 1);
     for event in events {
         let at = Timestamp::now();
         let stamped = Stamped { at, event };
@@ -51,7 +51,7 @@ pub fn show(
         progress.show(&stamped, &view);
     }
     drop(progress);
-    if !place.json {
+    if !args.json {
         use climb_cache::Reader;
         report::print(&result, look.dir());
         diagnostics::note(&format!("{why}; nothing was to be run, so no run was kept"));

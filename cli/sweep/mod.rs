@@ -18,8 +18,8 @@ use climb_engine::sweep::{Spec, Union, Variant};
 use climb_engine::walk::{Ground, Walk};
 use climb_engine::{journal, load};
 
-use crate::common::{self, BAD_INPUT, CacheArgs, Opened, Source, WorkflowArgs};
-use crate::session::{self, MachineArgs, Place};
+use crate::common::{self, BAD_INPUT, Opened, Source, WorkflowArgs};
+use crate::session::{self, RunArgs};
 use crate::{diagnostics, next, printing, report, standing};
 use announce::Announcement;
 use collect::Collector;
@@ -56,22 +56,11 @@ pub struct Args {
     sweep: Option<PathBuf>,
 
     #[command(flatten)]
-    cache: CacheArgs,
-
-    #[command(flatten)]
-    machine: MachineArgs,
+    run: RunArgs,
 
     /// Show the variants and what they share, and stop there
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     dry_run: bool,
-
-    /// Print every event as a line of JSON on stdout, and nothing else there
-    #[arg(long, conflicts_with = "dry_run")]
-    json: bool,
-
-    /// While another process has the cache, wait for it to end instead of leaving with code 2
-    #[arg(long)]
-    wait: bool,
 
     #[command(flatten)]
     table: TableArgs,
@@ -95,13 +84,9 @@ fn try_run(args: Args) -> Result<u8, u8> {
             over: args.over.into_iter().map(|over| over.text).collect(),
             file,
         },
-        place: Place {
-            cache: args.cache.cache,
-            machine: args.machine,
+        run: RunArgs {
             keep_going: true,
-            json: args.json,
-            wait: args.wait,
-            resumes: None,
+            ..args.run
         },
         table: args.table,
         dry_run: args.dry_run,
@@ -112,7 +97,7 @@ fn try_run(args: Args) -> Result<u8, u8> {
 pub struct Launch {
     pub source: Source,
     pub asked: SweepOrigin,
-    pub place: Place,
+    pub run: RunArgs,
     pub table: TableArgs,
     pub dry_run: bool,
 }
@@ -126,11 +111,11 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     })?;
     let union = union(&mut launch.source, variants, &registry)?;
     let cache = match launch.dry_run {
-        true => common::open_to_look(&launch.place.cache)?,
-        false => common::open_to_run(&launch.place.cache, launch.place.wait)?,
+        true => common::open_to_look(&launch.run.cache.cache)?,
+        false => common::open_to_run(&launch.run.cache.cache, launch.run.wait)?,
     };
     let sources = common::find_sources(&union.graph, &registry, cache.reader())?;
-    let machine = launch.place.machine.machine();
+    let machine = launch.run.machine.machine();
     session::check_resources(&union.graph, &registry, &machine)?;
     let mut walk = Walk::new(Ground {
         graph: &union.graph,
@@ -152,7 +137,7 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     let cache = match &cache {
         Opened::Cache(cache) => cache,
         Opened::Look(look, why) => {
-            return standing::show(&union.graph, &registry, look, why, &launch.place);
+            return standing::show(&union.graph, &registry, look, why, &launch.run);
         }
     };
     session::check_memory(&mut walk, &mut walked, &machine)?;
@@ -161,10 +146,10 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
     let options = session::options(
         (&union.graph, &registry),
         launch.source,
-        &launch.place,
+        &launch.run,
         Some(launch.asked),
     )?;
-    let json = launch.place.json;
+    let json = launch.run.json;
     let mut unwritten = None;
     let result = session::execute(walk, walked, cache, options, json, &mut |event| {
         if collector.apply(event)
