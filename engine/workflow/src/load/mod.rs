@@ -1,6 +1,6 @@
 //! Workflow YAML -> [`Graph`], with everything that is wrong reported at once.
 //!
-//! [`document`] reads a text, [`extends`] those below it; [`model`] reads the stages as written;
+//! [`document`] reads a text, [`extends`] those below it; [`model`] reads the stages as written, [`params`] the parameters;
 //! [`unroll`] makes nodes of them, iteration by iteration; [`wiring`] looks references up and
 //! checks types; [`chain`] puts the links of chains before the nodes that have one. [`syntax`] has
 //! the keys there are, of which [`json_schema`] makes what editors read.
@@ -12,7 +12,11 @@ mod expr;
 mod extends;
 mod integers;
 mod json_schema;
+mod kinds;
 mod model;
+mod names;
+mod order;
+mod params;
 mod quantity;
 mod schema;
 mod spans;
@@ -23,7 +27,7 @@ mod unroll;
 mod wiring;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -32,23 +36,19 @@ use serde_json::Value;
 
 use crate::budget::Budget;
 use crate::files;
-use crate::graph::{self, Graph, Node, Nodes, OnFailure, Select, Wire};
+use crate::graph::Graph;
 use crate::sweep::Setting;
 pub use budget::BudgetSection;
-use climb_contract::TaskName;
 use climb_contract::diagnostic::{Diagnostic, Severity, Span};
 use climb_contract::stage::Registry;
-use climb_contract::wired::Wired;
 pub use document::{parse_value, read_file as read_text};
-use expr::Scope;
 pub use json_schema::json_schema;
-use model::{join, key};
+use model::key;
 pub use quantity::bytes;
 use schema::Checker;
-use spans::{Part, Place};
+use spans::Place;
 pub use sweep::{SweepSection, read_sweep};
 use syntax::keys;
-use unroll::Draft;
 
 /// A workflow without errors.
 #[derive(Debug)]
@@ -266,103 +266,6 @@ impl Loader<'_> {
         self.problems
     }
 
-    /// Reports files that are missing or cannot be what a stage wants, for every stage whose
-    /// parameters are right.
-    fn look_at_sources(&mut self, drafts: &[Draft]) {
-        let base = self.base.clone();
-        for draft in drafts.iter().filter(|draft| !draft.params.is_null()) {
-            let Some(kind) = self.registry.get(&draft.written.uses) else {
-                continue;
-            };
-            let span = |field: &str| {
-                let known = draft.param_spans.iter().find(|(name, _)| name == field);
-                known.map_or(&draft.written.span, |(_, span)| span).clone()
-            };
-            let (_, problems) = files::look(kind, &draft.params, &base, &span);
-            self.problems.extend(problems);
-        }
-    }
-
-    /// Lets every kind look at what feeds its stages.
-    fn look_upstream(&mut self, nodes: &[Node]) {
-        for (id, node) in nodes.iter().enumerate() {
-            let Some(kind) = self.registry.get(&node.kind) else {
-                continue;
-            };
-            for problem in kind.check_wiring(&node.params, &Wired::new(&Nodes(nodes), id)) {
-                self.problem(problem.place(&|field| node.param_span(field)));
-            }
-        }
-    }
-
-    /// Where each stage's `on_failure` stands, by the names of nodes.
-    fn drop_places(&self, drafts: &[Draft]) -> HashMap<TaskName, Span> {
-        let drops = |draft: &&Draft| draft.written.options.on_failure != OnFailure::Stop;
-        let place = |draft: &Draft| {
-            let path = join(&draft.written.path, key("on_failure"));
-            (draft.name.clone(), self.place.value(&path))
-        };
-        drafts.iter().filter(drops).map(place).collect()
-    }
-
-    /// A share that allows no single item of a fan-out is as good as none.
-    fn check_drops(&mut self, nodes: &[Node], places: &HashMap<TaskName, Span>) {
-        for node in nodes {
-            let (Some(span), OnFailure::Drop { most }) = (places.get(&node.name), node.on_failure)
-            else {
-                continue;
-            };
-            let Some(items) = self.items(nodes, node).filter(|items| *items > 0) else {
-                continue;
-            };
-            if node.on_failure.allows(1, items) {
-                continue;
-            }
-            let message = format!(
-                "`on_failure` can never drop anything here: of {items} items {} % is less than one",
-                most * 100.0
-            );
-            let share = (100.0 / items as f64).ceil();
-            let help = match items {
-                1 => "without its only item there is nothing to go on with".to_string(),
-                _ => format!("`on_failure: {{drop: {share}%}}` allows one to fail"),
-            };
-            self.problem(Diagnostic::warning(message).at(span.clone()).help(help));
-        }
-    }
-
-    /// How many items a node's fan-out has, where parameters tell.
-    fn items(&self, nodes: &[Node], node: &Node) -> Option<usize> {
-        let list = &nodes[node.axis.as_ref()?.node];
-        let kind = self.registry.get(&list.kind)?;
-        kind.list_size(&list.params)
-    }
-
-    /// Lets each kind look at how many artifacts its ports get, as far as that is known.
-    fn check_sizes(&mut self, nodes: &[Node]) {
-        let tasks = |node: &Node| match &node.axis {
-            None => 1,
-            Some(_) => self.items(nodes, node).unwrap_or(0),
-        };
-        let artifacts = |source: &graph::Source| match source.select {
-            Select::All => tasks(&nodes[source.node]),
-            _ => 1,
-        };
-        let mut problems = Vec::new();
-        for node in nodes {
-            let Some(kind) = self.registry.get(&node.kind) else {
-                continue;
-            };
-            let port = |wire: &Wire| (wire.port.clone(), wire.from.iter().map(artifacts).sum());
-            let ports: BTreeMap<String, usize> = node.inputs.iter().map(port).collect();
-            let found = kind.problems_of_sizes(&node.params, &ports, &self.base);
-            problems.extend(found.into_iter().map(|p| p.place(&|f| node.param_span(f))));
-        }
-        problems
-            .into_iter()
-            .for_each(|problem| self.problem(problem));
-    }
-
     fn graph(&mut self, value: &Value, file: &Path) -> Option<Graph> {
         self.base = files::base_dir(file);
         let Some(top) = value.as_object() else {
@@ -424,227 +327,6 @@ impl Loader<'_> {
             budgets: std::mem::take(&mut self.budgets),
         })
     }
-
-    /// Resolves `params`, whose values may refer to each other.
-    fn resolve_params(&mut self, params: Option<&Value>) {
-        let Some(params) = params.filter(|params| !params.is_null()) else {
-            return;
-        };
-        let Some(map) = params.as_object() else {
-            self.error_at(
-                "`params` must be a mapping",
-                self.place.value(&[key("params")]),
-            );
-            return;
-        };
-        self.params = params.clone();
-        let (order, stuck) = in_order(map);
-        for name in order {
-            let path = [key("params"), Part::Key(name.clone())];
-            if let Some(value) = self.resolve_plain(map[name].clone(), &path) {
-                self.params[name] = value;
-            }
-        }
-        if let Some(first) = stuck.first() {
-            let names = stuck.iter().take(20).map(|name| format!("`{name}`"));
-            let names: Vec<String> = names.collect();
-            let span = self
-                .place
-                .key(&[key("params"), Part::Key((*first).clone())]);
-            let message = format!(
-                "parameters refer to each other in a circle: {}",
-                names.join(", ")
-            );
-            self.error_at(message, span);
-        }
-    }
-
-    /// Resolves expressions outside of a `repeat` body.
-    fn resolve_plain(&mut self, value: Value, path: &[Part]) -> Option<Value> {
-        self.resolve(value, path, &BTreeMap::new())
-    }
-
-    /// Resolves every expression in `value`. `None` (and a report) where one is wrong.
-    fn resolve(
-        &mut self,
-        value: Value,
-        path: &[Part],
-        variables: &BTreeMap<String, Value>,
-    ) -> Option<Value> {
-        match value {
-            Value::String(text) => {
-                let full = self.room.get() == 0;
-                let scope = Scope {
-                    params: &self.params,
-                    env: self.env,
-                    variables,
-                    room: &self.room,
-                };
-                match scope.resolve(&text) {
-                    Ok(value) => Some(value),
-                    // Said once, where the room ended.
-                    Err(_) if full => None,
-                    Err(wrong) => {
-                        let mut problem =
-                            Diagnostic::error(wrong.message).at(self.place.value(path));
-                        if let Some(help) = wrong.help {
-                            problem = problem.help(help);
-                        }
-                        self.problem(problem);
-                        None
-                    }
-                }
-            }
-            Value::Array(items) => {
-                let resolved: Vec<Option<Value>> = items
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, item)| self.resolve(item, &join(path, Part::Index(i)), variables))
-                    .collect();
-                resolved
-                    .into_iter()
-                    .collect::<Option<Vec<_>>>()
-                    .map(Value::Array)
-            }
-            Value::Object(fields) => {
-                let mut good = true;
-                let mut resolved = serde_json::Map::new();
-                for (name, field) in fields {
-                    let here = join(path, Part::Key(name.clone()));
-                    match self.resolve(field, &here, variables) {
-                        Some(value) => _ = resolved.insert(name, value),
-                        None => good = false,
-                    }
-                }
-                good.then_some(Value::Object(resolved))
-            }
-            other => Some(other),
-        }
-    }
-
-    fn warn_of_unused_params(&mut self, document: &Value) {
-        let mut used = Vec::new();
-        expr::params_used(document, &mut used);
-        let used: HashSet<String> = used.into_iter().collect();
-        let names: Vec<String> = self
-            .params
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names.iter().filter(|name| !used.contains(*name)) {
-            let span = self.place.key(&[key("params"), Part::Key(name.clone())]);
-            self.problem(Diagnostic::warning(format!("parameter `{name}` is not used")).at(span));
-        }
-    }
-
-    /// Applies one `--set`.
-    fn override_value(&mut self, document: &mut Value, name: &str, text: &str) {
-        match document::parse_value(text) {
-            Ok(value) => self.replace(document, name, value).unwrap_or_else(|wrong| {
-                let message = format!("--set {name}: {}", wrong.message);
-                let help = match is_settable(name) {
-                    true => wrong.help,
-                    false => Some(format!("write `--set params.{name}={text}`")),
-                };
-                self.problem(Diagnostic {
-                    message,
-                    help,
-                    ..wrong
-                });
-            }),
-            Err(error) => {
-                let message = format!("--set {name}: `{text}` is no YAML value: {error}");
-                self.problem(Diagnostic::error(message));
-            }
-        }
-    }
-
-    /// Applies one setting of a sweep's variant.
-    fn set_value(&mut self, document: &mut Value, setting: &Setting) {
-        let replaced = self.replace(document, &setting.name, setting.value.clone());
-        if let Err(wrong) = replaced {
-            let message = format!("sweep over {}: {}", setting.name, wrong.message);
-            let span = setting.span.clone();
-            self.problem(Diagnostic {
-                message,
-                span,
-                ..wrong
-            });
-        }
-    }
-
-    /// Puts `new` in the place of what the dotted `name` means.
-    fn replace(&self, document: &mut Value, name: &str, new: Value) -> Result<(), Diagnostic> {
-        let parts: Vec<&str> = name.split('.').collect();
-        if !is_settable(name) {
-            let message = "only `params.…` and `stages.…` can be set";
-            return Err(Diagnostic::error(message).help(format!("write `params.{name}`")));
-        }
-        let mut at = document;
-        for (depth, part) in parts.iter().enumerate() {
-            let last = depth + 1 == parts.len();
-            // Below `with:` a default may be overridden that the file does not mention.
-            let may_be_new = last && parts[0] == "stages" && parts.contains(&"with");
-            if at.get(part).is_none() && !(may_be_new && at.is_object()) {
-                let names: Vec<String> = match at.as_object() {
-                    Some(map) => {
-                        let prefix = parts[..depth].join(".");
-                        map.keys().map(|key| format!("{prefix}.{key}")).collect()
-                    }
-                    None => Vec::new(),
-                };
-                let wrong = parts[..=depth].join(".");
-                let help = suggest::help(&wrong, names.iter().map(String::as_str), "known names");
-                let message = format!("there is no `{wrong}` in the workflow");
-                return Err(Diagnostic::error(message).help(help));
-            }
-            if last {
-                at[*part] = new;
-                break;
-            }
-            at = &mut at[*part];
-        }
-        Ok(())
-    }
-}
-
-/// The parameters in an order in which each comes after those that it refers to, and those for which
-/// there is none.
-fn in_order(params: &serde_json::Map<String, Value>) -> (Vec<&String>, Vec<&String>) {
-    let mut users: HashMap<&String, Vec<&String>> = HashMap::new();
-    let mut missing: HashMap<&String, usize> = HashMap::new();
-    for (name, value) in params {
-        let mut used = Vec::new();
-        expr::params_used(value, &mut used);
-        let used: HashSet<String> = used.into_iter().collect();
-        let known = used.iter().filter_map(|used| params.get_key_value(used));
-        for (used, _) in known {
-            users.entry(used).or_default().push(name);
-            *missing.entry(name).or_default() += 1;
-        }
-    }
-    let mut order: Vec<&String> = params.keys().filter(|n| !missing.contains_key(n)).collect();
-    let mut at = 0;
-    while let Some(name) = order.get(at) {
-        at += 1;
-        for user in users.remove(name).unwrap_or_default() {
-            let left = missing.get_mut(user).expect("counted above");
-            *left -= 1;
-            if *left == 0 {
-                missing.remove(user);
-                order.push(user);
-            }
-        }
-    }
-    let stuck = params.keys().filter(|name| missing.contains_key(name));
-    (order, stuck.collect())
-}
-
-/// `params.clusters`, `stages.embed.with.model`.
-fn is_settable(name: &str) -> bool {
-    name.starts_with("params.") || name.starts_with("stages.")
 }
 
 /// Whether a workflow's name can be part of a run's folder name.

@@ -1,15 +1,11 @@
-//! Looking references up, ordering the nodes, and checking that what is wired fits.
+//! Making nodes of drafts, and checking that what is wired fits.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
-
-use petgraph::Direction;
-use petgraph::algo::kosaraju_scc;
-use petgraph::graphmap::DiGraphMap;
 
 use super::Loader;
 use super::model::{Need, key};
+use super::names::{Names, look_up};
 use super::suggest;
 use super::unroll::Draft;
 use crate::graph::{Axis, Node, Select, Source, Wire};
@@ -24,125 +20,16 @@ const ANY: &str = "any";
 const MAX_WIRES: usize = 5_000_000;
 
 /// A reference looked up by name: the nodes it means.
-struct Target {
+pub(super) struct Target {
     need: usize,
     foreach: bool,
     span: Span,
     text: String,
     /// Indices of drafts. Empty for `previous.…` in a first iteration, and for what is left out.
-    nodes: Vec<usize>,
+    pub nodes: Vec<usize>,
     left_out: bool,
     all: bool,
     output: Option<String>,
-}
-
-/// The names that references can use.
-struct Names {
-    /// (repeat, iteration, stage) or ("", 0, stage) -> draft.
-    drafts: BTreeMap<(String, usize, String), usize>,
-    /// Repeats, and how many iterations each has.
-    repeats: BTreeMap<String, usize>,
-    /// For (repeat, stage that gathers, stage gathered): leave the current iteration out.
-    earlier_only: BTreeSet<(String, String, String)>,
-}
-
-impl Names {
-    fn of(drafts: &[Draft]) -> Names {
-        let mut names = Names {
-            drafts: BTreeMap::new(),
-            repeats: BTreeMap::new(),
-            earlier_only: BTreeSet::new(),
-        };
-        for (id, draft) in drafts.iter().enumerate() {
-            let (repeat, iteration) = draft.iteration.clone().unwrap_or_default();
-            if iteration > 0 {
-                let count = names.repeats.entry(repeat.clone()).or_default();
-                *count = (*count).max(iteration);
-            }
-            names
-                .drafts
-                .insert((repeat, iteration, draft.written.name.clone()), id);
-        }
-        names.find_cyclic_gathers(drafts);
-        names
-    }
-
-    fn get(&self, repeat: &str, iteration: usize, stage: &str) -> Option<usize> {
-        self.drafts
-            .get(&(repeat.to_string(), iteration, stage.to_string()))
-            .copied()
-    }
-
-    /// Stages that can be referred to from a place.
-    fn visible(&self, draft: &Draft) -> Vec<&str> {
-        let here = draft.iteration.clone().unwrap_or_default().0;
-        let stages = self
-            .drafts
-            .keys()
-            .filter(|(r, ..)| r.is_empty() || *r == here);
-        let mut names: Vec<&str> = stages.map(|(.., stage)| stage.as_str()).collect();
-        names.extend(self.repeats.keys().map(String::as_str));
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// `all.x` in a body means this iteration's `x` too, unless that depends on the one who asks.
-    fn find_cyclic_gathers(&mut self, drafts: &[Draft]) {
-        let first = |d: &&Draft| d.iteration.as_ref().is_some_and(|(_, i)| *i == 1);
-        let mut edges: BTreeSet<(String, String, String)> = BTreeSet::new();
-        let mut gathers = Vec::new();
-        for draft in drafts.iter().filter(first) {
-            let repeat = draft
-                .iteration
-                .as_ref()
-                .map_or("", |(repeat, _)| repeat)
-                .to_string();
-            let me = &draft.written.name;
-            let needs = draft.written.needs.iter().chain(&draft.written.foreach);
-            for (text, _) in needs.flat_map(|need| &need.references) {
-                let (gather, rest) = match text.strip_prefix("all.") {
-                    Some(rest) => (true, rest),
-                    None => (false, text.as_str()),
-                };
-                let other = rest.split('.').next().unwrap_or_default().to_string();
-                if self.get(&repeat, 1, &other).is_none() {
-                    continue;
-                }
-                let edge = (repeat.clone(), me.clone(), other);
-                if gather {
-                    gathers.push(edge)
-                } else {
-                    _ = edges.insert(edge)
-                }
-            }
-        }
-        for (repeat, me, other) in gathers {
-            if reaches(&edges, &repeat, &other, &me) {
-                self.earlier_only.insert((repeat, me, other));
-            } else {
-                edges.insert((repeat, me, other));
-            }
-        }
-    }
-}
-
-/// Whether `from` depends on `to` within a body.
-fn reaches(edges: &BTreeSet<(String, String, String)>, repeat: &str, from: &str, to: &str) -> bool {
-    let (mut stack, mut seen) = (vec![from], BTreeSet::new());
-    while let Some(at) = stack.pop() {
-        if at == to {
-            return true;
-        }
-        if seen.insert(at) {
-            let first = (repeat.to_string(), at.to_string(), String::new());
-            let next = edges
-                .range(first..)
-                .take_while(|(r, user, _)| r == repeat && user == at);
-            stack.extend(next.map(|(.., used)| used.as_str()));
-        }
-    }
-    false
 }
 
 impl Loader<'_> {
@@ -232,73 +119,6 @@ impl Loader<'_> {
             }
         }
         targets
-    }
-
-    /// A topological order that follows the file where it is free to; cycles are reported.
-    fn order(&mut self, drafts: &[Draft], targets: &[Vec<Target>]) -> Option<Vec<usize>> {
-        let mut dag = DiGraphMap::<usize, ()>::new();
-        (0..drafts.len()).for_each(|id| _ = dag.add_node(id));
-        for (id, targets) in targets.iter().enumerate() {
-            let needed = targets.iter().flat_map(|target| &target.nodes);
-            needed.for_each(|&needed| _ = dag.add_edge(needed, id, ()));
-        }
-        // Tarjan's recurses, and a chain may have as many stages as there are.
-        let components = kosaraju_scc(&dag);
-        let cycles = components
-            .iter()
-            .filter(|c| c.len() > 1 || dag.contains_edge(c[0], c[0]));
-        let cycles: Vec<&Vec<usize>> = cycles.collect();
-        if !cycles.is_empty() {
-            let cycles = cycles.into_iter();
-            cycles.for_each(|cycle| self.report_cycle(drafts, targets, cycle));
-            return None;
-        }
-        // petgraph's own toposort would not keep the file's order.
-        let needs = |id| dag.neighbors_directed(id, Direction::Incoming).count();
-        let mut missing: Vec<usize> = (0..drafts.len()).map(needs).collect();
-        let free = (0..drafts.len()).filter(|&id| missing[id] == 0);
-        let mut ready: BinaryHeap<Reverse<usize>> = free.map(Reverse).collect();
-        let mut order = Vec::new();
-        while let Some(Reverse(id)) = ready.pop() {
-            order.push(id);
-            for user in dag.neighbors(id) {
-                missing[user] -= 1;
-                if missing[user] == 0 {
-                    ready.push(Reverse(user));
-                }
-            }
-        }
-        Some(order)
-    }
-
-    /// `among`: a strongly connected component. Following needs within it must come round.
-    fn report_cycle(&mut self, drafts: &[Draft], targets: &[Vec<Target>], among: &[usize]) {
-        let inside: HashSet<&usize> = among.iter().collect();
-        let next = |id: usize| {
-            let mut needed = targets[id].iter().flat_map(|target| &target.nodes);
-            *needed
-                .find(|node| inside.contains(node))
-                .expect("strongly connected")
-        };
-        let first = *among.iter().min().expect("not empty");
-        let mut path = vec![first];
-        loop {
-            let needed = next(path[path.len() - 1]);
-            if let Some(start) = path.iter().position(|&seen| seen == needed) {
-                path.drain(..start);
-                break;
-            }
-            path.push(needed);
-        }
-        let name = |id: &usize| format!("`{}`", drafts[*id].name);
-        let names: Vec<String> = path.iter().chain(path.first()).map(name).collect();
-        let message = format!("the stages form a cycle: {}", names.join(" needs "));
-        let span = drafts[path[0]].written.span.clone();
-        self.problem(
-            Diagnostic::error(message)
-                .at(span)
-                .help("in a `repeat`, `previous.x` refers to the iteration before"),
-        );
     }
 
     fn wire_one(
@@ -579,116 +399,6 @@ impl Loader<'_> {
             );
         }
     }
-}
-
-type LookedUp = (Vec<usize>, bool, Option<String>);
-
-/// Finds what a reference means. The error is (message, help).
-fn look_up(
-    text: &str,
-    draft: &Draft,
-    names: &Names,
-    drafts: &[Draft],
-) -> Result<LookedUp, (String, String)> {
-    let parts: Vec<&str> = text.split('.').collect();
-    let (repeat, iteration) = draft.iteration.clone().unwrap_or_default();
-    let unknown = |stage: &str| {
-        let message = format!("there is no stage `{stage}`");
-        (
-            message,
-            suggest::help(stage, names.visible(draft), "stages"),
-        )
-    };
-    let too_long = |rest: &[&str]| -> Result<Option<String>, (String, String)> {
-        match rest {
-            [] => Ok(None),
-            [output] => Ok(Some(output.to_string())),
-            _ => Err((
-                format!("`{text}` has too many parts"),
-                "a reference is `stage`, `stage.output`, `all.stage`, `previous.stage`".into(),
-            )),
-        }
-    };
-    match parts[..] {
-        ["all", stage, ref rest @ ..] => {
-            let output = too_long(rest)?;
-            if names.get(&repeat, iteration, stage).is_some() && iteration > 0 {
-                let key = (
-                    repeat.clone(),
-                    draft.written.name.clone(),
-                    stage.to_string(),
-                );
-                let last = if names.earlier_only.contains(&key) {
-                    iteration - 1
-                } else {
-                    iteration
-                };
-                let nodes = (1..=last)
-                    .filter_map(|i| names.get(&repeat, i, stage))
-                    .collect();
-                return Ok((nodes, true, output));
-            }
-            let node = names.get("", 0, stage).ok_or_else(|| unknown(stage))?;
-            Ok((vec![node], true, output))
-        }
-        ["previous", stage, ref rest @ ..] => {
-            let output = too_long(rest)?;
-            if iteration == 0 {
-                let help = "`previous.x` is x in the iteration before".to_string();
-                return Err((
-                    "`previous` means something only inside a `repeat`".into(),
-                    help,
-                ));
-            }
-            if names.get(&repeat, iteration, stage).is_none() {
-                return Err(unknown(stage));
-            }
-            let node = names.get(&repeat, iteration - 1, stage);
-            Ok((node.into_iter().collect(), false, output))
-        }
-        [name, "all", stage, ref rest @ ..] if names.repeats.contains_key(name) => {
-            let output = too_long(rest)?;
-            let count = names.repeats[name];
-            let nodes: Vec<usize> = (1..=count)
-                .filter_map(|i| names.get(name, i, stage))
-                .collect();
-            if nodes.is_empty() {
-                Err(unknown_in(name, stage, drafts))
-            } else {
-                Ok((nodes, true, output))
-            }
-        }
-        [name, stage, ref rest @ ..] if names.repeats.contains_key(name) => {
-            let output = too_long(rest)?;
-            let node = names.get(name, names.repeats[name], stage);
-            let node = node.ok_or_else(|| unknown_in(name, stage, drafts))?;
-            Ok((vec![node], false, output))
-        }
-        [name] if names.repeats.contains_key(name) => Err((
-            format!("`{name}` is a `repeat`, not a stage"),
-            format!("refer to a stage in it: `{name}.x`, or `{name}.all.x` for all iterations"),
-        )),
-        [stage, ref rest @ ..] => {
-            let output = too_long(rest)?;
-            let here = names
-                .get(&repeat, iteration, stage)
-                .or_else(|| names.get("", 0, stage));
-            Ok((vec![here.ok_or_else(|| unknown(stage))?], false, output))
-        }
-        [] => Err(unknown(text)),
-    }
-}
-
-fn unknown_in(repeat: &str, stage: &str, drafts: &[Draft]) -> (String, String) {
-    let inside = drafts.iter().filter(|draft| {
-        draft
-            .iteration
-            .as_ref()
-            .is_some_and(|(name, i)| name == repeat && *i == 1)
-    });
-    let names: Vec<&str> = inside.map(|draft| draft.written.name.as_str()).collect();
-    let help = suggest::help(stage, names, "its stages");
-    (format!("there is no stage `{stage}` in `{repeat}`"), help)
 }
 
 fn node(draft: Draft, mut inputs: Vec<Wire>, mut axis: Option<Axis>, position: &[usize]) -> Node {
