@@ -16,6 +16,7 @@ mod explain;
 mod get;
 mod gone;
 mod graph;
+mod guard;
 mod init;
 mod log;
 mod man;
@@ -88,6 +89,8 @@ enum Command {
     Bench(bench::Args),
     #[command(hide = true)]
     Task(task::Args),
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 impl Command {
@@ -95,7 +98,7 @@ impl Command {
     fn is_about_climb_itself(&self) -> bool {
         matches!(
             self,
-            Command::Stages(_) | Command::Completions(_) | Command::Task(_)
+            Command::Stages(_) | Command::Completions(_) | Command::Task(_) | Command::Guard(_)
         )
     }
 }
@@ -153,6 +156,7 @@ fn main() {
         Command::Man(args) => man::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Task(args) => task::run(args),
+        Command::Guard(args) => guard::run(args),
     };
     printing::leave(code)
 }

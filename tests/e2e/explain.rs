@@ -260,9 +260,15 @@ fn a_source_file_by_its_name() {
     let file = "corpus/engine/workflow/src/graph.rs";
     let text = workspace.read(file);
     workspace.write(file, text.replace("axis", "axes"));
-    expect(&explain(), &["    files: engine/workflow/src/graph.rs changed\n"]);
+    expect(
+        &explain(),
+        &["    files: engine/workflow/src/graph.rs changed\n"],
+    );
     std::fs::remove_file(workspace.path(file)).expect("removed");
-    expect(&explain(), &["    files: engine/workflow/src/graph.rs removed\n"]);
+    expect(
+        &explain(),
+        &["    files: engine/workflow/src/graph.rs removed\n"],
+    );
     workspace.write(file, &text);
     workspace.write("corpus/new.md", "# New");
     expect(&explain(), &["    files: new.md added\n"]);
