@@ -117,6 +117,11 @@ pub(crate) fn note(dir: &Path, file: &OnceLock<File>, pid: u32) -> io::Result<()
     file.write_all(&line)
 }
 
+/// No attempt is going on any more.
+pub(crate) fn none(dir: &Path) {
+    let _ = fs::remove_file(dir.join("work").join(STARTED));
+}
+
 fn started(dir: &Path) -> Vec<ProcessId> {
     let text = read_plain(&dir.join("work").join(STARTED)).unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');

@@ -726,6 +726,7 @@ impl Drop for Cache {
         // What fails here is cleared when the cache is opened next.
         let cleared = |key| self.clear_task(key).is_ok();
         let _ = put_off.iter().all(cleared);
+        leftovers::none(&self.dir);
         let compacted = self.compact_beside(&index);
         if index.close() {
             // Where it fails the old one is in its place.

@@ -14,7 +14,7 @@ use crate::context::TaskContext;
 use crate::run::attempt::Shop;
 use crate::run::child::{ChildOptions, DEVICES, append, run_child, visible_devices};
 use crate::run::execute::{Failure, TaskSpec, no_more_processes};
-use crate::run::watch::{Stopped, Watch, kill_group, unless_we_are_told_too};
+use crate::run::watch::{Stopped, Watch, ended_from_outside, kill_group, unless_we_are_told_too};
 use crate::runs::event::TaskReport;
 use crate::stage::StageKind;
 
@@ -147,8 +147,7 @@ fn heed(
     }
     match status.signal() {
         Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
-            let error = format!("`{}` died of signal {signal}", foreign.name);
-            unless_we_are_told_too(watch.control, error)
+            unless_we_are_told_too(watch.control, ended_from_outside(Some(signal)))
         }
         _ => Ok(()),
     }
