@@ -15,6 +15,7 @@ mod explain;
 mod get;
 mod gone;
 mod graph;
+mod guard;
 mod init;
 mod log;
 mod man;
@@ -86,6 +87,8 @@ enum Command {
     Man(man::Args),
     #[command(hide = true)]
     Task(task::Args),
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 impl Command {
@@ -93,7 +96,7 @@ impl Command {
     fn is_about_climb_itself(&self) -> bool {
         matches!(
             self,
-            Command::Stages(_) | Command::Completions(_) | Command::Task(_)
+            Command::Stages(_) | Command::Completions(_) | Command::Task(_) | Command::Guard(_)
         )
     }
 }
@@ -150,6 +153,7 @@ fn main() {
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Task(args) => task::run(args),
+        Command::Guard(args) => guard::run(args),
     };
     printing::leave(code)
 }

@@ -30,6 +30,13 @@ impl Cache {
         take_over(&of_task).doing("take over the state in", &of_task)
     }
 
+    /// Notes a process that leads a group and works for an attempt, so that it is found should this
+    /// process and its guard be killed.
+    pub fn note_process(&self, pid: u32) -> Result<()> {
+        let noted = leftovers::note(&self.dir, &self.started, pid);
+        noted.doing("write to", &self.dir.join("work"))
+    }
+
     /// Ends the processes that an attempt which is over has left behind.
     pub fn end_leftovers(&self, attempt: &Path) -> Option<String> {
         leftovers::end_of(&self.dir, attempt)

@@ -7,18 +7,24 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::plain::read_plain;
 use crate::process::{ProcessId, Stat};
 
 /// The environment variable that a task's processes have: a file in the attempt's folder.
 pub const MARKER: &str = "CLIMB_TASK";
 /// In an attempt's folder: the [`ProcessId`] of its own process, which leads a group.
 pub const PROCESS_FILE: &str = "process.json";
+
+/// In `work/`: the processes that climb itself has started for attempts, a [`ProcessId`] a line.
+const STARTED: &str = "started";
 
 /// How often, and at what distance, it is looked for what an ended process began meanwhile.
 const ROUNDS: usize = 100;
@@ -30,22 +36,23 @@ const NAMED: usize = 8;
 pub(crate) fn end_all(dir: &Path) -> Option<String> {
     let tasks = folders(&dir.join("work"));
     let attempts: Vec<PathBuf> = tasks.iter().flat_map(|task| folders(task)).collect();
-    end(dir, &attempts)
+    end(dir, &attempts, started(dir))
 }
 
 /// Ends what an attempt that failed has left. Returns what to tell people.
 pub(crate) fn end_of(dir: &Path, attempt: &Path) -> Option<String> {
-    end(dir, &[attempt.to_path_buf()])
+    end(dir, &[attempt.to_path_buf()], Vec::new())
 }
 
-fn end(dir: &Path, attempts: &[PathBuf]) -> Option<String> {
-    if attempts.is_empty() {
+fn end(dir: &Path, attempts: &[PathBuf], mut groups: Vec<ProcessId>) -> Option<String> {
+    if attempts.is_empty() && groups.is_empty() {
         return None;
     }
+    groups.extend(attempts.iter().filter_map(|attempt| group(attempt)));
     let search = Search {
         dir,
         attempts,
-        groups: attempts.iter().filter_map(|a| group(a)).collect(),
+        groups,
         // Not ourselves, should an attempt have started us.
         spared: own_ancestors(),
     };
@@ -93,6 +100,34 @@ pub(crate) fn folders(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|ty| ty.is_dir()));
     folders.map(|entry| entry.path()).collect()
+}
+
+/// Notes a process that leads a group and works for an attempt.
+pub(crate) fn note(dir: &Path, file: &OnceLock<File>, pid: u32) -> io::Result<()> {
+    let mut file = match file.get() {
+        Some(file) => file,
+        None => {
+            let path = dir.join("work").join(STARTED);
+            let opened = File::options().create(true).append(true).open(path)?;
+            file.get_or_init(|| opened)
+        }
+    };
+    let mut line = serde_json::to_vec(&ProcessId::of(pid)).expect("plain data");
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+/// No attempt is going on any more.
+pub(crate) fn none(dir: &Path) {
+    let _ = fs::remove_file(dir.join("work").join(STARTED));
+}
+
+fn started(dir: &Path) -> Vec<ProcessId> {
+    let text = read_plain(&dir.join("work").join(STARTED)).unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n');
+    // The last one may be cut off.
+    let processes = lines.filter_map(|line| serde_json::from_slice::<ProcessId>(line).ok());
+    processes.filter(ProcessId::lives).collect()
 }
 
 fn group(attempt: &Path) -> Option<ProcessId> {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,21 +24,21 @@ pub struct ProcessId {
 impl ProcessId {
     /// This process.
     pub fn own() -> ProcessId {
-        let pid = std::process::id();
+        ProcessId::of(std::process::id())
+    }
+
+    /// A process of this machine and container.
+    pub fn of(pid: u32) -> ProcessId {
         ProcessId {
-            host: hostname(),
-            boot: line("/proc/sys/kernel/random/boot_id"),
-            namespace: namespace(),
             pid,
             started: Stat::of(pid).map_or(0, |stat| stat.started),
+            ..here().clone()
         }
     }
 
     /// Whether its pid means something here.
     pub fn is_of_here(&self) -> bool {
-        !self.boot.is_empty()
-            && self.boot == line("/proc/sys/kernel/random/boot_id")
-            && self.namespace == namespace()
+        !self.boot.is_empty() && self.boot == here().boot && self.namespace == here().namespace
     }
 
     /// Whether it is one of this machine and container that has not ended.
@@ -46,6 +47,17 @@ impl ProcessId {
             && Stat::of(self.pid)
                 .is_some_and(|stat| stat.started == self.started && !stat.has_ended())
     }
+}
+
+/// Where this process is.
+fn here() -> &'static ProcessId {
+    static HERE: OnceLock<ProcessId> = OnceLock::new();
+    HERE.get_or_init(|| ProcessId {
+        host: hostname(),
+        boot: line("/proc/sys/kernel/random/boot_id"),
+        namespace: namespace(),
+        ..ProcessId::default()
+    })
 }
 
 /// The name of this machine.

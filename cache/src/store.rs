@@ -1,7 +1,7 @@
 //! The cache itself: what goes in, what comes out, and noticing damage on the way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -56,8 +56,57 @@ pub struct Cache {
     seal: Seal,
     /// Whether the file system keeps modes, once somebody asked.
     modes: OnceLock<bool>,
+    /// Where processes are noted, once there was one.
+    pub(crate) started: OnceLock<File>,
+    /// Finished tasks whose scratch folders are still there. Some file systems (ext4 without a journal)
+    /// take long to make a file where many have just been removed.
+    put_off: Mutex<Vec<Digest>>,
     /// Last, so that it is freed after the index is closed.
     lock: Lock,
+}
+
+/// So many finished tasks' folders are left until the end, or the next one.
+const MOST_PUT_OFF: usize = 4096;
+const SMALL: Scratch = Scratch {
+    entries: 64,
+    bytes: 64 << 10,
+};
+const NO_STATE: Scratch = Scratch {
+    entries: 1,
+    bytes: 0,
+};
+
+/// How much is in a folder.
+#[derive(Clone)]
+struct Scratch {
+    entries: usize,
+    bytes: u64,
+}
+
+/// Whether no more than this is below a folder; takes it off.
+fn is_within(folder: &Path, most: &mut Scratch) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return !folder.exists();
+    };
+    for entry in entries {
+        let Ok(meta) = entry
+            .as_ref()
+            .map_err(drop)
+            .and_then(|e| e.metadata().map_err(drop))
+        else {
+            return false;
+        };
+        let size = if meta.is_file() { meta.len() } else { 0 };
+        if most.entries == 0 || most.bytes < size {
+            return false;
+        }
+        most.entries -= 1;
+        most.bytes -= size;
+        if meta.is_dir() && !entry.is_ok_and(|entry| is_within(&entry.path(), most)) {
+            return false;
+        }
+    }
+    true
 }
 
 pub(crate) type Result<T> = std::result::Result<T, CacheError>;
@@ -106,6 +155,8 @@ impl Cache {
             shrunk: AtomicBool::new(false),
             seal,
             modes: OnceLock::new(),
+            started: OnceLock::new(),
+            put_off: Mutex::default(),
             lock,
         };
         if !notices.is_empty() || (!fresh && cache.index.records.is_empty()) {
@@ -169,8 +220,29 @@ impl Cache {
         clear(&path).doing("clear", &path)
     }
 
-    /// Removes the work and state folders of a finished task.
+    /// Removes the work and state folders of a finished task; what is small, when there is much of it.
     pub fn finish_task(&self, key: &Digest) -> Result<()> {
+        if self.scratch_is_small(key) {
+            let mut put_off = self.put_off.lock().expect("not poisoned");
+            put_off.push(*key);
+            if put_off.len() < MOST_PUT_OFF {
+                return Ok(());
+            }
+            let keys = std::mem::take(&mut *put_off);
+            drop(put_off);
+            return keys.iter().try_for_each(|key| self.clear_task(key));
+        }
+        self.clear_task(key)
+    }
+
+    fn scratch_is_small(&self, key: &Digest) -> bool {
+        let (work, partial) = (self.dir.join("work"), self.dir.join("partial"));
+        // Of partial state nothing may stay but the folder for it.
+        is_within(&work.join(key.hex()), &mut SMALL.clone())
+            && is_within(&partial.join(key.hex()), &mut NO_STATE.clone())
+    }
+
+    fn clear_task(&self, key: &Digest) -> Result<()> {
         for folder in ["work", "partial"] {
             let path = self.dir.join(folder).join(key.hex());
             clear(&path).doing("clear", &path)?;
@@ -190,7 +262,7 @@ impl Cache {
             if let Some(key) = key
                 && self.find(&key)?.is_some()
             {
-                self.finish_task(&key)?;
+                self.clear_task(&key)?;
             }
         }
         Ok(())
@@ -279,7 +351,6 @@ impl Cache {
             let bytes = fs::read(path).doing("read", path)?;
             let digest = Digest::of(&bytes);
             self.index.inline.insert(digest.as_bytes(), bytes)?;
-            fs::remove_file(path).doing("remove", path)?;
             return Ok(FileRef::new(digest, size));
         }
         let (digest, stamp) = hash_at_rest(path)?;
@@ -664,6 +735,11 @@ impl Drop for Cache {
         if std::thread::panicking() {
             return;
         }
+        let put_off = std::mem::take(&mut *self.put_off.lock().expect("not poisoned"));
+        // What fails here is cleared when the cache is opened next.
+        let cleared = |key| self.clear_task(key).is_ok();
+        let _ = put_off.iter().all(cleared);
+        leftovers::none(&self.dir);
         let compacted = self.compact_beside(&index);
         if index.close() {
             // Where it fails the old one is in its place.

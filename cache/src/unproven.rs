@@ -1,12 +1,12 @@
 //! Partial state that a killed run left, of inputs which nobody compared after the attempt.
 //!
-//! An attempt notes what it was given in `work/KEY/N/inputs`, and takes that away once its inputs are
+//! An attempt notes what it was given in `work/KEY/N/inputs`, and empties that once its inputs are
 //! compared. What a kill leaves of these notes is kept in the index, task key -> inputs, until the
 //! task is taken up. Where one of the inputs is found changed before that, the state goes: it may be
 //! made of what was changed.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::MutexGuard;
 
@@ -59,9 +59,10 @@ impl Cache {
     /// What an attempt was given was compared after it: its partial state is as good as that says.
     pub fn inputs_were_compared(&self, work: &Path) -> Result<()> {
         let path = work.join(NOTE);
-        match fs::remove_file(&path) {
+        // Emptied, not removed: that is for whoever removes the folder.
+        match File::options().write(true).truncate(true).open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            removed => removed.doing("remove", &path),
+            emptied => emptied.map(drop).doing("empty", &path),
         }
     }
 

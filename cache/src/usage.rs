@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use walkdir::WalkDir;
 
+use crate::leftovers::folders;
 use crate::objects::entries;
 use crate::store::{INLINE, Result};
 use crate::{Artifact, Cache, Digest, Record};
@@ -109,12 +110,24 @@ impl Usage {
         for entry in entries(&dir.join("sources")) {
             usage.sources.add(entry.size);
         }
-        usage.partial = children(&dir.join("partial"));
+        usage.partial = with_content(&dir.join("partial"));
         usage.damaged = children(&dir.join("damaged"));
         usage.checkouts = children(&dir.join("checkouts"));
         usage.index_bytes = size_of(&dir.join("index"));
         Ok(usage)
     }
+}
+
+/// The folders in a folder that have something in them, and the bytes of that.
+fn with_content(folder: &Path) -> Count {
+    let mut count = Count::default();
+    for task in folders(folder) {
+        let mut files = WalkDir::new(&task).into_iter().flatten();
+        if files.any(|entry| !entry.file_type().is_dir()) {
+            count.add(size_of(&task));
+        }
+    }
+    count
 }
 
 /// The entries of a folder, and the bytes below it.

@@ -51,12 +51,6 @@ fn a_signal_costs_one_attempt() {
 }
 
 #[test]
-fn the_death_of_the_task_process_itself_costs_one_attempt() {
-    let (workspace, ran) = crash_once("kill -KILL $PPID; sleep 10");
-    assert_cost_one_attempt(&workspace, &ran, "SIGKILL");
-}
-
-#[test]
 fn half_an_output_is_never_kept() {
     let bad = "head -c 100000 /dev/zero > \"$CLIMB_OUTPUT_X\"; exit 3";
     let (workspace, ran) = crash_once(bad);

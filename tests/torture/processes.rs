@@ -72,21 +72,37 @@ fn output(workspace: &Workspace) -> String {
     got.stdout
 }
 
-/// The first attempt writes who it is into `task` and does `first`; a later one writes `right`.
+/// The first attempt does `first` and tells so; a later one writes `right`.
 fn first_time(first: &str) -> String {
     format!(
-        r#"if ! test -e seen; then touch seen; echo $PPID > task
+        r#"if ! test -e seen; then touch seen
 {first}
 sleep 1000; fi; echo right > "$CLIMB_OUTPUT_X""#
     )
 }
 
-/// Kills climb and the task's own process at once, as the out-of-memory killer may.
-fn kill_together(mut run: Child, task: &str) {
+/// The process that ends a run's commands should climb be killed.
+fn guard_of(run: &Child) -> u32 {
+    let parent = format!("PPid:\t{}\n", run.id());
+    let is_guard = |pid: &u32| {
+        let read =
+            |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        read("status").contains(&parent) && read("cmdline").ends_with("\0guard\0")
+    };
+    await_that("the guard", || {
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.find(is_guard)
+    })
+}
+
+/// Kills climb and its guard at once, as the out-of-memory killer may.
+fn kill_together(mut run: Child) {
+    let guard = guard_of(&run);
     // Stopped first: neither sees the other go.
     send(run.id(), "STOP");
-    send(task, "STOP");
-    send(task, "KILL");
+    send(guard, "STOP");
+    send(guard, "KILL");
     send(run.id(), "KILL");
     run.wait().expect("waited");
 }
@@ -107,11 +123,8 @@ fn what_a_dead_run_left_behind_is_ended_before_the_next() {
     for (place, leave) in left_in {
         let workspace = with_workflow(&first_time(leave));
         let run = start(&workspace, &["run", "w.yaml"]);
-        let (left, task) = (
-            await_file(&workspace, "left"),
-            await_file(&workspace, "task"),
-        );
-        kill_together(run, &task);
+        let left = await_file(&workspace, "left");
+        kill_together(run);
         assert!(lives(&left), "{place}: this shows nothing");
         let ran = workspace.climb(&["run", "w.yaml"]);
         assert!(ran.ok(), "{}", ran.stderr);
@@ -119,6 +132,48 @@ fn what_a_dead_run_left_behind_is_ended_before_the_next() {
         assert!(ran.stderr.contains(&format!("{left} (")), "{}", ran.stderr);
         assert_eq!(output(&workspace), "right\n");
     }
+}
+
+#[test]
+fn a_killed_run_takes_its_commands_along_at_once() {
+    for leave in [
+        "sleep 1001 & echo $! > left",
+        "env -i sleep 1001 & echo $! > left",
+    ] {
+        let workspace = with_workflow(&first_time(leave));
+        let mut run = start(&workspace, &["run", "w.yaml"]);
+        let left = await_file(&workspace, "left");
+        let guard = guard_of(&run);
+        // Somebody who is not climb.
+        send(guard, "TERM");
+        send(guard, "INT");
+        send(run.id(), "KILL");
+        run.wait().expect("waited");
+        await_that("its end", || (!lives(&left)).then_some(()));
+        await_that("the guard's end", || {
+            (!lives(&guard.to_string())).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_guard_that_was_killed_is_replaced() {
+    let workspace = with_workflow(
+        "echo > began; until test -e go; do sleep 0.01; done; echo right > \"$CLIMB_OUTPUT_X\"",
+    );
+    let text = workspace.read("w.yaml");
+    let second = "{y: {uses: command, needs: {x: x}, with: {run: 'sleep 1001 & echo $! > left; sleep 1000', outputs: {y: text}}}, x:";
+    workspace.write("w.yaml", text.replacen("{x:", second, 1));
+    let mut run = start(&workspace, &["run", "w.yaml"]);
+    await_that("the task", || {
+        workspace.path("began").exists().then_some(())
+    });
+    send(guard_of(&run), "KILL");
+    workspace.write("go", "");
+    let left = await_file(&workspace, "left");
+    send(run.id(), "KILL");
+    run.wait().expect("waited");
+    await_that("its end", || (!lives(&left)).then_some(()));
 }
 
 #[test]
@@ -136,17 +191,14 @@ fn what_cannot_be_found_cannot_reach_the_next_attempt() {
     let workspace = Workspace::empty();
     workspace.write("stray.sh", stray);
     let run = format!(
-        r#"if ! test -e seen; then touch seen; echo $PPID > task; {leave} sleep 1000; fi
+        r#"if ! test -e seen; then touch seen; {leave} sleep 1000; fi
            echo right > "$CLIMB_OUTPUT_X"; echo right > "$CLIMB_STATE/state"
            sleep 2; cat "$CLIMB_STATE/state" >> "$CLIMB_OUTPUT_X""#
     );
     workspace.write("w.yaml", workflow(&run));
     let run = start(&workspace, &["run", "w.yaml"]);
-    let (left, task) = (
-        await_file(&workspace, "left"),
-        await_file(&workspace, "task"),
-    );
-    kill_together(run, &task);
+    let left = await_file(&workspace, "left");
+    kill_together(run);
     let ran = workspace.climb(&["run", "w.yaml"]);
     let alive = lives(&left);
     workspace.write("enough", "");
@@ -175,7 +227,7 @@ fn a_failed_attempt_leaves_no_process_to_the_next() {
 #[test]
 fn a_signal_from_outside_is_a_failure_of_that_attempt() {
     for signal in ["TERM", "INT", "HUP"] {
-        let run = format!("echo attempt >> attempts; kill -{signal} $PPID; sleep 1000");
+        let run = format!("echo attempt >> attempts; kill -{signal} $$; sleep 1000");
         let workspace = with_workflow(&run);
         let ran = workspace.climb(&["run", "w.yaml", "--json"]);
         assert_eq!(ran.code, Some(1), "{}", ran.stderr);
@@ -296,7 +348,7 @@ fn the_end_of_the_terminal_interrupts_and_saves() {
 
 #[test]
 fn a_task_that_is_killed_for_not_stopping_is_said_to_be() {
-    let workspace = with_workflow("echo $PPID > task; sleep 1000");
+    let workspace = with_workflow("echo $$ > task; sleep 1000");
     let mut run = start(&workspace, &["run", "w.yaml"]);
     let task = await_file(&workspace, "task");
     // It cannot stop in order.
@@ -304,7 +356,7 @@ fn a_task_that_is_killed_for_not_stopping_is_said_to_be() {
     send(run.id(), "INT");
     assert_eq!(run.wait().expect("waited").code(), Some(130));
     let log = workspace.read("log");
-    assert!(log.contains("did not stop within 30 s"), "{log}");
+    assert!(log.contains("did not stop within 20 s of SIGTERM"), "{log}");
     assert!(!log.contains("out of memory"), "{log}");
 }
 

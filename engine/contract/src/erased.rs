@@ -1,11 +1,13 @@
 //! A kind without its types: what the engine holds.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::command::Foreign;
 use crate::context::TaskContext;
 use crate::kind::{Chain, Made, Params, Stage, Upstream};
 use crate::ports::{Input, Output};
@@ -100,6 +102,16 @@ pub trait StageKind: Send + Sync {
     /// Whether somebody else's program makes the outputs, which may be anything.
     fn is_foreign(&self) -> bool {
         false
+    }
+    /// The program that does all of a task, for whoever wants to start it directly; what it says goes
+    /// to `log`. `None`: the task is done by [`StageKind::run`] alone.
+    fn foreign(
+        &self,
+        _params: &Value,
+        _cx: &TaskContext,
+        _log: File,
+    ) -> Option<anyhow::Result<Foreign>> {
+        None
     }
     /// As [`Stage::check_made`]; `None`: it never has anything to say.
     fn check_made(

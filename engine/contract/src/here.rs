@@ -21,19 +21,29 @@ pub enum Failure {
     Failed(String),
 }
 
-/// Runs the stage on this thread. A panic is an error of this task alone.
+/// Runs the stage on this thread.
 pub fn run_here(registry: &Registry, spec: &TaskSpec, cx: &TaskContext) -> Result<(), Failure> {
     let kind = registry
         .get(&spec.kind)
         .ok_or_else(|| Failure::Failed(format!("unknown stage kind `{}`", spec.kind)))?;
-    let run = std::panic::AssertUnwindSafe(|| {
-        kind.run(&spec.params, cx)?;
+    contained(kind, spec, || {
+        if !spec.is_made {
+            kind.run(&spec.params, cx)?;
+        }
         match kind.is_foreign() {
             true => check_outputs(registry, kind, spec, cx),
             false => Ok(()),
         }
-    });
-    match std::panic::catch_unwind(run) {
+    })
+}
+
+/// Does something for a task. A panic is an error of this task alone.
+pub fn contained(
+    kind: &dyn StageKind,
+    spec: &TaskSpec,
+    work: impl FnOnce() -> anyhow::Result<()>,
+) -> Result<(), Failure> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if error.is::<Cancelled>() => Err(Failure::Cancelled),
         Ok(Err(error)) => {
@@ -63,7 +73,7 @@ fn plain(text: &str, kind: &dyn StageKind, spec: &TaskSpec) -> String {
 
 /// What somebody else's program made is looked at before it is recorded: whoever reads it later
 /// would fail for ever, as the task itself has succeeded.
-fn check_outputs(
+pub fn check_outputs(
     registry: &Registry,
     kind: &dyn StageKind,
     spec: &TaskSpec,

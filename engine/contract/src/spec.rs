@@ -39,6 +39,9 @@ pub struct TaskSpec {
     pub device: String,
     #[serde(default)]
     pub may_drop: bool,
+    /// Its outputs are there: they are only to be checked.
+    #[serde(default)]
+    pub is_made: bool,
 }
 
 impl TaskSpec {

@@ -18,6 +18,8 @@ use crate::run::child::{ChildOptions, run_child};
 use crate::run::execute::{
     Control, Failure, PROTOCOL, Program, TaskSpec, Worker, Workers, describe_panic, run_here,
 };
+use crate::run::foreign::run_foreign;
+use crate::run::guard::Guard;
 use crate::run::holders::Holders;
 use crate::run::inputs::{Inputs, Watched};
 use crate::runs::event::TaskReport;
@@ -35,6 +37,7 @@ pub(crate) struct Shop<'a> {
     pub workers: &'a Workers,
     pub control: &'a Control,
     pub holders: &'a Holders,
+    pub guard: &'a Guard,
 }
 
 impl<'a> Shop<'a> {
@@ -152,6 +155,7 @@ fn try_attempt(shop: &Shop, job: &Job, report: Reporter) -> Result<Attempt, Work
         threads: job.grant.cpus.max(1),
         device: "cpu".into(),
         may_drop: node.axis.is_some() && node.on_failure == OnFailure::Stop,
+        is_made: false,
     };
     let totals = Arc::new(Mutex::new(BTreeMap::new()));
     let noted = noting_totals(totals.clone(), report.clone());
@@ -220,7 +224,15 @@ fn execute(
             gpus: &job.grant.gpus,
             timeout: node.timeout,
         };
-        let end = run_child(&spec, &options, shop.control, &*report);
+        let kind = shop.kind(node);
+        let end = match kind.is_foreign() {
+            true => {
+                let (noted, cancel) = (report.clone(), shop.control.cancel.clone());
+                let cx = spec.context(cancel, Box::new(move |r| noted(r)));
+                run_foreign(shop, kind, &spec, &cx, &options, &*report)
+            }
+            false => run_child(&spec, &options, shop.control, &*report),
+        };
         if end.is_err() {
             end_leftovers(shop.cache, &spec, &report);
         }

@@ -8,10 +8,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::run::execute::{ChildLine, Control, Failure, Program, TaskSpec, no_more_processes};
+use crate::run::watch::{
+    Stopped, Watch, ended_from_outside, kill_group, signal_name, unless_we_are_told_too,
+};
 use crate::runs::event::TaskReport;
 
 /// Where a child's process is started from and logged to.
@@ -25,12 +27,6 @@ pub struct ChildOptions<'a> {
 
 /// How long a child may take to save its state after the first interrupt.
 const GRACE: Duration = Duration::from_secs(30);
-/// How often it is looked whether there is an interrupt.
-const LOOK: Duration = Duration::from_millis(10);
-/// How long after a child was told to stop we may hear of it ourselves: a system that is shut down
-/// tells all its processes.
-const SAME_TIME: Duration = Duration::from_secs(1);
-
 /// Runs the task as `climb task` in its own process group.
 pub fn run_child(
     spec: &TaskSpec,
@@ -38,16 +34,11 @@ pub fn run_child(
     control: &Control,
     report: &dyn Fn(TaskReport),
 ) -> Result<(), Failure> {
-    let failed = |what: &str, path: &Path, error: std::io::Error| {
-        let hint = climb_cache::hint(error.kind());
-        Failure::Failed(format!("cannot {what} {}: {error}{hint}", path.display()))
-    };
     let description = spec.out_dir.with_file_name("task.json");
     let json = serde_json::to_vec_pretty(spec).expect("plain data");
     std::fs::write(&description, json)
         .map_err(|e| failed("write the task's description", &description, e))?;
-    let log = File::options().create(true).append(true).open(options.log);
-    let log = log.map_err(|e| failed("write the task's log", options.log, e))?;
+    let log = append(options.log)?;
     let mut child = spawn(&description, log, options).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Failure::NoRoom(no_more_processes(&error)),
         _ => failed("start", &options.program.name, error),
@@ -55,7 +46,7 @@ pub fn run_child(
     let stdout = child.stdout.take().expect("stdout is piped");
     // Held to the end: `wait` would close it, and a child whose stdin closes kills itself.
     let _lifeline = child.stdin.take();
-    let mut watch = Watch::new(&child, control, options.timeout);
+    let mut watch = Watch::new(&child, control, options.timeout, GRACE);
     let last = attend(&mut watch, stdout, report);
     // Whatever the task started and left behind goes with it. It is not waited for yet, so the
     // group's number is nobody else's.
@@ -68,6 +59,20 @@ pub fn run_child(
     };
     end.judge(options, control, report)
 }
+
+fn failed(what: &str, path: &Path, error: std::io::Error) -> Failure {
+    let hint = climb_cache::hint(error.kind());
+    Failure::Failed(format!("cannot {what} {}: {error}{hint}", path.display()))
+}
+
+/// The task's log, to be written to.
+pub(super) fn append(log: &Path) -> Result<File, Failure> {
+    let file = File::options().create(true).append(true).open(log);
+    file.map_err(|error| failed("write the task's log", log, error))
+}
+
+/// The variable that says which GPUs there are.
+pub(super) const DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 
 fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Result<Child> {
     let mut command = Command::new(&options.program.exe);
@@ -87,9 +92,8 @@ fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Resu
         .stdout(Stdio::piped())
         .stderr(log)
         .process_group(0);
-    if !options.gpus.is_empty() {
-        let list: Vec<String> = options.gpus.iter().map(usize::to_string).collect();
-        command.env("CUDA_VISIBLE_DEVICES", visible_devices(&list));
+    if let Some(devices) = visible_devices(options.gpus) {
+        command.env(DEVICES, devices);
         // Without it cuBLAS promises no order of its sums.
         let cublas = "CUBLAS_WORKSPACE_CONFIG";
         if std::env::var_os(cublas).is_none() {
@@ -99,15 +103,16 @@ fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Resu
     command.spawn()
 }
 
-/// Maps the run's GPU indices through a CUDA_VISIBLE_DEVICES that was already set (by Slurm, say).
-fn visible_devices(indices: &[String]) -> String {
-    let outer = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+/// The run's GPU indices, through a CUDA_VISIBLE_DEVICES that was already set (by Slurm, say).
+pub(super) fn visible_devices(gpus: &[usize]) -> Option<String> {
+    let outer = std::env::var(DEVICES).unwrap_or_default();
     let outer: Vec<&str> = outer.split(',').filter(|s| !s.is_empty()).collect();
-    let map = |index: &String| match index.parse::<usize>().ok().and_then(|i| outer.get(i)) {
+    let device = |gpu: &usize| match outer.get(*gpu) {
         Some(device) => device.to_string(),
-        None => index.clone(),
+        None => gpu.to_string(),
     };
-    indices.iter().map(map).collect::<Vec<_>>().join(",")
+    let devices: Vec<String> = gpus.iter().map(device).collect();
+    (!gpus.is_empty()).then(|| devices.join(","))
 }
 
 /// Forwards reports until the child has ended; returns the line that ended the task, if one came.
@@ -130,8 +135,10 @@ fn attend(
     loop {
         // Looked at first, so that all it said before is heard.
         let over = watch.is_over();
-        let wait = if over { Duration::ZERO } else { LOOK };
-        if !ears.listen(wait, &mut hear) && over {
+        if !over {
+            watch.wait(ears.stdout.as_ref().map(AsRawFd::as_raw_fd));
+        }
+        if !ears.listen(&mut hear) && over {
             return last;
         }
         watch.look();
@@ -149,10 +156,9 @@ struct Ears {
 }
 
 impl Ears {
-    /// Waits at most so long for something. Returns whether there was any.
-    fn listen(&mut self, wait: Duration, hear: &mut dyn FnMut(&[u8])) -> bool {
+    /// Takes in what there is. Returns whether there was any.
+    fn listen(&mut self, hear: &mut dyn FnMut(&[u8])) -> bool {
         let Some(stdout) = &mut self.stdout else {
-            std::thread::sleep(wait);
             return false;
         };
         let mut poll = libc::pollfd {
@@ -161,7 +167,7 @@ impl Ears {
             revents: 0,
         };
         // SAFETY: one descriptor, which is open.
-        if unsafe { libc::poll(&mut poll, 1, wait.as_millis() as i32) } <= 0 {
+        if unsafe { libc::poll(&mut poll, 1, 0) } <= 0 {
             return false;
         }
         let mut bytes = [0; 1 << 16];
@@ -187,74 +193,6 @@ impl Ears {
                 self.line.clear();
             }
         }
-    }
-}
-
-/// Why we killed a child.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Stopped {
-    TimedOut,
-    /// It did not stop in time after the first interrupt.
-    Overdue,
-    /// At the second interrupt.
-    Killed,
-}
-
-struct Watch<'a> {
-    pid: i32,
-    started: Instant,
-    control: &'a Control,
-    timeout: Option<Duration>,
-    /// When it was told to stop.
-    told: Option<Instant>,
-    stopped: Option<Stopped>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(child: &Child, control: &'a Control, timeout: Option<Duration>) -> Watch<'a> {
-        Watch {
-            pid: child.id() as i32,
-            started: Instant::now(),
-            control,
-            timeout,
-            told: None,
-            stopped: None,
-        }
-    }
-
-    /// Whether the child has ended; it is not waited for yet.
-    fn is_over(&self) -> bool {
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: plain system call on our own child; zeroes are a valid siginfo_t.
-        unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let failed = libc::waitid(libc::P_PID, self.pid as libc::id_t, &mut info, flags) != 0;
-            failed || info.si_pid() == self.pid
-        }
-    }
-
-    /// Passes interrupts and the timeout on.
-    fn look(&mut self) {
-        let over = |limit: Duration, since: Instant| since.elapsed() > limit;
-        if self.stopped.is_some() {
-            kill_group(self.pid);
-        } else if self.timeout.is_some_and(|limit| over(limit, self.started)) {
-            self.stop(Stopped::TimedOut);
-        } else if self.control.kill.load(Ordering::Relaxed) {
-            self.stop(Stopped::Killed);
-        } else if self.told.is_some_and(|told| over(GRACE, told)) {
-            self.stop(Stopped::Overdue);
-        } else if self.told.is_none() && self.control.is_cancelled() {
-            self.told = Some(Instant::now());
-            // Only the leader: it forwards what its own child should know.
-            // SAFETY: a plain system call on a child that was not waited for yet.
-            unsafe { libc::kill(self.pid, libc::SIGTERM) };
-        }
-    }
-
-    fn stop(&mut self, why: Stopped) {
-        self.stopped = Some(why);
-        kill_group(self.pid);
     }
 }
 
@@ -318,26 +256,6 @@ fn judge_silent(status: ExitStatus, told: bool, control: &Control) -> Result<(),
     }
 }
 
-/// Somebody else told the child to stop. Where we are told at the same time, the run is interrupted.
-fn unless_we_are_told_too(control: &Control, error: String) -> Result<(), Failure> {
-    let began = Instant::now();
-    while began.elapsed() < SAME_TIME {
-        if control.is_cancelled() {
-            return Err(Failure::Cancelled);
-        }
-        std::thread::sleep(LOOK);
-    }
-    Err(Failure::Failed(error))
-}
-
-fn ended_from_outside(signal: Option<i32>) -> String {
-    let signal = signal.map_or("a signal".into(), signal_name);
-    format!(
-        "it was ended by {signal} from outside climb: a limit of the machine's scheduler, \
-         systemd-oomd or somebody's `kill`, perhaps"
-    )
-}
-
 fn describe_end(status: ExitStatus) -> String {
     match status.signal() {
         Some(libc::SIGKILL) => {
@@ -349,26 +267,4 @@ fn describe_end(status: ExitStatus) -> String {
         ),
         None => format!("its process left with {status} and no word"),
     }
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGSEGV => "segmentation fault",
-        libc::SIGABRT => "abort",
-        libc::SIGBUS => "bus error",
-        libc::SIGILL => "illegal instruction",
-        libc::SIGFPE => "arithmetic fault",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGINT => "SIGINT",
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGXCPU => "SIGXCPU, a limit on its time",
-        _ => return format!("signal {signal}"),
-    };
-    name.to_string()
-}
-
-/// Kills what is left of a process group.
-fn kill_group(pid: i32) {
-    // SAFETY: a plain system call; a group that is gone gives ESRCH.
-    unsafe { libc::killpg(pid, libc::SIGKILL) };
 }

@@ -8,12 +8,15 @@ mod attempt;
 pub mod child;
 pub mod execute;
 mod failures;
+mod foreign;
+pub mod guard;
 pub(crate) mod holders;
 pub(crate) mod inputs;
 mod output;
 pub mod pool;
 mod queue;
 mod schedule;
+mod watch;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
@@ -21,6 +24,7 @@ use std::time::Instant;
 use climb_cache::Cache;
 
 use crate::run::execute::{Control, Program, Workers};
+use crate::run::guard::Guard;
 use crate::run::holders::Holders;
 use crate::runs::event::{Origin, Stamped, TaskReport};
 use crate::runs::journal::Journal;
@@ -90,6 +94,7 @@ pub struct Run<'a> {
     options: RunOptions,
     control: Control,
     holders: Holders,
+    guard: Guard,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
 }
@@ -107,6 +112,7 @@ impl<'a> Run<'a> {
             walk,
             walked,
             cache,
+            guard: Guard::new(&options.program),
             options,
             control: Control::default(),
             holders: Holders::default(),
@@ -137,6 +143,7 @@ impl<'a> Run<'a> {
             workers: &self.options.workers,
             control: &self.control,
             holders: &self.holders,
+            guard: &self.guard,
         };
         let out = Output::new(journal, sink);
         let mut scheduler = Scheduler::new(self.walk, shop, &self.options, out);

@@ -58,6 +58,11 @@ pub(super) fn tell(
 ) -> anyhow::Result<Told> {
     let mut variables = fixed(params, cx)?;
     let mut long = values(params, cx);
+    if !long.is_empty() {
+        let folder = cx.out_dir.with_file_name("values");
+        let made = std::fs::create_dir_all(&folder);
+        made.with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     for (name, value) in &long {
         let path = value_file(cx, name);
         let end = if name.starts_with("INPUT_") && !value.is_empty() {
@@ -153,9 +158,6 @@ pub(super) fn value_file(cx: &TaskContext, name: &str) -> std::path::PathBuf {
 
 /// The variables that are always short, with `CLIMB_TASK` naming a JSON file that holds all there is.
 fn fixed(params: &CommandParams, cx: &TaskContext) -> anyhow::Result<BTreeMap<String, OsString>> {
-    let folder = cx.out_dir.with_file_name("values");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
     let mut all = BTreeMap::new();
     let mut outputs = Map::new();
     for port in params.outputs.keys() {

@@ -1,6 +1,7 @@
 //! The stage kind `command`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::params::{CommandParams, OutputSpec, parse};
+use super::run::Foreign;
 use super::{check, programs, run, shell};
 use crate::context::TaskContext;
 use crate::stage::{
@@ -213,5 +215,14 @@ impl StageKind for CommandStage {
 
     fn is_foreign(&self) -> bool {
         true
+    }
+
+    fn foreign(
+        &self,
+        params: &Value,
+        cx: &TaskContext,
+        log: File,
+    ) -> Option<anyhow::Result<Foreign>> {
+        Some(Foreign::prepare(&parse(params), cx, log))
     }
 }

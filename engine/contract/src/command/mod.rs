@@ -16,3 +16,4 @@ mod shell;
 
 pub use kind::CommandStage;
 pub use params::{CommandParams, FullOutput, InputSpec, OutputSpec, PassEnv, Run};
+pub use run::{Foreign, GRACE};

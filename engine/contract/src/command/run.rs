@@ -1,38 +1,125 @@
 //! Running the program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::arguments::arguments;
-use super::environment::{self, Told, variable_name};
+use super::environment::{self, variable_name};
 use super::params::{CommandParams, Run};
 use super::programs::{self, weight};
 use crate::context::{Cancelled, TaskContext};
 
+/// The program of a task, ready to be started in the workflow's folder.
+pub struct Foreign {
+    pub command: Command,
+    /// As it is called.
+    pub name: String,
+    /// Variables that are too long to be set.
+    left_out: Vec<String>,
+    outputs: Vec<String>,
+    /// Why it could not be started, as far as that can be told.
+    missing: &'static str,
+}
+
+impl Foreign {
+    /// Writes the files that the program may read. What it says goes to `log`.
+    pub(super) fn prepare(
+        params: &CommandParams,
+        cx: &TaskContext,
+        mut log: File,
+    ) -> anyhow::Result<Foreign> {
+        let line = command_line(params, cx)?;
+        let told = environment::tell(params, cx, size(&line))?;
+        for name in &told.left_out {
+            let _ = writeln!(log, "climb: {}", left_out(name));
+        }
+        let name = line[0].to_string_lossy().into_owned();
+        let found = programs::find(params, &name, &cx.base_dir);
+        // Looked up here: were it left to the child, our whole process would be copied for that.
+        let program = found
+            .as_ref()
+            .map_or(OsStr::new(&line[0]), |path| path.as_os_str());
+        let mut command = Command::new(program);
+        command
+            .arg0(&line[0])
+            .args(&line[1..])
+            .current_dir(&cx.base_dir)
+            .env_clear()
+            .envs(&told.variables)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(Foreign {
+            command,
+            left_out: told.left_out,
+            outputs: params.outputs.keys().cloned().collect(),
+            missing: match found {
+                Some(_) => "",
+                None if name.contains('/') => ": there is no such program in the workflow's folder",
+                None => ": it is nowhere on the PATH",
+            },
+            name,
+        })
+    }
+
+    pub fn cannot_start(&self, error: std::io::Error) -> anyhow::Error {
+        anyhow::Error::new(error).context(format!("cannot start `{}`{}", self.name, self.missing))
+    }
+
+    /// Whether it did what it was to do.
+    pub fn judge(&self, status: ExitStatus, cx: &TaskContext) -> anyhow::Result<()> {
+        let end = match (status.signal(), status.code()) {
+            (Some(signal), _) => format!("`{}` died of signal {signal}", self.name),
+            (None, Some(0)) => return self.check_outputs(cx),
+            (None, code) => format!(
+                "`{}` failed with exit code {}",
+                self.name,
+                code.unwrap_or(-1)
+            ),
+        };
+        match &self.left_out[..] {
+            [] => bail!("{end}"),
+            [name, ..] => bail!("{end}; {}", left_out(name)),
+        }
+    }
+
+    fn check_outputs(&self, cx: &TaskContext) -> anyhow::Result<()> {
+        for name in &self.outputs {
+            if !cx.output(name).exists() {
+                bail!(
+                    "`{}` ended well but wrote no output `{name}`: \
+                     it was to be a file or folder at $CLIMB_OUTPUT_{}",
+                    self.name,
+                    variable_name(name)
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the program from a process that does nothing else.
 pub(super) fn run(params: &CommandParams, cx: &TaskContext) -> anyhow::Result<()> {
-    let line = command_line(params, cx)?;
-    let told = environment::tell(params, cx, size(&line))?;
-    for name in &told.left_out {
-        eprintln!("climb: {}", left_out(name));
+    let log = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    let mut foreign = Foreign::prepare(params, cx, log)?;
+    // SAFETY: prctl is async-signal-safe. If we are killed, so is the program.
+    unsafe {
+        foreign.command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
     }
-    let program = line[0].to_string_lossy().into_owned();
-    let child = prepare(&line, &told, cx)?.spawn();
-    let child = child.with_context(|| cannot_start(params, cx, &program))?;
-    let status = wait(child, cx, &program)?;
-    let end = match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("`{program}` died of signal {signal}"),
-        (None, Some(0)) => return check_outputs(params, cx, &program),
-        (None, code) => format!("`{program}` failed with exit code {}", code.unwrap_or(-1)),
-    };
-    match &told.left_out[..] {
-        [] => bail!("{end}"),
-        [name, ..] => bail!("{end}; {}", left_out(name)),
-    }
+    let child = foreign.command.spawn();
+    let child = child.map_err(|error| foreign.cannot_start(error))?;
+    let status = wait(child, cx, &foreign.name)?;
+    foreign.judge(status, cx)
 }
 
 /// The program and its arguments.
@@ -68,54 +155,11 @@ fn left_out(name: &str) -> String {
     )
 }
 
-fn prepare(line: &[OsString], told: &Told, cx: &TaskContext) -> anyhow::Result<Command> {
-    let log = File::from(std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()?);
-    let mut command = Command::new(&line[0]);
-    command
-        .args(&line[1..])
-        .current_dir(&cx.base_dir)
-        .env_clear()
-        .envs(&told.variables)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    // SAFETY: prctl is async-signal-safe. If we are killed, so is the program.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
-    }
-    Ok(command)
-}
-
-fn cannot_start(params: &CommandParams, cx: &TaskContext, program: &str) -> String {
-    let mut text = format!("cannot start `{program}`");
-    if programs::find(params, program, &cx.base_dir).is_none() {
-        text.push_str(match program.contains('/') {
-            true => ": there is no such program in the workflow's folder",
-            false => ": it is nowhere on the PATH",
-        });
-    }
-    text
-}
-
-fn check_outputs(params: &CommandParams, cx: &TaskContext, program: &str) -> anyhow::Result<()> {
-    for name in params.outputs.keys() {
-        if !cx.output(name).exists() {
-            bail!(
-                "`{program}` ended well but wrote no output `{name}`: \
-                 it was to be a file or folder at $CLIMB_OUTPUT_{}",
-                variable_name(name)
-            );
-        }
-    }
-    Ok(())
-}
+/// How long a program may take to end after SIGTERM.
+pub const GRACE: Duration = Duration::from_secs(20);
 
 /// Waits; on an interrupt asks the program to end (SIGTERM) and gives it a while to save.
 fn wait(mut child: Child, cx: &TaskContext, program: &str) -> anyhow::Result<ExitStatus> {
-    const GRACE: Duration = Duration::from_secs(20);
     let mut told: Option<Instant> = None;
     let mut killed = false;
     loop {

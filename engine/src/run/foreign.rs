@@ -1,0 +1,168 @@
+//! A task that is somebody else's program: started by climb itself, in a process group of its own.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use climb_contract::command::{Foreign, GRACE};
+use climb_contract::here::{check_outputs, contained};
+
+use crate::context::TaskContext;
+use crate::run::attempt::Shop;
+use crate::run::child::{ChildOptions, DEVICES, append, run_child, visible_devices};
+use crate::run::execute::{Failure, TaskSpec, no_more_processes};
+use crate::run::watch::{Stopped, Watch, ended_from_outside, kill_group, unless_we_are_told_too};
+use crate::runs::event::TaskReport;
+use crate::stage::StageKind;
+
+/// Larger outputs are checked in a process of their own: whatever that needs or meets, it costs the
+/// task alone.
+const CHECKED_HERE: u64 = 64 << 20;
+/// How often a program that is still open for writing in some other child that is about to start is
+/// tried again.
+const BUSY: usize = 20;
+
+/// Runs the task's program. `cx` is made of the spec.
+pub(super) fn run_foreign(
+    shop: &Shop,
+    kind: &dyn StageKind,
+    spec: &TaskSpec,
+    cx: &TaskContext,
+    options: &ChildOptions,
+    report: &dyn Fn(TaskReport),
+) -> Result<(), Failure> {
+    let mut log = append(options.log)?;
+    let ended = run_logged(shop, kind, spec, cx, options, report, &log);
+    if let Err(Failure::Failed(error)) = &ended {
+        // The log may be on a full disk; the failure is told all the same.
+        let _ = writeln!(log, "error: {error}");
+    }
+    ended
+}
+
+fn run_logged(
+    shop: &Shop,
+    kind: &dyn StageKind,
+    spec: &TaskSpec,
+    cx: &TaskContext,
+    options: &ChildOptions,
+    report: &dyn Fn(TaskReport),
+    log: &File,
+) -> Result<(), Failure> {
+    let mut foreign = None;
+    contained(kind, spec, || {
+        let prepared = kind.foreign(&spec.params, cx, log.try_clone()?);
+        foreign = prepared.transpose()?;
+        Ok(())
+    })?;
+    let mut foreign = foreign.expect("the kind has a program");
+    if spec.params["env"].get(DEVICES).is_none() {
+        let devices = visible_devices(options.gpus);
+        foreign
+            .command
+            .envs(devices.map(|devices| (DEVICES, devices)));
+    }
+    shop.guard.ready().map_err(|error| no_room(&error))?;
+    let mut child = match spawn(&mut foreign) {
+        Ok(child) => child,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(no_room(&error)),
+        Err(error) => return contained(kind, spec, || Err(foreign.cannot_start(error))),
+    };
+    let pid = child.id();
+    let guarded = shop.guard.watch(pid as i32);
+    // Best effort: it is for a machine that is gone with climb and its guard.
+    let _ = shop.cache.note_process(pid);
+    let mut watch = Watch::new(&child, shop.control, options.timeout, GRACE);
+    while !watch.is_over() {
+        watch.wait(None);
+        watch.look();
+    }
+    // Whatever the program started and left behind goes with it. It is not waited for yet, so the
+    // group's number is nobody else's.
+    kill_group(watch.pid);
+    drop(guarded);
+    let status = child.wait();
+    let status = status.map_err(|e| Failure::Failed(format!("its process was lost: {e}")))?;
+    heed(&watch, status, &foreign, options.timeout, report)?;
+    let small = size_of(&spec.out_dir) <= CHECKED_HERE;
+    contained(kind, spec, || {
+        foreign.judge(status, cx)?;
+        match small {
+            true => check_outputs(shop.ground.registry, kind, spec, cx),
+            false => Ok(()),
+        }
+    })?;
+    if small {
+        return Ok(());
+    }
+    let check = TaskSpec {
+        is_made: true,
+        ..spec.clone()
+    };
+    run_child(&check, options, shop.control, report)
+}
+
+fn spawn(foreign: &mut Foreign) -> io::Result<Child> {
+    foreign.command.process_group(0);
+    for _ in 0..BUSY {
+        match foreign.command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+    foreign.command.spawn()
+}
+
+/// Whether the program came to its end by itself, well or not.
+fn heed(
+    watch: &Watch,
+    status: ExitStatus,
+    foreign: &Foreign,
+    timeout: Option<Duration>,
+    report: &dyn Fn(TaskReport),
+) -> Result<(), Failure> {
+    match watch.stopped {
+        Some(Stopped::TimedOut) => {
+            let limit = timeout.unwrap_or_default();
+            return Err(Failure::Failed(format!(
+                "it ran past its timeout of {limit:?} and was killed"
+            )));
+        }
+        Some(Stopped::Overdue) => report(TaskReport::Warning {
+            message: format!(
+                "`{}` did not stop within {} s of SIGTERM and was killed",
+                foreign.name,
+                GRACE.as_secs()
+            ),
+        }),
+        Some(Stopped::Killed) | None => {}
+    }
+    if watch.stopped.is_some() || watch.told.is_some() {
+        return Err(Failure::Cancelled);
+    }
+    match status.signal() {
+        Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
+            unless_we_are_told_too(watch.control, ended_from_outside(Some(signal)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn no_room(error: &io::Error) -> Failure {
+    Failure::NoRoom(no_more_processes(error))
+}
+
+/// Bytes in a folder.
+fn size_of(folder: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(folder).into_iter().flatten();
+    let sizes = files.filter_map(|entry| entry.metadata().ok());
+    sizes
+        .filter(|meta| meta.is_file())
+        .map(|meta| meta.len())
+        .sum()
+}
