@@ -15,6 +15,6 @@ pub use climb_contract::{
     command, context, count, diagnostic, encoding, paths, stage, state, task, wired,
 };
 pub use climb_workflow::{budget, catalog, graph, load, sweep};
-pub use run::{child, execute};
+pub use run::execute;
 pub use runs::{event, journal, kept, retention, warnings};
 pub use walk::{made_with, sources};

@@ -14,6 +14,7 @@ mod errors;
 mod explain;
 mod foresight;
 mod inputs;
+mod kept;
 mod killing;
 mod materialize;
 mod numbers;

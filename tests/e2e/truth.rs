@@ -409,6 +409,57 @@ fn a_full_disk_behind_the_events_does_not_end_the_run() {
     assert!(gathered_of(&workspace).contains("after 7"));
 }
 
+/// What a pipe holds is soon full.
+#[test]
+fn who_does_not_read_the_events_keeps_no_task_waiting() {
+    let workspace = Workspace::empty();
+    let text = r#"
+stages:
+  items:
+    uses: command
+    with:
+      run: mkdir "$CLIMB_OUTPUT_LIST"; for i in $(seq -w 400); do echo $i > "$CLIMB_OUTPUT_LIST/$i"; done
+      outputs: {list: {type: things, items: thing}}
+  each:
+    uses: command
+    foreach: {thing: items}
+    with: {run: 'echo >> done; cp "$CLIMB_INPUT_THING" "$CLIMB_OUTPUT_TEXT"', outputs: {text: text}}
+"#;
+    workspace.write("w.yaml", text);
+    let mut child = workspace.command(&["run", "w.yaml", "--json"]);
+    let child = child
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let begun = std::time::Instant::now();
+    let done = || std::fs::read(workspace.path("done")).map_or(0, |lines| lines.len());
+    while done() < 400 {
+        assert!(
+            begun.elapsed().as_secs() < 120,
+            "{} of 400 are done",
+            done()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let ended = child.wait_with_output().expect("ended");
+    assert!(ended.status.success());
+    let events = String::from_utf8(ended.stdout).expect("JSON");
+    assert!(
+        events.len() > 100_000,
+        "a pipe would hold that: this shows nothing"
+    );
+    assert_eq!(events.matches("\"task_finished\"").count(), 401);
+    assert!(
+        events
+            .trim_end()
+            .lines()
+            .last()
+            .expect("events")
+            .contains("run_finished")
+    );
+}
+
 #[test]
 fn a_record_whose_file_is_gone_is_written_anew_and_can_be_got() {
     let workspace = fan(&[]);

@@ -17,6 +17,7 @@ mod problem;
 mod registry;
 pub mod report;
 mod resources;
+pub mod serve;
 mod source;
 pub mod spec;
 pub mod stage;

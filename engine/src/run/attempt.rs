@@ -22,6 +22,7 @@ use crate::run::foreign::run_foreign;
 use crate::run::guard::Guard;
 use crate::run::holders::Holders;
 use crate::run::inputs::{Inputs, Watched};
+use crate::run::nursery::Nurseries;
 use crate::runs::event::TaskReport;
 use crate::stage::{Isolation, SourceFile, StageKind};
 use crate::walk::sources::{file_refs, is_hidden};
@@ -38,6 +39,7 @@ pub(crate) struct Shop<'a> {
     pub control: &'a Control,
     pub holders: &'a Holders,
     pub guard: &'a Guard,
+    pub nurseries: &'a Nurseries,
 }
 
 impl<'a> Shop<'a> {
@@ -220,6 +222,10 @@ fn execute(
         let options = ChildOptions {
             program: worker.map_or(shop.program, |worker| &worker.program),
             environment: worker.map_or(&[], |worker| &worker.environment),
+            nursery: shop
+                .kind(node)
+                .worker()
+                .and_then(|name| shop.nurseries.get(name)),
             log: &job.log,
             gpus: &job.grant.gpus,
             timeout: node.timeout,

@@ -4,13 +4,14 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use crate::run::execute::{ChildLine, Control, Failure, Program, TaskSpec, no_more_processes};
+use crate::run::nursery::{Born, Nursery};
 use crate::run::watch::{
     Stopped, Watch, ended_from_outside, kill_group, signal_name, unless_we_are_told_too,
 };
@@ -20,6 +21,8 @@ use crate::runs::event::TaskReport;
 pub struct ChildOptions<'a> {
     pub program: &'a Program,
     pub environment: &'a [(String, OsString)],
+    /// Where its process may be forked from.
+    pub nursery: Option<&'a Nursery>,
     pub log: &'a Path,
     pub gpus: &'a [usize],
     pub timeout: Option<Duration>,
@@ -39,21 +42,19 @@ pub fn run_child(
     std::fs::write(&description, json)
         .map_err(|e| failed("write the task's description", &description, e))?;
     let log = append(options.log)?;
-    let mut child = spawn(&description, log, options).map_err(|error| match error.kind() {
+    let begun = begin(&description, log, options).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Failure::NoRoom(no_more_processes(&error)),
         _ => failed("start", &options.program.name, error),
     })?;
-    let stdout = child.stdout.take().expect("stdout is piped");
-    // Held to the end: `wait` would close it, and a child whose stdin closes kills itself.
-    let _lifeline = child.stdin.take();
-    let mut watch = Watch::new(&child, control, options.timeout, GRACE);
-    let last = attend(&mut watch, stdout, report);
+    let mut process = begun.process;
+    let mut watch = Watch::new(process.pid(), control, options.timeout, GRACE);
+    let last = attend(&mut watch, begun.stdout, report);
     // Whatever the task started and left behind goes with it. It is not waited for yet, so the
     // group's number is nobody else's.
     kill_group(watch.pid);
     let end = End {
         last,
-        status: child.wait(),
+        status: process.wait(),
         stopped: watch.stopped,
         told: watch.told.is_some(),
     };
@@ -74,7 +75,88 @@ pub(super) fn append(log: &Path) -> Result<File, Failure> {
 /// The variable that says which GPUs there are.
 pub(super) const DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 
-fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Result<Child> {
+/// A task's process, whoever is its parent.
+enum Process<'n> {
+    Own(Child),
+    Born(Born<'n>),
+}
+
+impl Process<'_> {
+    fn pid(&self) -> i32 {
+        match self {
+            Process::Own(child) => child.id() as i32,
+            Process::Born(born) => born.pid,
+        }
+    }
+
+    fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        match self {
+            Process::Own(child) => child.wait(),
+            Process::Born(born) => born.reap(),
+        }
+    }
+}
+
+struct Begun<'n> {
+    process: Process<'n>,
+    stdout: File,
+    /// A process whose stdin closes kills itself.
+    _lifeline: OwnedFd,
+}
+
+/// Forks the process from a kept worker, or starts one.
+fn begin<'n>(
+    description: &Path,
+    log: File,
+    options: &ChildOptions<'n>,
+) -> std::io::Result<Begun<'n>> {
+    let (stdin, lifeline) = std::io::pipe()?;
+    let (stdout, their_stdout) = std::io::pipe()?;
+    if let Some(nursery) = options.nursery {
+        let environment = environment(description, options).into_iter();
+        let text = |(name, value): (&str, OsString)| Some((name.into(), value.into_string().ok()?));
+        let descriptors = [stdin.as_fd(), their_stdout.as_fd(), log.as_fd()];
+        let all: Option<Vec<_>> = environment.map(text).collect();
+        let born = all.and_then(|all| nursery.bear(description, all, descriptors));
+        if let Some(born) = born {
+            return Ok(Begun {
+                process: Process::Born(born?),
+                stdout: File::from(OwnedFd::from(stdout)),
+                _lifeline: lifeline.into(),
+            });
+        }
+    }
+    let mut command = command(description, options);
+    let child = command
+        .stdin(stdin)
+        .stdout(their_stdout)
+        .stderr(log)
+        .spawn()?;
+    Ok(Begun {
+        process: Process::Own(child),
+        stdout: File::from(OwnedFd::from(stdout)),
+        _lifeline: lifeline.into(),
+    })
+}
+
+/// What is set for a task's process beside climb's own environment and its worker's.
+fn environment(description: &Path, options: &ChildOptions) -> Vec<(&'static str, OsString)> {
+    let mut all = vec![
+        ("CLIMB_PARENT_PIPE", "1".into()),
+        (climb_cache::MARKER, description.into()),
+    ];
+    if let Some(devices) = visible_devices(options.gpus) {
+        all.push((DEVICES, devices.into()));
+        // Without it cuBLAS promises no order of its sums.
+        let cublas = "CUBLAS_WORKSPACE_CONFIG";
+        if std::env::var_os(cublas).is_none() {
+            all.push((cublas, ":4096:8".into()));
+        }
+    }
+    all
+}
+
+fn command(description: &Path, options: &ChildOptions) -> Command {
     let mut command = Command::new(&options.program.exe);
     command
         .arg0(&options.program.name)
@@ -86,21 +168,9 @@ fn spawn(description: &Path, log: File, options: &ChildOptions) -> std::io::Resu
                 .iter()
                 .map(|(name, value)| (name, value)),
         )
-        .env("CLIMB_PARENT_PIPE", "1")
-        .env(climb_cache::MARKER, description)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
+        .envs(environment(description, options))
         .process_group(0);
-    if let Some(devices) = visible_devices(options.gpus) {
-        command.env(DEVICES, devices);
-        // Without it cuBLAS promises no order of its sums.
-        let cublas = "CUBLAS_WORKSPACE_CONFIG";
-        if std::env::var_os(cublas).is_none() {
-            command.env(cublas, ":4096:8");
-        }
-    }
-    command.spawn()
+    command
 }
 
 /// The run's GPU indices, through a CUDA_VISIBLE_DEVICES that was already set (by Slurm, say).
@@ -116,11 +186,7 @@ pub(super) fn visible_devices(gpus: &[usize]) -> Option<String> {
 }
 
 /// Forwards reports until the child has ended; returns the line that ended the task, if one came.
-fn attend(
-    watch: &mut Watch,
-    stdout: ChildStdout,
-    report: &dyn Fn(TaskReport),
-) -> Option<ChildLine> {
+fn attend(watch: &mut Watch, stdout: File, report: &dyn Fn(TaskReport)) -> Option<ChildLine> {
     let mut ears = Ears {
         stdout: Some(stdout),
         line: Vec::new(),
@@ -150,7 +216,7 @@ fn attend(
 const MOST_LINE: usize = 1 << 20;
 
 struct Ears {
-    stdout: Option<ChildStdout>,
+    stdout: Option<File>,
     /// The beginning of a line whose rest has not come yet.
     line: Vec<u8>,
 }

@@ -9,7 +9,7 @@ use crate::graph::OnFailure;
 use crate::runs::event::Event;
 use crate::walk::{Exceeded, TaskId, Verdict};
 
-impl Scheduler<'_, '_> {
+impl Scheduler<'_> {
     pub(super) fn hear_failure(&mut self, task: TaskId, failure: WorkFailure) {
         match failure {
             WorkFailure::Cancelled => self.retries.push((Instant::now(), task)),
@@ -50,7 +50,7 @@ impl Scheduler<'_, '_> {
         let wait = node.backoff.saturating_mul(doubled).min(LONGEST);
         let dropped = is_its_own && !again && tracker.drops(tracker.tasks[task].node);
         let (stage, name) = self.names(task);
-        let log = self.out.journal.log_path(&name).display().to_string();
+        let log = self.out.log_path(&name).display().to_string();
         self.out.emit(Event::TaskFailed {
             stage,
             task: name,

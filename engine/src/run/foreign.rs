@@ -75,7 +75,7 @@ fn run_logged(
     let guarded = shop.guard.watch(pid as i32);
     // Best effort: it is for a machine that is gone with climb and its guard.
     let _ = shop.cache.note_process(pid);
-    let mut watch = Watch::new(&child, shop.control, options.timeout, GRACE);
+    let mut watch = Watch::new(pid as i32, shop.control, options.timeout, GRACE);
     while !watch.is_over() {
         watch.wait(None);
         watch.look();

@@ -1,17 +1,19 @@
 //! Running a workflow: starts tasks as their inputs become known and resources are free.
 //!
-//! One thread owns all state and reads one channel of [`Message`]s; each running task has a worker
+//! One thread owns all state and reads one channel of [`Message`]s; the journal has a thread of its own,
+//! and the display is the caller's: neither is waited for. Each running task has a worker
 //! thread that checks its inputs out, executes it, stores its outputs and commits its record. The
 //! cache is the only memory: whatever happens to the run, a committed task is never done again.
 
 mod attempt;
-pub mod child;
+pub(crate) mod child;
 pub mod execute;
 mod failures;
 mod foreign;
 pub mod guard;
 pub(crate) mod holders;
 pub(crate) mod inputs;
+pub(crate) mod nursery;
 mod output;
 pub mod pool;
 mod queue;
@@ -26,13 +28,14 @@ use climb_cache::Cache;
 use crate::run::execute::{Control, Program, Workers};
 use crate::run::guard::Guard;
 use crate::run::holders::Holders;
+use crate::run::nursery::{Nurseries, nurseries};
 use crate::runs::event::{Origin, Stamped, TaskReport};
 use crate::runs::journal::Journal;
 use crate::runs::kept::Texts;
 use crate::runs::result::RunResult;
 use crate::walk::{Step, TaskId, Walk};
 use attempt::Attempt;
-use output::Output;
+use output::{Output, keep};
 use pool::Machine;
 use schedule::Scheduler;
 
@@ -95,6 +98,7 @@ pub struct Run<'a> {
     control: Control,
     holders: Holders,
     guard: Guard,
+    nurseries: Nurseries,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
 }
@@ -113,6 +117,7 @@ impl<'a> Run<'a> {
             walked,
             cache,
             guard: Guard::new(&options.program),
+            nurseries: nurseries(&options.workers),
             options,
             control: Control::default(),
             holders: Holders::default(),
@@ -144,19 +149,36 @@ impl<'a> Run<'a> {
             control: &self.control,
             holders: &self.holders,
             guard: &self.guard,
+            nurseries: &self.nurseries,
         };
-        let out = Output::new(journal, sink);
-        let mut scheduler = Scheduler::new(self.walk, shop, &self.options, out);
-        scheduler.announce();
-        self.walked
-            .into_iter()
-            .for_each(|step| scheduler.meet(step));
+        let ((events, told), (kept, to_show)) = (channel(), channel());
+        let out = Output::new(&journal, events);
+        let scheduler = Scheduler::new(self.walk, shop, &self.options, out);
+        let (walked, control) = (self.walked, &self.control);
+        let (sender, receiver) = (self.sender, self.receiver);
         std::thread::scope(|scope| {
-            let _stop = StopOnPanic(&self.control);
-            scheduler.drive(scope, &self.sender, &self.receiver);
-        });
-        scheduler.conclude(started.elapsed())
+            let _stop = StopOnPanic(control);
+            let named = |name: &str| std::thread::Builder::new().name(name.into());
+            let journal = named("journal").spawn_scoped(scope, || keep(journal, told, kept))?;
+            let run = named("scheduler").spawn_scoped(scope, move || {
+                let _stop = StopOnPanic(control);
+                scheduler.run(scope, walked, &sender, &receiver, started)
+            })?;
+            to_show.into_iter().for_each(|event| sink(&event));
+            let result = join(run);
+            match join(journal) {
+                Some(error) => Err(error),
+                None => result,
+            }
+        })
     }
+}
+
+/// What a thread came to; its panic is ours.
+fn join<T>(thread: std::thread::ScopedJoinHandle<T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A scheduler that panics must not wait for its tasks to come to their ends.

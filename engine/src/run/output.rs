@@ -1,35 +1,55 @@
-//! Where a run's events go.
+//! Where a run's events go: through the journal's thread to whoever shows them. The scheduler waits
+//! for neither.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender};
 
 use jiff::Timestamp;
 
 use crate::runs::event::{Event, Stamped};
-use crate::runs::journal::Journal;
+use crate::runs::journal::{self, Journal};
 
-/// The journal and the sink, behind one door.
-pub(super) struct Output<'s> {
-    pub journal: Journal,
-    sink: &'s mut dyn FnMut(&Stamped),
-    /// The first error of the journal, reported at the end: the tasks themselves are safe.
-    pub failed: Option<std::io::Error>,
+/// The scheduler's side.
+pub(super) struct Output {
+    pub run: String,
+    pub folder: PathBuf,
+    events: Sender<Stamped>,
 }
 
-impl<'s> Output<'s> {
-    pub fn new(journal: Journal, sink: &'s mut dyn FnMut(&Stamped)) -> Output<'s> {
+impl Output {
+    pub fn new(journal: &Journal, events: Sender<Stamped>) -> Output {
         Output {
-            journal,
-            sink,
-            failed: None,
+            run: journal.run.clone(),
+            folder: journal.folder.clone(),
+            events,
         }
     }
 
     pub fn emit(&mut self, event: Event) {
-        let stamped = Stamped {
-            at: Timestamp::now(),
-            event,
-        };
-        if let Err(error) = self.journal.write(&stamped) {
-            self.failed.get_or_insert(error);
-        }
-        (self.sink)(&stamped);
+        let at = Timestamp::now();
+        // Nobody to hear it: the journal's thread panicked, which ends the run.
+        let _ = self.events.send(Stamped { at, event });
     }
+
+    /// Where the log of a task goes.
+    pub fn log_path(&self, task: &str) -> PathBuf {
+        self.folder.join("logs").join(journal::log_name(task))
+    }
+}
+
+/// Writes every event, then hands it on. Returns the journal's first error: the tasks themselves are
+/// safe, so it is for the end to be told.
+pub(super) fn keep(
+    mut journal: Journal,
+    events: Receiver<Stamped>,
+    shown: Sender<Stamped>,
+) -> Option<std::io::Error> {
+    let mut failed = None;
+    for stamped in events {
+        if let Err(error) = journal.write(&stamped) {
+            failed.get_or_insert(error);
+        }
+        let _ = shown.send(stamped);
+    }
+    failed
 }

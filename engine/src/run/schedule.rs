@@ -35,12 +35,12 @@ struct Running {
     since: Instant,
 }
 
-pub(super) struct Scheduler<'a, 's> {
+pub(super) struct Scheduler<'a> {
     pub walk: Walk<'a>,
     shop: Shop<'a>,
     pub options: &'a RunOptions,
     pool: Pool,
-    pub out: Output<'s>,
+    pub out: Output,
     outlook: Vec<StageOutlook>,
     /// By stage, what its tasks that ended in this run took: their number and their seconds.
     took: HashMap<String, (u32, f64)>,
@@ -69,13 +69,13 @@ pub(super) struct Scheduler<'a, 's> {
     foretold: BTreeSet<NodeId>,
 }
 
-impl<'a, 's> Scheduler<'a, 's> {
+impl<'a> Scheduler<'a> {
     pub fn new(
         walk: Walk<'a>,
         shop: Shop<'a>,
         options: &'a RunOptions,
-        out: Output<'s>,
-    ) -> Scheduler<'a, 's> {
+        out: Output,
+    ) -> Scheduler<'a> {
         Scheduler {
             outlook: walk.ground().outlook(&options.machine),
             walk,
@@ -101,11 +101,29 @@ impl<'a, 's> Scheduler<'a, 's> {
         }
     }
 
-    pub fn announce(&mut self) {
+    /// From the first event to the last.
+    pub fn run<'scope>(
+        mut self,
+        scope: &'scope Scope<'scope, '_>,
+        walked: Vec<Step>,
+        sender: &Sender<Message>,
+        receiver: &Receiver<Message>,
+        started: Instant,
+    ) -> std::io::Result<RunResult>
+    where
+        'a: 'scope,
+    {
+        self.announce();
+        walked.into_iter().for_each(|step| self.meet(step));
+        self.drive(scope, sender, receiver);
+        self.conclude(started.elapsed())
+    }
+
+    fn announce(&mut self) {
         let graph = self.shop.ground.graph;
         let file = std::path::absolute(&graph.file).unwrap_or_else(|_| graph.file.clone());
         let event = Event::RunStarted {
-            run: self.out.journal.run.clone(),
+            run: self.out.run.clone(),
             workflow: graph.name.clone(),
             file: file.display().to_string(),
             params: graph.params.clone(),
@@ -118,7 +136,7 @@ impl<'a, 's> Scheduler<'a, 's> {
         self.out.emit(event);
     }
 
-    pub fn drive<'scope>(
+    fn drive<'scope>(
         &mut self,
         scope: &'scope Scope<'scope, '_>,
         sender: &Sender<Message>,
@@ -389,8 +407,8 @@ impl<'a, 's> Scheduler<'a, 's> {
             node: entry.node,
             keyed: entry.keyed.clone().expect("a queued task has a key"),
             grant,
-            log: self.out.journal.log_path(&entry.name),
-            run: self.out.journal.run.clone(),
+            log: self.out.log_path(&entry.name),
+            run: self.out.run.clone(),
         }
     }
 
@@ -514,7 +532,7 @@ impl<'a, 's> Scheduler<'a, 's> {
     }
 
     /// Writes and tells what it all came to.
-    pub fn conclude(mut self, elapsed: Duration) -> std::io::Result<RunResult> {
+    fn conclude(mut self, elapsed: Duration) -> std::io::Result<RunResult> {
         let mut summary = Summary {
             wall_seconds: elapsed.as_secs_f64(),
             ..self.walk.summary()
@@ -526,7 +544,7 @@ impl<'a, 's> Scheduler<'a, 's> {
             None if summary.tasks_failed + summary.tasks_skipped > 0 => Outcome::Failed,
             None => Outcome::Succeeded,
         };
-        let run = self.out.journal.run.clone();
+        let run = self.out.run.clone();
         self.out.emit(Event::RunFinished {
             run: run.clone(),
             outcome,
@@ -542,12 +560,8 @@ impl<'a, 's> Scheduler<'a, 's> {
             stages: result::stage_results(&self.walk),
             dropped: result::dropped(&self.walk),
         };
-        let path = self.out.journal.folder.join("result.json");
+        let path = self.out.folder.join("result.json");
         let json = serde_json::to_vec_pretty(&result).expect("plain data");
-        let written = std::fs::write(path, json);
-        match self.out.failed.take() {
-            Some(error) => Err(error),
-            None => written.map(|()| result),
-        }
+        std::fs::write(path, json).map(|()| result)
     }
 }

@@ -1,7 +1,6 @@
 //! Watching a child process: its end, its timeout, and the interrupts that are passed on to it.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::process::Child;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -41,12 +40,11 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub fn new(
-        child: &Child,
+        pid: i32,
         control: &'a Control,
         timeout: Option<Duration>,
         grace: Duration,
     ) -> Watch<'a> {
-        let pid = child.id() as i32;
         Watch {
             pid,
             ended: pidfd(pid),
@@ -61,6 +59,15 @@ impl<'a> Watch<'a> {
 
     /// Whether the child has ended; it is not waited for yet.
     pub fn is_over(&self) -> bool {
+        if let Some(ended) = &self.ended {
+            let mut poll = libc::pollfd {
+                fd: ended.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            // SAFETY: one descriptor, which is open.
+            return unsafe { libc::poll(&mut poll, 1, 0) } > 0;
+        }
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: plain system call on our own child; zeroes are a valid siginfo_t.
         unsafe {
@@ -117,7 +124,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn pidfd(pid: i32) -> Option<OwnedFd> {
+pub(super) fn pidfd(pid: i32) -> Option<OwnedFd> {
     // SAFETY: a plain system call on our own child; the descriptor is nobody else's.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);

@@ -77,11 +77,6 @@ impl Journal {
         unreachable!("some number is free")
     }
 
-    /// Where the log of a task goes.
-    pub fn log_path(&self, task: &str) -> PathBuf {
-        self.folder.join("logs").join(log_name(task))
-    }
-
     pub fn write(&mut self, event: &Stamped) -> std::io::Result<()> {
         if let Event::TaskReported {
             task,

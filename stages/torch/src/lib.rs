@@ -31,6 +31,7 @@ const USAGE: &str =
     "climb-torch runs the tasks of climb that compute with libtorch; climb starts it.
 
 Usage: climb-torch task FILE    run one task from its description
+       climb-torch serve       fork a process for each task that is asked for on stdin
        climb-torch devices      say which devices libtorch sees, as JSON
        climb-torch --version
 ";
@@ -48,6 +49,7 @@ pub fn main(build: &str) -> i32 {
             let registry = Registry::new(kinds());
             climb_contract::task::main(&registry, Path::new(&arguments[1]), build)
         }
+        ["serve"] => climb_contract::serve::main(&Registry::new(kinds()), build),
         ["devices"] => {
             let devices = device::devices(build);
             println!("{}", serde_json::to_string(&devices).expect("plain data"));
