@@ -1,6 +1,7 @@
 //! The runs of a cache and what became of them, from their journals alone: works while another
 //! process holds the cache.
 
+mod counts;
 pub mod event;
 pub mod journal;
 pub mod kept;
@@ -8,14 +9,15 @@ pub mod result;
 pub mod retention;
 pub mod warnings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Cache, Digest, ProcessId, TaskName, Use, process_name, read_plain};
+use climb_cache::{Cache, Digest, ProcessId, Use, process_name, read_plain};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::runs::event::{Event, Origin, Outcome, Stamped, Summary};
+use counts::Counts;
 use journal::Survey;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -199,88 +201,6 @@ impl RunInfo {
         if let Some(imported) = self.imported {
             self.started = self.started.min(imported);
             self.latest = self.latest.min(imported);
-        }
-    }
-}
-
-/// What the events so far tell of each task: a later one of the same task counts, whether or not the
-/// run began again in between.
-#[derive(Default)]
-struct Counts<'e> {
-    ran: BTreeSet<Digest>,
-    /// With what they took when they ran.
-    cached: BTreeMap<Digest, f64>,
-    /// The tasks that came to no good end.
-    ends: BTreeMap<&'e TaskName, Ended>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Ended {
-    Failed,
-    Skipped,
-    Dropped,
-}
-
-impl<'e> Counts<'e> {
-    fn take(&mut self, event: &'e Event) {
-        match event {
-            Event::TaskCached {
-                key, cost, task, ..
-            } => {
-                self.cached.insert(*key, cost.wall_seconds);
-                self.ends.remove(task);
-            }
-            Event::TaskFinished { key, task, .. } => {
-                self.ran.insert(*key);
-                self.ends.remove(task);
-            }
-            Event::TaskFailed {
-                retry_seconds: None,
-                dropped,
-                task,
-                ..
-            } => {
-                let end = if *dropped {
-                    Ended::Dropped
-                } else {
-                    Ended::Failed
-                };
-                self.ends.insert(task, end);
-            }
-            Event::TaskSkipped { dropped, task, .. } => {
-                let end = if *dropped {
-                    Ended::Dropped
-                } else {
-                    Ended::Skipped
-                };
-                self.ends.insert(task, end);
-            }
-            Event::StageFailed { stage, .. } => {
-                let items = self.ends.iter_mut();
-                let dropped =
-                    items.filter(|(task, end)| task.is_item_of(stage) && **end == Ended::Dropped);
-                dropped.for_each(|(_, end)| *end = Ended::Failed);
-            }
-            _ => {}
-        }
-    }
-
-    fn summary(&self) -> Summary {
-        let count = |wanted: Ended| self.ends.values().filter(|end| **end == wanted).count();
-        let cached = self
-            .cached
-            .iter()
-            .filter(|(key, _)| !self.ran.contains(*key));
-        let saved: Vec<f64> = cached.map(|(_, seconds)| *seconds).collect();
-        Summary {
-            tasks_run: self.ran.len(),
-            tasks_cached: saved.len(),
-            tasks_failed: count(Ended::Failed),
-            tasks_skipped: count(Ended::Skipped),
-            tasks_dropped: count(Ended::Dropped),
-            // An empty `sum` is -0.
-            saved_seconds: saved.iter().fold(0.0, |sum, seconds| sum + seconds),
-            ..Summary::default()
         }
     }
 }
