@@ -128,7 +128,7 @@ fn ended(cache: &Path, run: &str) -> std::io::Result<Ended> {
                 ended.lacking.insert(task, format!("{how}: {error}"));
             }
             Event::TaskSkipped { task, because, .. } => {
-                let why = format!("was skipped, because of {because}");
+                let why = format!("was skipped: {because}");
                 ended.lacking.insert(task, why);
             }
             _ => {}

@@ -5,7 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use base64::Engine as _;
@@ -53,6 +53,8 @@ pub struct Cache {
     pub(crate) met_unknown: AtomicBool,
     /// Much was taken out of the index: it may have become larger than it need be.
     pub(crate) shrunk: AtomicBool,
+    /// Records whose files were gone.
+    rewritten: AtomicUsize,
     seal: Seal,
     /// Whether the file system keeps modes, once somebody asked.
     modes: OnceLock<bool>,
@@ -153,6 +155,7 @@ impl Cache {
             unproven: Mutex::default(),
             met_unknown: AtomicBool::new(false),
             shrunk: AtomicBool::new(false),
+            rewritten: AtomicUsize::new(0),
             seal,
             modes: OnceLock::new(),
             started: OnceLock::new(),
@@ -202,7 +205,16 @@ impl Cache {
 
     /// What people should be told of: damage that was found, an index that was rebuilt. Emptied.
     pub fn notices(&self) -> Vec<String> {
-        std::mem::take(&mut self.notices.lock().expect("not poisoned"))
+        let mut notices = std::mem::take(&mut *self.notices.lock().expect("not poisoned"));
+        let rewritten = self.rewritten.swap(0, Ordering::Relaxed);
+        if rewritten > 0 {
+            let files = match rewritten {
+                1 => "the file of a record was gone and was".to_string(),
+                _ => format!("the files of {rewritten} records were gone and were"),
+            };
+            notices.push(format!("{files} written anew"));
+        }
+        notices
     }
 
     /// Whether this process met a record of a format that it does not know, and stopped for it.
@@ -501,10 +513,7 @@ impl Cache {
     fn restore_file(&self, record: &Record) -> Result<()> {
         if !self.record_path(&record.key).exists() {
             self.commit(record)?;
-            let (key, task) = (record.key.short(), &record.provenance.task);
-            self.notice(format!(
-                "record {key}, of {task}, was gone: it was written anew"
-            ));
+            self.rewritten.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }

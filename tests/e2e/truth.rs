@@ -347,7 +347,7 @@ fn what_was_dropped_or_skipped_is_said_to_be_that_by_get() {
         ("each[3]", "`climb log --task 'each[3]'` shows what it said"),
         (
             "after[3].text",
-            "`after[3]` has no outputs: it was skipped, because of each[3]",
+            "`after[3]` has no outputs: it was skipped: `each[3]` was dropped",
         ),
     ] {
         let got = workspace.climb(&["get", wanted, "-"]);
@@ -474,8 +474,9 @@ fn a_record_whose_file_is_gone_is_written_anew_and_can_be_got() {
     let again = ran(&workspace, &["run", "w.yaml"]);
     says(
         &again.stderr,
-        &["was gone: it was written anew", "0 tasks run, 18 cached"],
+        &["the files of 18 records were gone and were written anew"],
     );
+    says(&again.stdout, &["0 tasks run, 18 cached"]);
     assert!(gathered_of(&workspace).contains("after 7"));
 }
 

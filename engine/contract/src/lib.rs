@@ -2,6 +2,9 @@
 //! ports, what a running task sees, its description and what its process says, and the kind
 //! `command`.
 
+// A diagnostic is large, and made a few times a run.
+#![allow(clippy::result_large_err)]
+
 pub mod command;
 pub mod context;
 pub mod diagnostic;
