@@ -353,6 +353,19 @@ def twice(b):
             same = b.digest(name + "1", precision) == b.digest(name + "2", precision)
             b.row("twice", name, "20M, context 1024", precision, "the same bytes" if same else "OTHER BYTES", codes)
 
+def kept(b):
+    """Tasks forked from one worker that has loaded libtorch, beside a process started for each."""
+    w = b.workflow("kept", FRONT, EMBED, CLUSTER, SEARCH)
+    b.clone("P", "F1", "F2")
+    seconds = {}
+    for cache, how, env in [("F1", "forked", {}), ("F2", "fresh", {"CLIMB_FRESH_WORKERS": "1"})]:
+        code, _, err, seconds[how] = b.run(w, cache, b.a.gpus, env=env, timeout=150)
+        b.row("kept", how, f"rc {code}", f"{seconds[how]:.1f} s", err[-300:] if code else "")
+    b.row("kept", f"forked / fresh {seconds['forked'] / seconds['fresh']:.2f} in time")
+    for name in [f"search[1].{stage}[{i}]" for stage in ("train", "evaluate") for i in range(4)] + ["select.selection"]:
+        same = b.digest("F1", name) == b.digest("F2", name)
+        b.row("kept", name, "the same bytes" if same else "OTHER BYTES")
+
 TINY = """
   natural: {{uses: mixture, needs: {{clusters: merge}}}}
   tiny: {{uses: train, needs: {{mixture: natural, tokens: pack.train}}, with: {{<<: *t, tokens: 20000, seed: SEED}}, resources: RESOURCES}}
@@ -497,7 +510,7 @@ def peer(b):
             b.row("peer", how, "rc", process.returncode)
 
 # Steps in one list run side by side: they are not timed.
-STEPS = [[info], [encoder], [front], [train, search, settings, resume, twice], [parity], [speed_front], [speed_new], [speed_old], [memory], [peer]]
+STEPS = [[info], [encoder], [front], [train, search, settings, resume, twice], [kept], [parity], [speed_front], [speed_new], [speed_old], [memory], [peer]]
 
 # ---------------------------------------------------------------- parts that need torch
 
