@@ -161,7 +161,7 @@ mod tests {
         let ingredients = crate::Ingredients {
             kind: "train".into(),
             version: 1,
-            params: serde_json::json!({"seed": seed}),
+            params: serde_json::json!({"seed": seed}).into(),
             inputs: BTreeMap::new(),
         };
         Record {

@@ -1,6 +1,7 @@
 //! What the cache remembers of a finished task. A record explains its own key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,9 @@ pub struct Ingredients {
     pub kind: String,
     /// The stage's `VERSION`.
     pub version: u32,
-    /// Canonical parameters, defaults filled in.
-    pub params: Value,
+    /// Canonical parameters, defaults filled in. The tasks of a stage share them.
+    #[serde(with = "shared")]
+    pub params: Arc<Value>,
     /// For each input port (and each group of source files) its artifacts' digests, in order.
     pub inputs: BTreeMap<String, Vec<Digest>>,
 }
@@ -32,6 +34,21 @@ impl Ingredients {
         hasher.update(b"climb-task-1");
         hasher.update(&json);
         hasher.finalize().into()
+    }
+}
+
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    pub fn serialize<S: Serializer>(value: &Arc<Value>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Value>, D::Error> {
+        Value::deserialize(from).map(Arc::new)
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use climb_cache::{Cache, CacheError, Digest, Ingredients};
 use serde_json::json;
@@ -207,7 +208,7 @@ mod keys {
             Ingredients {
                 kind,
                 version,
-                params: json!(params),
+                params: json!(params).into(),
                 inputs,
             }
         })
@@ -231,7 +232,7 @@ mod keys {
                 serde_json::Value::Object(map)
             };
             let with = |params| Ingredients {
-                kind: "k".into(), version: 1, params, inputs: BTreeMap::new(),
+                kind: "k".into(), version: 1, params: Arc::new(params), inputs: BTreeMap::new(),
             };
             let forward = with(object(names.iter().collect()));
             let backward = with(object(names.iter().rev().collect()));

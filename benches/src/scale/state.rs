@@ -90,7 +90,7 @@ pub fn fill(dir: &Path, count: usize) -> anyhow::Result<Digest> {
             let ingredients = Ingredients {
                 kind: "command".into(),
                 version: 1,
-                params: serde_json::json!({"run": "true", "params": {"n": i}, "outputs": {"done": "text"}}),
+                params: serde_json::json!({"run": "true", "params": {"n": i}, "outputs": {"done": "text"}}).into(),
                 inputs: BTreeMap::new(),
             };
             let keyed = KeyedTask {

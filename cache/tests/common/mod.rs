@@ -31,7 +31,7 @@ pub fn commit_at(cache: &Cache, k: u32, finished: &str) -> Record {
     let ingredients = Ingredients {
         kind: "kmeans".into(),
         version: 1,
-        params: json!({ "k": k }),
+        params: json!({ "k": k }).into(),
         inputs: BTreeMap::new(),
     };
     let key = ingredients.key();

@@ -6,8 +6,10 @@
 mod inputs;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use climb_cache::{Artifact, Digest, Ingredients, TaskName};
+use serde_json::Value;
 
 use super::Ground;
 use crate::graph::{Graph, Node, NodeId, OnFailure, Select};
@@ -112,6 +114,8 @@ pub struct Tracker<'a> {
     pub tasks: Vec<Task>,
     /// The tasks of each node, once it is expanded.
     pub nodes: Vec<Option<Vec<TaskId>>>,
+    /// For each node, the ingredients that its tasks have in common, once one was asked for.
+    fixed: Vec<OnceLock<Fixed>>,
     /// The items that each fan-out over a list maps over, once that is known.
     items: Vec<Vec<Artifact>>,
     /// How many tasks of each node have come to their end.
@@ -133,6 +137,15 @@ pub struct Tracker<'a> {
     dirty: BTreeSet<(NodeId, Option<usize>)>,
     /// Nodes that have come to their end and that nobody has asked for yet.
     ended: BTreeSet<NodeId>,
+}
+
+/// The ingredients that all tasks of a node have in common.
+#[derive(Clone)]
+struct Fixed {
+    params: Arc<Value>,
+    version: u32,
+    /// By group.
+    sources: BTreeMap<String, Digest>,
 }
 
 /// A node that reads another's outputs, and how.
@@ -190,6 +203,7 @@ impl<'a> Tracker<'a> {
             sources,
             tasks: Vec::new(),
             nodes: vec![None; count],
+            fixed: vec![OnceLock::new(); count],
             items: vec![Vec::new(); count],
             over: vec![0; count],
             dropped: vec![0; count],

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use climb_cache::{Artifact, Digest, Ingredients, Reader, Record, TaskName};
 use jiff::Timestamp;
@@ -42,7 +43,7 @@ pub(super) struct Past {
     pub key: Digest,
     pub version: u32,
     /// Most records of a stage share their parameters.
-    pub params: Rc<Value>,
+    pub params: Arc<Value>,
     pub inputs: BTreeMap<String, Vec<Digest>>,
     pub input_names: BTreeMap<String, Vec<String>>,
     pub task: TaskName,
@@ -108,7 +109,7 @@ impl StageRecords {
         latest: &dyn Fn(&Digest) -> bool,
         ours: &dyn Fn(&str) -> bool,
     ) -> StageRecords {
-        let mut shared: HashMap<String, Rc<Value>> = HashMap::new();
+        let mut shared: HashMap<String, Arc<Value>> = HashMap::new();
         let mut read: Vec<(Past, Vec<Digest>)> = Vec::new();
         for record in cache.records_of(kind, stage).into_iter().flatten() {
             let made = record.outputs.values().flat_map(|artifact| {
@@ -172,7 +173,7 @@ impl StageRecords {
         let mut counted: HashMap<*const Value, usize> = HashMap::new();
         let mut count = |past: &Past| {
             let params = counted
-                .entry(Rc::as_ptr(&past.params))
+                .entry(Arc::as_ptr(&past.params))
                 .or_insert_with(|| leaves(&past.params, &new.params));
             let gone = past.inputs.keys();
             let gone = gone.filter(|port| !new.inputs.contains_key(*port)).count();
@@ -200,11 +201,9 @@ impl Group {
 }
 
 impl Past {
-    fn of(record: Record, shared: &mut HashMap<String, Rc<Value>>) -> Past {
+    fn of(record: Record, shared: &mut HashMap<String, Arc<Value>>) -> Past {
         let params = record.ingredients.params;
-        let params = shared
-            .entry(params.to_string())
-            .or_insert_with(|| Rc::new(params));
+        let params = shared.entry(params.to_string()).or_insert(params);
         Past {
             key: record.key,
             version: record.ingredients.version,

@@ -1,10 +1,11 @@
 //! What goes into a task: the artifacts that its inputs are, and its key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use climb_cache::{Artifact, Digest, Ingredients, TaskName};
 
-use super::{Gaps, KeyedTask, Missing, TaskId, TaskState, Tracker};
+use super::{Fixed, Gaps, KeyedTask, Missing, TaskId, TaskState, Tracker};
 use crate::graph::{Axis, Node, NodeId, Select, Source};
 use crate::stage::SourceFile;
 use crate::walk::sources::{group_digest, is_hidden};
@@ -205,27 +206,36 @@ impl<'a> Tracker<'a> {
         id: NodeId,
         inputs: &BTreeMap<String, Vec<(Artifact, String)>>,
     ) -> Ingredients {
-        let node = &self.graph.nodes[id];
-        let kind = self
-            .registry
-            .get(&node.kind)
-            .expect("the loader checked the kind");
+        let fixed = self.fixed[id].get_or_init(|| self.fix(id));
         let digests =
             |list: &Vec<(Artifact, String)>| list.iter().map(|(a, _)| a.digest()).collect();
         let mut inputs: BTreeMap<String, Vec<Digest>> = inputs
             .iter()
             .map(|(port, list)| (port.clone(), digests(list)))
             .collect();
-        let sources = self.sources.get(&id);
-        for (group, files) in sources.into_iter().flatten() {
-            inputs.insert(format!("source:{group}"), vec![group_digest(files)]);
+        for (group, digest) in &fixed.sources {
+            inputs.insert(format!("source:{group}"), vec![*digest]);
         }
-        let params = kind.keyed(&node.params);
         Ingredients {
-            kind: node.kind.clone(),
-            version: kind.version_of(&node.params, sources.unwrap_or(&BTreeMap::new())),
-            params,
+            kind: self.graph.nodes[id].kind.clone(),
+            version: fixed.version,
+            params: fixed.params.clone(),
             inputs,
+        }
+    }
+
+    fn fix(&self, id: NodeId) -> Fixed {
+        let node = &self.graph.nodes[id];
+        let kind = self.registry.get(&node.kind);
+        let kind = kind.expect("the loader checked the kind");
+        let none = BTreeMap::new();
+        let sources = self.sources.get(&id).unwrap_or(&none);
+        let digest =
+            |(group, files): (&String, &Vec<SourceFile>)| (group.clone(), group_digest(files));
+        Fixed {
+            params: Arc::new(kind.keyed(&node.params)),
+            version: kind.version_of(&node.params, sources),
+            sources: sources.iter().map(digest).collect(),
         }
     }
 }
