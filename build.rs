@@ -28,8 +28,11 @@ fn name_the_build() {
     for folder in [
         "cache/src",
         "engine/src",
+        "engine/contract/src",
+        "engine/workflow/src",
         "stages/src",
         "stages/torch/src",
+        "stages/torch/worker/src",
         "cli",
     ] {
         println!("cargo:rerun-if-changed={}", root.join(folder).display());

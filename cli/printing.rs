@@ -117,8 +117,19 @@ pub fn fail(error: &std::io::Error) -> ! {
     leave(FAILED)
 }
 
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Something that was asked for did not reach stdout: a success is none any more.
+pub fn lost() {
+    LOST.store(true, Relaxed);
+}
+
 /// Ends the process at once: libtorch would take longer to take itself down than most commands take.
 pub fn leave(code: u8) -> ! {
+    let code = match code {
+        0 if LOST.load(Relaxed) => FAILED,
+        code => code,
+    };
     let code = match std::io::stdout().flush() {
         Err(error) if error.kind() == BrokenPipe => match WORKS_ON.load(Relaxed) {
             true => code,

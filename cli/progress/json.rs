@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use climb_engine::event::Stamped;
 
 use super::Progress;
-use crate::printing::visible;
+use crate::printing::{self, visible};
 use crate::view::RunView;
 
 #[derive(Default)]
@@ -38,6 +38,7 @@ impl Progress for Json {
             _ if error.raw_os_error() == Some(libc::EIO) => {}
             // Nor is a full disk below it a reason to end what goes on above it.
             _ => {
+                printing::lost();
                 self.closed = true;
                 eprintln!(
                     "warning: cannot write to stdout: {error}. The run goes on without its events there. \

@@ -437,3 +437,19 @@ fn programs_and_empty_folders_in_an_output_stay_what_they_are() {
     let plain = other.climb(&["run", "w.yaml"]);
     assert_eq!(plain.code, Some(1), "{}", plain.stdout);
 }
+
+/// As in a shell.
+#[test]
+fn a_script_that_names_no_interpreter_is_the_shells() {
+    let workspace = Workspace::empty();
+    workspace.write("make.sh", "echo \"$1 made\" > \"$CLIMB_OUTPUT_TEXT\"\n");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(workspace.path("make.sh"), executable).expect("set");
+    workspace.write(
+        "w.yaml",
+        "stages:\n  x:\n    uses: command\n    with: {run: [./make.sh, well], scripts: [make.sh], outputs: {text: text}}\n",
+    );
+    let ran = workspace.climb(&["run", "w.yaml"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    assert_eq!(workspace.climb(&["get", "x", "-"]).stdout, "well made\n");
+}

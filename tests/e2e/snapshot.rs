@@ -57,6 +57,8 @@ fn steady(line: &str) -> String {
 fn stand_in(word: &str, next: &str) -> String {
     match word {
         word if UNITS.contains(&word) => "[UNIT]".into(),
+        // Whether it has a fraction hangs on how fast the machine is.
+        "[#]" if UNITS.contains(&next) => "[N]".into(),
         word if word.parse::<f64>().is_ok() && UNITS.contains(&next) => "[N]".into(),
         word if shaped(word, "9999-99-99") => "[DATE]".into(),
         word if shaped(word, "99:99") || shaped(word, "99:99:99") => "[CLOCK]".into(),

@@ -400,7 +400,7 @@ fn a_full_disk_behind_the_events_does_not_end_the_run() {
     let mut said = String::new();
     let stderr = child.stderr.as_mut().expect("piped");
     std::io::Read::read_to_string(stderr, &mut said).expect("read");
-    assert!(child.wait().expect("ended").success(), "{said}");
+    assert_eq!(child.wait().expect("ended").code(), Some(1), "{said}");
     assert!(
         said.contains("cannot write to stdout") && said.contains("climb log"),
         "{said}"

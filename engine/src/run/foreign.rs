@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use climb_contract::command::{Foreign, GRACE};
@@ -21,10 +21,6 @@ use crate::stage::StageKind;
 /// Larger outputs are checked in a process of their own: whatever that needs or meets, it costs the
 /// task alone.
 const CHECKED_HERE: u64 = 64 << 20;
-/// How often a program that is still open for writing in some other child that is about to start is
-/// tried again.
-const BUSY: usize = 20;
-
 /// Runs the task's program. `cx` is made of the spec.
 pub(super) fn run_foreign(
     shop: &Shop,
@@ -61,12 +57,12 @@ fn run_logged(
     let mut foreign = foreign.expect("the kind has a program");
     if spec.params["env"].get(DEVICES).is_none() {
         let devices = visible_devices(options.gpus);
-        foreign
-            .command
-            .envs(devices.map(|devices| (DEVICES, devices)));
+        let devices = devices.map(|devices| (DEVICES.to_string(), devices.into()));
+        foreign.variables.extend(devices);
     }
     shop.guard.ready().map_err(|error| no_room(&error))?;
-    let mut child = match spawn(&mut foreign) {
+    let started = foreign.spawn(&|command| _ = command.process_group(0));
+    let mut child = match started {
         Ok(child) => child,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(no_room(&error)),
         Err(error) => return contained(kind, spec, || Err(foreign.cannot_start(error))),
@@ -103,19 +99,6 @@ fn run_logged(
         ..spec.clone()
     };
     run_child(&check, options, shop.control, report)
-}
-
-fn spawn(foreign: &mut Foreign) -> io::Result<Child> {
-    foreign.command.process_group(0);
-    for _ in 0..BUSY {
-        match foreign.command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            other => return other,
-        }
-    }
-    foreign.command.spawn()
 }
 
 /// Whether the program came to its end by itself, well or not.

@@ -1,10 +1,12 @@
 //! Running the program.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,15 +20,23 @@ use crate::context::{Cancelled, TaskContext};
 
 /// The program of a task, ready to be started in the workflow's folder.
 pub struct Foreign {
-    pub command: Command,
     /// As it is called.
     pub name: String,
+    /// Where it was found, or its name.
+    program: OsString,
+    line: Vec<OsString>,
+    pub variables: BTreeMap<String, OsString>,
+    folder: PathBuf,
+    log: File,
     /// Variables that are too long to be set.
     left_out: Vec<String>,
     outputs: Vec<String>,
     /// Why it could not be started, as far as that can be told.
     missing: &'static str,
 }
+
+/// How often a program is tried again that some other child, about to start, still has open for writing.
+const BUSY: usize = 20;
 
 impl Foreign {
     /// Writes the files that the program may read. What it says goes to `log`.
@@ -41,32 +51,57 @@ impl Foreign {
             let _ = writeln!(log, "climb: {}", left_out(name));
         }
         let name = line[0].to_string_lossy().into_owned();
-        let found = programs::find(params, &name, &cx.base_dir);
         // Looked up here: were it left to the child, our whole process would be copied for that.
-        let program = found
-            .as_ref()
-            .map_or(OsStr::new(&line[0]), |path| path.as_os_str());
-        let mut command = Command::new(program);
-        command
-            .arg0(&line[0])
-            .args(&line[1..])
-            .current_dir(&cx.base_dir)
-            .env_clear()
-            .envs(&told.variables)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        let found = programs::find(params, &name, &cx.base_dir);
         Ok(Foreign {
-            command,
-            left_out: told.left_out,
-            outputs: params.outputs.keys().cloned().collect(),
             missing: match found {
                 Some(_) => "",
                 None if name.contains('/') => ": there is no such program in the workflow's folder",
                 None => ": it is nowhere on the PATH",
             },
+            program: found.map_or(line[0].clone(), PathBuf::into_os_string),
+            variables: told.variables,
+            left_out: told.left_out,
+            outputs: params.outputs.keys().cloned().collect(),
+            folder: cx.base_dir.clone(),
             name,
+            line,
+            log,
         })
+    }
+
+    /// Starts it. `set` says more of its process.
+    pub fn spawn(&self, set: &dyn Fn(&mut Command)) -> io::Result<Child> {
+        let mut own = Command::new(&self.program);
+        own.arg0(&self.line[0]);
+        let mut tries = 0..BUSY;
+        loop {
+            match self.spawn_as(&mut own, set) {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    tries.next().ok_or(error)?;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                // A script that does not say by whom it is to be run: the shell's, as everywhere.
+                Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
+                    return self.spawn_as(Command::new("/bin/sh").arg(&self.program), set);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn spawn_as(&self, command: &mut Command, set: &dyn Fn(&mut Command)) -> io::Result<Child> {
+        if command.get_current_dir().is_none() {
+            command
+                .args(&self.line[1..])
+                .current_dir(&self.folder)
+                .env_clear()
+                .envs(&self.variables)
+                .stdin(Stdio::null());
+            set(command);
+        }
+        let (stdout, stderr) = (self.log.try_clone()?, self.log.try_clone()?);
+        command.stdout(stdout).stderr(stderr).spawn()
     }
 
     pub fn cannot_start(&self, error: std::io::Error) -> anyhow::Error {
@@ -108,15 +143,16 @@ impl Foreign {
 /// Runs the program from a process that does nothing else.
 pub(super) fn run(params: &CommandParams, cx: &TaskContext) -> anyhow::Result<()> {
     let log = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
-    let mut foreign = Foreign::prepare(params, cx, log)?;
-    // SAFETY: prctl is async-signal-safe. If we are killed, so is the program.
-    unsafe {
-        foreign.command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
-    }
-    let child = foreign.command.spawn();
+    let foreign = Foreign::prepare(params, cx, log)?;
+    let child = foreign.spawn(&|command| {
+        // SAFETY: prctl is async-signal-safe. If we are killed, so is the program.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+    });
     let child = child.map_err(|error| foreign.cannot_start(error))?;
     let status = wait(child, cx, &foreign.name)?;
     foreign.judge(status, cx)
