@@ -18,6 +18,7 @@ mod output;
 pub mod pool;
 mod queue;
 mod schedule;
+mod threads;
 mod watch;
 
 use std::sync::mpsc::{Receiver, Sender, channel};

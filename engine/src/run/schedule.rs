@@ -15,6 +15,7 @@ use super::attempt::{self, Attempt, Job, Shop, WorkFailure};
 use super::output::Output;
 use super::pool::{Grant, Pool, Wanted};
 use super::queue::{Busy, Queue, Ready};
+use super::threads::Threads;
 use super::{Message, RunOptions};
 use crate::graph::{NodeId, Nodes};
 use crate::run::execute::no_more_processes;
@@ -146,6 +147,7 @@ impl<'a> Scheduler<'a> {
     ) where
         'a: 'scope,
     {
+        let threads = Threads::new(scope);
         loop {
             // Where nothing new starts, what was lost stays so: a resume finds it.
             let restart = self.restart && self.stop.is_none();
@@ -155,7 +157,7 @@ impl<'a> Scheduler<'a> {
             while let Some(step) = self.walk.step() {
                 self.meet(step);
             }
-            self.start_ready(scope, sender);
+            self.start_ready(&threads, sender);
             let more = self.stop.is_none() && !(self.queue.is_empty() && self.retries.is_empty());
             if self.running.is_empty() && !more {
                 return;
@@ -250,7 +252,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
+    fn start_ready<'scope>(&mut self, threads: &Threads<'scope, '_>, sender: &Sender<Message>)
     where
         'a: 'scope,
     {
@@ -267,7 +269,7 @@ impl<'a> Scheduler<'a> {
                 return;
             };
             let grant = self.pool.take(&wanted).expect("the queue saw that it fits");
-            self.start(scope, sender, task, wanted, grant);
+            self.start(threads, sender, task, wanted, grant);
         }
     }
 
@@ -308,7 +310,7 @@ impl<'a> Scheduler<'a> {
 
     fn start<'scope>(
         &mut self,
-        scope: &'scope Scope<'scope, '_>,
+        threads: &Threads<'scope, '_>,
         sender: &Sender<Message>,
         task: TaskId,
         wanted: Wanted,
@@ -334,12 +336,12 @@ impl<'a> Scheduler<'a> {
         };
         self.running.insert(task, running);
         let (shop, reports, ended) = (self.shop, sender.clone(), sender.clone());
-        let worker = std::thread::Builder::new().spawn_scoped(scope, move || {
+        let work = move || {
             let report = move |report| _ = reports.send(Message::Report { task, report });
             let result = attempt::attempt(&shop, &job, Arc::new(report));
             let _ = ended.send(Message::Ended { task, result });
-        });
-        if let Err(error) = worker {
+        };
+        if let Err(error) = threads.start(Box::new(work)) {
             let result = Err(WorkFailure::NoRoom(no_more_processes(&error)));
             let _ = sender.send(Message::Ended { task, result });
         }
