@@ -3,19 +3,18 @@
 //! A block of rows meets all centroids in one product: |x|² - 2 x·c + |c|². Blocks are fixed, and
 //! their sums are added in block order, so that threads change nothing.
 
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod pass;
+mod seed;
 
 use climb_contract::context::TaskContext;
+use rand::SeedableRng;
 use rand::seq::index;
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
-use climb_stages::kmeans::{Init, KmeansParams};
-
-/// Rows in a block.
-const BLOCK: usize = 4096;
+use climb_stages::kmeans::KmeansParams;
+use pass::{Pass, pass};
+use seed::start;
 
 /// A finished clustering.
 pub struct Fit {
@@ -25,17 +24,6 @@ pub struct Fit {
     /// Sum of squared distances to the nearest centroid.
     pub inertia: f64,
     pub iterations: usize,
-}
-
-/// What one pass over all rows gives.
-struct Pass {
-    assignments: Vec<u32>,
-    /// Squared distance of each row to its centroid.
-    distances: Vec<f32>,
-    /// k x dim: sums of the rows assigned.
-    sums: Vec<f64>,
-    counts: Vec<u64>,
-    inertia: f64,
 }
 
 /// Clusters `data` (rows x `dim`).
@@ -150,176 +138,11 @@ fn normalise(data: &[f32], dim: usize) -> Vec<f32> {
     out
 }
 
-/// Assigns all rows, block by block, on `cx.threads` threads.
-fn pass(
-    data: &[f32],
-    dim: usize,
-    centroids: &[f32],
-    cx: &TaskContext,
-    device: Device,
-) -> anyhow::Result<Pass> {
-    let (rows, k) = (data.len() / dim, centroids.len() / dim);
-    let blocks: Vec<&[f32]> = data.chunks(BLOCK * dim).collect();
-    let transposed = matrix(centroids, dim, device).tr();
-    let norms = transposed
-        .square()
-        .sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
-    // A tensor is not Sync; every thread takes its own handles to the same memory.
-    let threads = if device == Device::Cpu {
-        cx.threads.max(1)
-    } else {
-        1
-    };
-    let handles: Vec<(Tensor, Tensor)> = (0..threads)
-        .map(|_| (transposed.shallow_clone(), norms.shallow_clone()))
-        .collect();
-    let next = AtomicUsize::new(0);
-    let mut found: Vec<(usize, Block)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = handles
-            .into_iter()
-            .map(|(transposed, norms)| {
-                let (blocks, next) = (&blocks, &next);
-                scope.spawn(move || {
-                    let mut mine = Vec::new();
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(block) = blocks.get(at) else {
-                            return mine;
-                        };
-                        mine.push((at, assign(block, dim, k, &transposed, &norms, device)));
-                    }
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect()
-    });
-    found.sort_by_key(|(at, _)| *at);
-    let mut pass = Pass {
-        assignments: Vec::with_capacity(rows),
-        distances: Vec::with_capacity(rows),
-        sums: vec![0.0; k * dim],
-        counts: vec![0; k],
-        inertia: 0.0,
-    };
-    for (at, block) in found {
-        pass.inertia += block.distances.iter().map(|&d| f64::from(d)).sum::<f64>();
-        for (row, &c) in blocks[at].chunks(dim).zip(&block.assignments) {
-            let c = c as usize;
-            pass.counts[c] += 1;
-            let sums = &mut pass.sums[c * dim..(c + 1) * dim];
-            sums.iter_mut()
-                .zip(row)
-                .for_each(|(sum, &x)| *sum += f64::from(x));
-        }
-        pass.assignments.extend(block.assignments);
-        pass.distances.extend(block.distances);
-    }
-    Ok(pass)
-}
-
-struct Block {
-    assignments: Vec<u32>,
-    distances: Vec<f32>,
-}
-
-fn assign(
-    block: &[f32],
-    dim: usize,
-    k: usize,
-    transposed: &Tensor,
-    norms: &Tensor,
-    device: Device,
-) -> Block {
-    // libtorch counts threads for each thread of ours.
-    tch::set_num_threads(1);
-    let x = matrix(block, dim, device);
-    // |x|² is the same for all centroids: it matters for the distance, not for the nearest.
-    let partial = x.matmul(transposed) * -2.0 + norms;
-    let (nearest, at) = partial.min_dim(1, false);
-    let own = x
-        .square()
-        .sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
-    let distances = (nearest + own).clamp_min(0.0).to_device(Device::Cpu);
-    let at = Vec::<i64>::try_from(at.to_device(Device::Cpu)).expect("a vector");
-    debug_assert!(at.iter().all(|&c| (c as usize) < k));
-    Block {
-        assignments: at.into_iter().map(|c| c as u32).collect(),
-        distances: Vec::try_from(distances).expect("a vector"),
-    }
-}
-
-fn matrix(data: &[f32], dim: usize, device: Device) -> Tensor {
-    Tensor::from_slice(data)
-        .view([-1, dim as i64])
-        .to_device(device)
-}
-
-/// The first centroids.
-fn start(data: &[f32], dim: usize, params: &KmeansParams, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let rows = data.len() / dim;
-    let row = |i: usize| &data[i * dim..(i + 1) * dim];
-    if params.init == Init::Random {
-        let mut chosen = index::sample(rng, rows, params.k).into_vec();
-        chosen.sort_unstable();
-        return chosen.into_iter().flat_map(row).copied().collect();
-    }
-    let mut centroids = row(rng.random_range(0..rows as u64) as usize).to_vec();
-    let mut nearest = vec![f32::INFINITY; rows];
-    while centroids.len() < params.k * dim {
-        let newest = &centroids[centroids.len() - dim..];
-        for (i, best) in nearest.iter_mut().enumerate() {
-            *best = best.min(squared_distance(row(i), newest));
-        }
-        let total: f64 = nearest.iter().map(|&d| f64::from(d)).sum();
-        let next = if total > 0.0 {
-            pick(&nearest, rng.random::<f64>() * total)
-        } else {
-            // Fewer different rows than clusters.
-            rng.random_range(0..rows as u64) as usize
-        };
-        centroids.extend_from_slice(row(next));
-    }
-    centroids
-}
-
-fn pick(weights: &[f32], mut point: f64) -> usize {
-    for (i, &weight) in weights.iter().enumerate() {
-        point -= f64::from(weight);
-        if point < 0.0 {
-            return i;
-        }
-    }
-    // Rounding; the last one with any weight.
-    weights
-        .iter()
-        .rposition(|&weight| weight > 0.0)
-        .unwrap_or(0)
-}
-
-/// In eight lanes, so that the compiler can use vectors; the order is fixed all the same.
-fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0f32; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8
-        .remainder()
-        .iter()
-        .zip(b8.remainder())
-        .map(|(x, y)| (x - y) * (x - y))
-        .sum();
-    for (x, y) in a8.zip(b8) {
-        for lane in 0..8 {
-            let difference = x[lane] - y[lane];
-            lanes[lane] += difference * difference;
-        }
-    }
-    lanes.iter().sum::<f32>() + rest
-}
-
 #[cfg(test)]
 mod tests {
+    use rand::Rng;
+
+    use super::pass::BLOCK;
     use super::*;
 
     fn context(threads: usize) -> (tempfile::TempDir, TaskContext) {
