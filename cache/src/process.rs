@@ -53,7 +53,7 @@ impl ProcessId {
 fn here() -> &'static ProcessId {
     static HERE: OnceLock<ProcessId> = OnceLock::new();
     HERE.get_or_init(|| ProcessId {
-        host: hostname(),
+        host: line("/proc/sys/kernel/hostname"),
         boot: line("/proc/sys/kernel/random/boot_id"),
         namespace: namespace(),
         ..ProcessId::default()
@@ -62,7 +62,7 @@ fn here() -> &'static ProcessId {
 
 /// The name of this machine.
 pub fn hostname() -> String {
-    line("/proc/sys/kernel/hostname")
+    here().host.clone()
 }
 
 fn line(path: &str) -> String {

@@ -2,7 +2,10 @@
 //! wrong and where; which keys there are, and what editors are told of them, comes from here.
 #![allow(dead_code)] // Read by schemars.
 
-use std::collections::BTreeMap;
+use std::any::TypeId;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value};
@@ -12,11 +15,24 @@ use super::quantity::{Share, Size, Time};
 /// Top-level keys that begin so are free: for anchors.
 pub const FREE: &str = "x-";
 
-/// The keys of `T`.
-pub fn keys<T: JsonSchema>() -> Vec<String> {
-    let schema = schema_for!(T).to_value();
-    let fields = schema["properties"].as_object();
-    fields.map_or_else(Vec::new, |map| map.keys().cloned().collect())
+/// The keys of `T`. They are asked for at every stage, and making a schema takes a while.
+pub fn keys<T: JsonSchema + 'static>() -> Rc<[String]> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<TypeId, Rc<[String]>>> = RefCell::default();
+    }
+    let make = || {
+        let schema = schema_for!(T).to_value();
+        let fields = schema["properties"].as_object();
+        fields
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect()
+    };
+    let known = |known: &RefCell<HashMap<_, Rc<[String]>>>| {
+        let mut known = known.borrow_mut();
+        known.entry(TypeId::of::<T>()).or_insert_with(make).clone()
+    };
+    KNOWN.with(known)
 }
 
 /// A CLIMB workflow: parameters, and the stages that use them.
