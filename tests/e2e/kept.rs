@@ -75,7 +75,7 @@ fn kill(pid: u32) {
 }
 
 /// Small enough, but a training takes a while.
-const LONGER: [&str; 2] = ["--set", "params.tokens=400000"];
+const LONGER: [&str; 2] = ["--set", "params.tokens=60000"];
 
 fn end(child: Child) -> Ran {
     Ran::from(child.wait_with_output().expect("waited"))
