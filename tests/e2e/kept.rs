@@ -74,8 +74,16 @@ fn kill(pid: u32) {
     unsafe { libc::kill(pid as i32, libc::SIGKILL) };
 }
 
-/// Small enough, but a training takes a while.
-const LONGER: [&str; 2] = ["--set", "params.tokens=60000"];
+/// The proxies' training takes some seconds, and is tried twice.
+fn with_longer_training() -> Workspace {
+    let workspace = Workspace::small();
+    let text = workspace.read("small.yaml");
+    let text = text.replacen("\"${params.tokens}\"", "400000", 1);
+    let again = "uses: train\n          retries: 1\n          backoff: 10ms\n";
+    let text = text.replacen("uses: train\n", again, 1);
+    workspace.write("small.yaml", text.replace("runs: [4, 2]", "runs: [3]"));
+    workspace
+}
 
 fn end(child: Child) -> Ran {
     Ran::from(child.wait_with_output().expect("waited"))
@@ -107,15 +115,8 @@ fn many_tasks_share_one_worker_and_have_the_bytes_of_fresh_processes() {
 
 #[test]
 fn a_crash_of_a_task_costs_that_task_and_the_worker_goes_on() {
-    let workspace = Workspace::small();
-    let text = workspace.read("small.yaml");
-    let text = text.replacen(
-        "uses: train\n",
-        "uses: train\n          retries: 1\n          backoff: 10ms\n",
-        1,
-    );
-    workspace.write("small.yaml", text);
-    let run = start(&workspace, &LONGER);
+    let workspace = with_longer_training();
+    let run = start(&workspace, &[]);
     let worker = await_that("the worker", || kept(run.id()).pop());
     let log = await_that("a training", || training(&workspace));
     let task = await_that("its process", || born(worker).pop());
@@ -128,36 +129,28 @@ fn a_crash_of_a_task_costs_that_task_and_the_worker_goes_on() {
         "{}",
         ran.stdout
     );
-    assert!(Counts::of(&ran.stdout).ran_of("search[2].train") > 0);
+    assert!(Counts::of(&ran.stdout).ran_of("search[1].train") > 0);
 }
 
-/// The log of a training that has begun.
+/// A proxy's training that is on its way, by the journal.
 fn training(workspace: &Workspace) -> Option<String> {
     let runs = std::fs::read_dir(workspace.path(".climb/runs"))
         .ok()?
         .flatten();
-    let logs = runs.flat_map(|run| {
-        std::fs::read_dir(run.path().join("logs"))
-            .into_iter()
-            .flatten()
-    });
-    let names = logs.filter_map(|log| Some(log.ok()?.file_name().to_str()?.to_string()));
-    names
+    let journals =
+        runs.filter_map(|run| std::fs::read_to_string(run.path().join("journal.jsonl")).ok());
+    let is_of_one = |line: &&str| {
+        line.contains("\"stage\":\"search[1].train\"") && line.contains("\"progress\"")
+    };
+    journals
         .into_iter()
-        .find(|name| name.starts_with("search[1].train"))
+        .find_map(|text| text.lines().find(is_of_one).map(String::from))
 }
 
 #[test]
 fn a_worker_that_is_killed_costs_its_tasks_one_attempt_and_the_next_gets_another() {
-    let workspace = Workspace::small();
-    let text = workspace.read("small.yaml");
-    let text = text.replacen(
-        "uses: train\n",
-        "uses: train\n          retries: 1\n          backoff: 10ms\n",
-        1,
-    );
-    workspace.write("small.yaml", text);
-    let run = start(&workspace, &[&["--jobs", "1"], &LONGER[..]].concat());
+    let workspace = with_longer_training();
+    let run = start(&workspace, &["--jobs", "1"]);
     let worker = await_that("the worker", || kept(run.id()).pop());
     await_that("a training", || training(&workspace));
     await_that("its process", || born(worker).pop());
@@ -178,8 +171,8 @@ fn a_worker_that_is_killed_costs_its_tasks_one_attempt_and_the_next_gets_another
 
 #[test]
 fn a_killed_run_takes_the_worker_and_its_tasks_along() {
-    let workspace = Workspace::small();
-    let mut run = start(&workspace, &LONGER);
+    let workspace = with_longer_training();
+    let mut run = start(&workspace, &[]);
     let worker = await_that("the worker", || kept(run.id()).pop());
     await_that("a training", || training(&workspace));
     let task = await_that("its process", || born(worker).pop());
