@@ -21,6 +21,7 @@ use crate::stage::StageKind;
 /// Larger outputs are checked in a process of their own: whatever that needs or meets, it costs the
 /// task alone.
 const CHECKED_HERE: u64 = 64 << 20;
+
 /// Runs the task's program. `cx` is made of the spec.
 pub(super) fn run_foreign(
     shop: &Shop,
