@@ -5,7 +5,7 @@
 //! folder, and by the process group of the attempt's own process, which is written there. Nothing
 //! is ended for a pid alone: pids are given to others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -126,8 +126,15 @@ fn started(dir: &Path) -> Vec<ProcessId> {
     let text = read_plain(&dir.join("work").join(STARTED)).unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');
     // The last one may be cut off.
-    let processes = lines.filter_map(|line| serde_json::from_slice::<ProcessId>(line).ok());
-    processes.filter(ProcessId::lives).collect()
+    let leaders = lines.filter_map(|line| serde_json::from_slice::<ProcessId>(line).ok());
+    // A run may have started thousands, and each that is gone costs a look at all processes. A group
+    // may have outlived its leader.
+    let groups = pids()
+        .into_iter()
+        .filter_map(|pid| Stat::of(pid).map(|stat| stat.group));
+    let groups: BTreeSet<u32> = groups.collect();
+    let may_live = |leader: &ProcessId| leader.is_of_here() && groups.contains(&leader.pid);
+    leaders.filter(may_live).collect()
 }
 
 fn group(attempt: &Path) -> Option<ProcessId> {

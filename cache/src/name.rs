@@ -40,10 +40,7 @@ impl TaskName {
     pub fn of(repeat: Option<(&str, usize)>, stage: &str) -> TaskName {
         let parts = Parts {
             repeat,
-            stage,
-            link: None,
-            variant: None,
-            item: None,
+            ..Parts::whole(stage)
         };
         parts.name()
     }
@@ -96,13 +93,7 @@ impl TaskName {
 
     /// What it is made of. A name from outside that is none is a stage's as a whole.
     pub fn parts(&self) -> Parts<'_> {
-        Parts::of(self).unwrap_or(Parts {
-            repeat: None,
-            stage: self,
-            link: None,
-            variant: None,
-            item: None,
-        })
+        Parts::of(self).unwrap_or(Parts::whole(self))
     }
 
     pub fn as_str(&self) -> &str {
@@ -117,6 +108,17 @@ impl TaskName {
 }
 
 impl<'a> Parts<'a> {
+    /// Of a stage alone.
+    fn whole(stage: &'a str) -> Parts<'a> {
+        Parts {
+            repeat: None,
+            stage,
+            link: None,
+            variant: None,
+            item: None,
+        }
+    }
+
     /// Takes a name apart; `None` where it is none.
     pub fn of(name: &'a str) -> Option<Parts<'a>> {
         let (rest, item) = cut_item(name);

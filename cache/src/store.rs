@@ -69,46 +69,26 @@ pub struct Cache {
 
 /// So many finished tasks' folders are left until the end, or the next one.
 const MOST_PUT_OFF: usize = 4096;
-const SMALL: Scratch = Scratch {
-    entries: 64,
-    bytes: 64 << 10,
-};
-const NO_STATE: Scratch = Scratch {
-    entries: 1,
-    bytes: 0,
-};
+/// Entries and bytes of a finished task's work folder that may stay so long.
+const SMALL: (usize, u64) = (64, 64 << 10);
+/// Of its partial state nothing may but the folder for it.
+const NO_STATE: (usize, u64) = (1, 0);
 
-/// How much is in a folder.
-#[derive(Clone)]
-struct Scratch {
-    entries: usize,
-    bytes: u64,
-}
-
-/// Whether no more than this is below a folder; takes it off.
-fn is_within(folder: &Path, most: &mut Scratch) -> bool {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return !folder.exists();
-    };
-    for entry in entries {
-        let Ok(meta) = entry
-            .as_ref()
-            .map_err(drop)
-            .and_then(|e| e.metadata().map_err(drop))
-        else {
+/// Whether no more entries and bytes than these are below a folder.
+fn is_within(folder: &Path, (mut entries, mut bytes): (usize, u64)) -> bool {
+    if !folder.exists() {
+        return true;
+    }
+    WalkDir::new(folder).min_depth(1).into_iter().all(|entry| {
+        let Some(meta) = entry.ok().and_then(|entry| entry.metadata().ok()) else {
             return false;
         };
         let size = if meta.is_file() { meta.len() } else { 0 };
-        if most.entries == 0 || most.bytes < size {
-            return false;
-        }
-        most.entries -= 1;
-        most.bytes -= size;
-        if meta.is_dir() && !entry.is_ok_and(|entry| is_within(&entry.path(), most)) {
-            return false;
-        }
-    }
-    true
+        let fits = entries > 0 && size <= bytes;
+        entries = entries.saturating_sub(1);
+        bytes = bytes.saturating_sub(size);
+        fits
+    })
 }
 
 pub(crate) type Result<T> = std::result::Result<T, CacheError>;
@@ -249,9 +229,7 @@ impl Cache {
 
     fn scratch_is_small(&self, key: &Digest) -> bool {
         let (work, partial) = (self.dir.join("work"), self.dir.join("partial"));
-        // Of partial state nothing may stay but the folder for it.
-        is_within(&work.join(key.hex()), &mut SMALL.clone())
-            && is_within(&partial.join(key.hex()), &mut NO_STATE.clone())
+        is_within(&work.join(key.hex()), SMALL) && is_within(&partial.join(key.hex()), NO_STATE)
     }
 
     fn clear_task(&self, key: &Digest) -> Result<()> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use climb_cache::TaskName;
 use climb_engine::event::{Event, Stamped};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -22,7 +23,7 @@ const NAME: usize = 22;
 pub struct Fancy {
     jobs: usize,
     bars: MultiProgress,
-    stages: BTreeMap<String, ProgressBar>,
+    stages: BTreeMap<TaskName, ProgressBar>,
     total: ProgressBar,
     drawn: Option<Instant>,
 }
@@ -49,7 +50,7 @@ impl Fancy {
         for stage in view.running() {
             self.draw_stage(stage, view, &outlook);
         }
-        let runs = |name: &String| view.stage(name).is_some_and(|s| !s.running.is_empty());
+        let runs = |name: &TaskName| view.stage(name).is_some_and(|s| !s.running.is_empty());
         self.stages.retain(|name, bar| {
             let runs = runs(name);
             if !runs {
@@ -61,16 +62,13 @@ impl Fancy {
     }
 
     fn draw_stage(&mut self, stage: &StageView, view: &RunView, outlook: &Outlook) {
-        let bar = self
-            .stages
-            .entry(stage.name.to_string())
-            .or_insert_with(|| {
-                let bar = self.bars.insert_before(&self.total, ProgressBar::new(1));
-                bar.set_style(style("{spinner:.cyan} {prefix:<22}", "cyan"));
-                bar.set_prefix(text::clip(&visible(&stage.name), NAME));
-                tick(&bar);
-                bar
-            });
+        let bar = self.stages.entry(stage.name.clone()).or_insert_with(|| {
+            let bar = self.bars.insert_before(&self.total, ProgressBar::new(1));
+            bar.set_style(style("{spinner:.cyan} {prefix:<22}", "cyan"));
+            bar.set_prefix(text::clip(&visible(&stage.name), NAME));
+            tick(&bar);
+            bar
+        });
         let tasks = stage.tasks.unwrap_or(1);
         bar.set_length((tasks as f64 * STEPS) as u64);
         bar.set_position((stage.progress() * STEPS) as u64);

@@ -134,6 +134,24 @@ fn what_a_dead_run_left_behind_is_ended_before_the_next() {
     }
 }
 
+/// Its leader came to its own end before anybody looked.
+#[test]
+fn what_outlived_its_groups_leader_is_ended_before_the_next() {
+    let leave = "env -i sleep 1001 & echo $! > left; echo $$ > leader; until test -e leave; do sleep 0.05; done; exit 3";
+    let workspace = with_workflow(&first_time(leave));
+    let run = start(&workspace, &["run", "w.yaml"]);
+    let left = await_file(&workspace, "left");
+    let leader = await_file(&workspace, "leader");
+    kill_together(run);
+    workspace.write("leave", "");
+    await_that("the leader's end", || (!lives(&leader)).then_some(()));
+    assert!(lives(&left), "this shows nothing");
+    let ran = workspace.climb(&["run", "w.yaml"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    assert!(!lives(&left), "process {left} stayed");
+    assert_eq!(output(&workspace), "right\n");
+}
+
 #[test]
 fn a_killed_run_takes_its_commands_along_at_once() {
     for leave in [

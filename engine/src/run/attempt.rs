@@ -18,7 +18,7 @@ use crate::run::child::{ChildOptions, run_child};
 use crate::run::execute::{
     Control, Failure, PROTOCOL, Program, TaskSpec, Worker, Workers, describe_panic, run_here,
 };
-use crate::run::foreign::run_foreign;
+use crate::run::foreign::{Errand, run_foreign};
 use crate::run::guard::Guard;
 use crate::run::holders::Holders;
 use crate::run::inputs::{Inputs, Watched};
@@ -235,7 +235,14 @@ fn execute(
             true => {
                 let (noted, cancel) = (report.clone(), shop.control.cancel.clone());
                 let cx = spec.context(cancel, Box::new(move |r| noted(r)));
-                run_foreign(shop, kind, &spec, &cx, &options, &*report)
+                run_foreign(&Errand {
+                    shop,
+                    kind,
+                    spec: &spec,
+                    cx: &cx,
+                    options: &options,
+                    report: &*report,
+                })
             }
             false => run_child(&spec, &options, shop.control, &*report),
         };

@@ -13,7 +13,8 @@ use std::time::Duration;
 use crate::run::execute::{ChildLine, Control, Failure, Program, TaskSpec, no_more_processes};
 use crate::run::nursery::{Born, Nursery};
 use crate::run::watch::{
-    Stopped, Watch, ended_from_outside, kill_group, signal_name, unless_we_are_told_too,
+    Stopped, Watch, ended_from_outside, is_readable, kill_group, signal_name, timed_out,
+    unless_we_are_told_too,
 };
 use crate::runs::event::TaskReport;
 
@@ -30,6 +31,7 @@ pub struct ChildOptions<'a> {
 
 /// How long a child may take to save its state after the first interrupt.
 const GRACE: Duration = Duration::from_secs(30);
+
 /// Runs the task as `climb task` in its own process group.
 pub fn run_child(
     spec: &TaskSpec,
@@ -227,13 +229,7 @@ impl Ears {
         let Some(stdout) = &mut self.stdout else {
             return false;
         };
-        let mut poll = libc::pollfd {
-            fd: stdout.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one descriptor, which is open.
-        if unsafe { libc::poll(&mut poll, 1, 0) } <= 0 {
+        if !is_readable(stdout) {
             return false;
         }
         let mut bytes = [0; 1 << 16];
@@ -279,12 +275,7 @@ impl End {
         report: &dyn Fn(TaskReport),
     ) -> Result<(), Failure> {
         match (self.stopped, self.last) {
-            (Some(Stopped::TimedOut), _) => {
-                let limit = options.timeout.unwrap_or_default();
-                Err(Failure::Failed(format!(
-                    "it ran past its timeout of {limit:?} and was killed"
-                )))
-            }
+            (Some(Stopped::TimedOut), _) => Err(timed_out(options.timeout)),
             (_, Some(ChildLine::Done)) => Ok(()),
             (_, Some(ChildLine::Failed { error })) => Err(Failure::Failed(error)),
             (Some(Stopped::Overdue), _) => {

@@ -14,7 +14,9 @@ use crate::context::TaskContext;
 use crate::run::attempt::Shop;
 use crate::run::child::{ChildOptions, DEVICES, append, run_child, visible_devices};
 use crate::run::execute::{Failure, TaskSpec, no_more_processes};
-use crate::run::watch::{Stopped, Watch, ended_from_outside, kill_group, unless_we_are_told_too};
+use crate::run::watch::{
+    Stopped, Watch, ended_from_outside, kill_group, timed_out, unless_we_are_told_too,
+};
 use crate::runs::event::TaskReport;
 use crate::stage::StageKind;
 
@@ -22,17 +24,21 @@ use crate::stage::StageKind;
 /// task alone.
 const CHECKED_HERE: u64 = 64 << 20;
 
-/// Runs the task's program. `cx` is made of the spec.
-pub(super) fn run_foreign(
-    shop: &Shop,
-    kind: &dyn StageKind,
-    spec: &TaskSpec,
-    cx: &TaskContext,
-    options: &ChildOptions,
-    report: &dyn Fn(TaskReport),
-) -> Result<(), Failure> {
-    let mut log = append(options.log)?;
-    let ended = run_logged(shop, kind, spec, cx, options, report, &log);
+/// A task whose program is to be run.
+pub(super) struct Errand<'a> {
+    pub shop: &'a Shop<'a>,
+    pub kind: &'a dyn StageKind,
+    pub spec: &'a TaskSpec,
+    /// Made of the spec.
+    pub cx: &'a TaskContext,
+    pub options: &'a ChildOptions<'a>,
+    pub report: &'a dyn Fn(TaskReport),
+}
+
+/// Runs the task's program.
+pub(super) fn run_foreign(errand: &Errand) -> Result<(), Failure> {
+    let mut log = append(errand.options.log)?;
+    let ended = run_logged(errand, &log);
     if let Err(Failure::Failed(error)) = &ended {
         // The log may be on a full disk; the failure is told all the same.
         let _ = writeln!(log, "error: {error}");
@@ -40,15 +46,15 @@ pub(super) fn run_foreign(
     ended
 }
 
-fn run_logged(
-    shop: &Shop,
-    kind: &dyn StageKind,
-    spec: &TaskSpec,
-    cx: &TaskContext,
-    options: &ChildOptions,
-    report: &dyn Fn(TaskReport),
-    log: &File,
-) -> Result<(), Failure> {
+fn run_logged(errand: &Errand, log: &File) -> Result<(), Failure> {
+    let Errand {
+        shop,
+        kind,
+        spec,
+        cx,
+        options,
+        report,
+    } = *errand;
     let mut foreign = None;
     contained(kind, spec, || {
         let prepared = kind.foreign(&spec.params, cx, log.try_clone()?);
@@ -111,12 +117,7 @@ fn heed(
     report: &dyn Fn(TaskReport),
 ) -> Result<(), Failure> {
     match watch.stopped {
-        Some(Stopped::TimedOut) => {
-            let limit = timeout.unwrap_or_default();
-            return Err(Failure::Failed(format!(
-                "it ran past its timeout of {limit:?} and was killed"
-            )));
-        }
+        Some(Stopped::TimedOut) => return Err(timed_out(timeout)),
         Some(Stopped::Overdue) => report(TaskReport::Warning {
             message: format!(
                 "`{}` did not stop within {} s of SIGTERM and was killed",

@@ -60,13 +60,7 @@ impl<'a> Watch<'a> {
     /// Whether the child has ended; it is not waited for yet.
     pub fn is_over(&self) -> bool {
         if let Some(ended) = &self.ended {
-            let mut poll = libc::pollfd {
-                fd: ended.as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
-            // SAFETY: one descriptor, which is open.
-            return unsafe { libc::poll(&mut poll, 1, 0) } > 0;
+            return is_readable(ended);
         }
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: plain system call on our own child; zeroes are a valid siginfo_t.
@@ -86,14 +80,9 @@ impl<'a> Watch<'a> {
             .timeout
             .map(|t| t.saturating_sub(self.started.elapsed()));
         let wait = left.map_or(most, |left| left.min(most));
-        let poll = |fd: RawFd| libc::pollfd {
-            fd,
-            events: libc::POLLIN,
-            revents: 0,
-        };
         // A negative descriptor is passed over.
         let ended = self.ended.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let mut polls = [poll(ended), poll(read.unwrap_or(-1))];
+        let mut polls = [for_reading(ended), for_reading(read.unwrap_or(-1))];
         let wait = i32::try_from(wait.as_millis() + 1).unwrap_or(i32::MAX);
         // SAFETY: two descriptors, open or negative.
         unsafe { libc::poll(polls.as_mut_ptr(), 2, wait) };
@@ -124,12 +113,34 @@ impl<'a> Watch<'a> {
     }
 }
 
+fn for_reading(fd: RawFd) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+/// Whether there is something to read, or the end.
+pub(super) fn is_readable(file: &impl AsRawFd) -> bool {
+    let mut poll = for_reading(file.as_raw_fd());
+    // SAFETY: one descriptor, which is open.
+    unsafe { libc::poll(&mut poll, 1, 0) > 0 }
+}
+
 pub(super) fn pidfd(pid: i32) -> Option<OwnedFd> {
     // SAFETY: a plain system call on our own child; the descriptor is nobody else's.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as RawFd))
     }
+}
+
+pub(super) fn timed_out(limit: Option<Duration>) -> Failure {
+    let limit = limit.unwrap_or_default();
+    Failure::Failed(format!(
+        "it ran past its timeout of {limit:?} and was killed"
+    ))
 }
 
 /// Somebody else told the child to stop. Where we are told at the same time, the run is interrupted.
