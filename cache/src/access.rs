@@ -4,13 +4,14 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
+use crate::durable::write_atomically;
 use crate::error::{CacheError, Doing, tells_of_damage};
-use crate::objects::write_atomically;
+use crate::layout::Layout;
 use crate::plain::{make_room, read_plain};
 
 /// The format of the cache as a whole: which folders there are, and what is where in them.
@@ -28,8 +29,12 @@ struct Marker {
 /// An error where the folders or the index may not be written: half a cache that is somebody else's
 /// helps nobody, and sled would take it for damage.
 pub(crate) fn check(dir: &Path) -> Result<(), CacheError> {
-    let index = dir.join("index");
-    for folder in [dir.to_path_buf(), dir.join("objects"), dir.join("records")] {
+    let index = Layout::of(dir).index();
+    for folder in [
+        dir.to_path_buf(),
+        Layout::of(dir).objects(),
+        Layout::of(dir).records(),
+    ] {
         if folder.exists() {
             writable(&folder)?;
         }
@@ -85,7 +90,7 @@ enum Written {
 }
 
 fn written_format(dir: &Path) -> Result<Written, CacheError> {
-    let path = marker(dir);
+    let path = Layout::of(dir).format();
     let text = match read_plain(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Written::Nothing),
@@ -111,7 +116,7 @@ fn written_format(dir: &Path) -> Result<Written, CacheError> {
 /// Writes down which format the cache has, where that was not done or is not to be read any more.
 /// Returns what to tell people.
 pub(crate) fn mark_format(dir: &Path) -> Result<Option<String>, CacheError> {
-    let path = marker(dir);
+    let path = Layout::of(dir).format();
     let notice = match written_format(dir)? {
         Written::Known => return Ok(None),
         Written::Nothing => None,
@@ -126,10 +131,6 @@ pub(crate) fn mark_format(dir: &Path) -> Result<Option<String>, CacheError> {
         climb: env!("CARGO_PKG_VERSION").into(),
     };
     let text = serde_json::to_string(&marker).expect("plain data") + "\n";
-    write_atomically(&dir.join("tmp"), &path, text.as_bytes())?;
+    write_atomically(&Layout::of(dir).tmp(), &path, text.as_bytes())?;
     Ok(notice)
-}
-
-fn marker(dir: &Path) -> PathBuf {
-    dir.join("format")
 }

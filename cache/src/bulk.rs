@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 
+use crate::cache::Result;
 use crate::error::Doing;
 use crate::plain::make_room;
-use crate::store::Result;
 use crate::{Cache, Record};
 
 impl Cache {
@@ -13,11 +13,11 @@ impl Cache {
     /// before the index names the first.
     pub fn commit_all(&self, records: &[Record]) -> Result<()> {
         for record in records {
-            let path = self.record_path(&record.key);
+            let path = self.layout().record(&record.key);
             make_room(&self.dir, &path)?;
             let folder = path.parent().expect("records have folders");
             fs::create_dir_all(folder).doing("make", folder)?;
-            let new = self.dir.join("tmp").join(record.key.hex());
+            let new = self.layout().tmp().join(record.key.hex());
             fs::write(&new, self.record_file(record)?).doing("write", &new)?;
             fs::rename(&new, &path).doing("write", &path)?;
         }

@@ -16,10 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
+use crate::cache::Result;
 use crate::error::{CacheError, Doing};
-use crate::objects::{Stamp, hash_at_rest};
+use crate::objects::INLINE;
 use crate::sight::Sight;
-use crate::store::{INLINE, Result};
+use crate::stamp::{Stamp, hash_at_rest};
 use crate::tree::remove_tree;
 use crate::turns::Turns;
 use crate::{Artifact, Cache, Digest, FileRef};
@@ -181,7 +182,7 @@ impl Cache {
             1 => digest.hex(),
             n => format!("{}.{n}", digest.hex()),
         };
-        self.dir.join("checkouts").join(name)
+        self.layout().checkouts().join(name)
     }
 }
 

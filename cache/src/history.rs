@@ -12,11 +12,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Cache;
+use crate::durable::write_atomically;
 use crate::error::CacheError;
 use crate::index;
-use crate::objects::{Stamp, path_of, write_atomically};
+use crate::layout::Layout;
 use crate::plain::{make_room, read_plain};
-use crate::store::Cache;
+use crate::stamp::Stamp;
 use crate::{Artifact, Digest, FileRef, Record};
 
 /// Larger groups of sources are kept by their digest alone.
@@ -104,7 +106,7 @@ impl Cache {
         };
         let loss = Loss {
             output: record.outputs.iter().find_map(find).unwrap_or_default(),
-            damaged: self.dir().join("damaged").join(file.digest.hex()).exists(),
+            damaged: self.layout().damaged().join(file.digest.hex()).exists(),
         };
         let json = serde_json::to_vec(&loss).expect("plain data");
         self.index.lost.insert(record.key.as_bytes(), json)?;
@@ -120,7 +122,7 @@ impl Cache {
     /// Keeps the list of a source group's files, under the digest that is in task keys.
     pub fn keep_sources(&self, files: &BTreeMap<String, FileRef>) -> Result<(), CacheError> {
         let digest = Artifact::Folder(files.clone()).digest();
-        let path = path_of(&self.dir().join("sources"), &digest);
+        let path = self.layout().source_list(&digest);
         if files.len() > MOST_FILES {
             return Ok(());
         }
@@ -133,13 +135,13 @@ impl Cache {
             return Ok(());
         }
         make_room(self.dir(), &path)?;
-        write_atomically(&self.dir().join("tmp"), &path, text.as_bytes())
+        write_atomically(&self.layout().tmp(), &path, text.as_bytes())
     }
 }
 
 /// The files that a source group of this digest had, if that was kept.
 pub(crate) fn kept_sources(cache: &Path, digest: &Digest) -> Option<BTreeMap<String, FileRef>> {
-    let text = read_plain(&path_of(&cache.join("sources"), digest)).ok()?;
+    let text = read_plain(&Layout::of(cache).source_list(digest)).ok()?;
     let text = String::from_utf8(text).ok()?;
     let line = |line: &str| {
         let mut parts = line.splitn(3, ' ');
@@ -151,13 +153,13 @@ pub(crate) fn kept_sources(cache: &Path, digest: &Digest) -> Option<BTreeMap<Str
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::fs;
 
     use crate::TaskName;
 
-    fn record(task: &str, seed: u32) -> Record {
+    pub(crate) fn record(task: &str, seed: u32) -> Record {
         let ingredients = crate::Ingredients {
             kind: "train".into(),
             version: 1,
@@ -219,7 +221,7 @@ mod tests {
         let digest = Artifact::Folder(files.clone()).digest();
         assert_eq!(kept_sources(cache.dir(), &digest).as_ref(), Some(&files));
         assert_eq!(kept_sources(cache.dir(), &Digest::of(b"another")), None);
-        let path = path_of(&cache.dir().join("sources"), &digest);
+        let path = Layout::of(cache.dir()).source_list(&digest);
         let text = fs::read_to_string(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, text.replace("d.md", "e.md")).unwrap();

@@ -8,7 +8,6 @@
 //! | `checked-sources` | path | a source file's [`Stamp`] and its digest ([`checked`]) |
 //! | `stages`, `lost` | | see [`crate::history`] |
 //! | `unproven` | | see `unproven.rs` |
-//! | others | | small facts by name ([`crate::Cache::remember`]) |
 
 use std::mem::ManuallyDrop;
 use std::panic::UnwindSafe;

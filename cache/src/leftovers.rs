@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::layout::Layout;
 use crate::plain::read_plain;
 use crate::process::{ProcessId, Stat};
 
@@ -22,9 +23,6 @@ use crate::process::{ProcessId, Stat};
 pub const MARKER: &str = "CLIMB_TASK";
 /// In an attempt's folder: the [`ProcessId`] of its own process, which leads a group.
 pub const PROCESS_FILE: &str = "process.json";
-
-/// In `work/`: the processes that climb itself has started for attempts, a [`ProcessId`] a line.
-const STARTED: &str = "started";
 
 /// How often, and at what distance, it is looked for what an ended process began meanwhile.
 const ROUNDS: usize = 100;
@@ -34,7 +32,7 @@ const NAMED: usize = 8;
 
 /// Ends the processes of all attempts in the cache in `dir`. Returns what to tell people.
 pub(crate) fn end_all(dir: &Path) -> Option<String> {
-    let tasks = folders(&dir.join("work"));
+    let tasks = folders(&Layout::of(dir).work());
     let attempts: Vec<PathBuf> = tasks.iter().flat_map(|task| folders(task)).collect();
     end(dir, &attempts, started(dir))
 }
@@ -107,7 +105,7 @@ pub(crate) fn note(dir: &Path, file: &OnceLock<File>, pid: u32) -> io::Result<()
     let mut file = match file.get() {
         Some(file) => file,
         None => {
-            let path = dir.join("work").join(STARTED);
+            let path = Layout::of(dir).started();
             let opened = File::options().create(true).append(true).open(path)?;
             file.get_or_init(|| opened)
         }
@@ -119,11 +117,11 @@ pub(crate) fn note(dir: &Path, file: &OnceLock<File>, pid: u32) -> io::Result<()
 
 /// No attempt is going on any more.
 pub(crate) fn none(dir: &Path) {
-    let _ = fs::remove_file(dir.join("work").join(STARTED));
+    let _ = fs::remove_file(Layout::of(dir).started());
 }
 
 fn started(dir: &Path) -> Vec<ProcessId> {
-    let text = read_plain(&dir.join("work").join(STARTED)).unwrap_or_default();
+    let text = read_plain(&Layout::of(dir).started()).unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');
     // The last one may be cut off.
     let leaders = lines.filter_map(|line| serde_json::from_slice::<ProcessId>(line).ok());

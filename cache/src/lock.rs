@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CacheError, Doing};
+use crate::layout::Layout;
 use crate::plain::read_plain;
 use crate::process::ProcessId;
 
@@ -67,7 +68,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     pub fn take(dir: &Path, command: &str) -> Result<Lock, CacheError> {
-        let path = dir.join("lock");
+        let path = Layout::of(dir).lock();
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -141,12 +142,12 @@ fn write(file: &File, holder: &Holder) -> std::io::Result<()> {
 
 /// Who wrote the lock last, whether or not it still runs.
 pub(crate) fn holder(dir: &Path) -> Option<Holder> {
-    serde_json::from_slice(&read_plain(&dir.join("lock")).ok()?).ok()
+    serde_json::from_slice(&read_plain(&Layout::of(dir).lock()).ok()?).ok()
 }
 
 /// Whether some process has the cache in `dir` open, on whatever machine.
 pub(crate) fn in_use(dir: &Path) -> Use {
-    match held(&dir.join("lock")) {
+    match held(&Layout::of(dir).lock()) {
         // The file may have been removed under its holder, who has the folder too.
         Held::No | Held::Gone => match held(dir) {
             Held::Yes => Use::By(None),
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(run(), None);
         lock.name_run("20261126-010203-w").unwrap();
         assert_eq!(run().as_deref(), Some("20261126-010203-w"));
-        std::fs::remove_file(dir.path().join("lock")).unwrap();
+        std::fs::remove_file(Layout::of(dir.path()).lock()).unwrap();
         assert_eq!(
             in_use(dir.path()),
             Use::By(None),

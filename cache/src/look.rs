@@ -14,13 +14,16 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use crate::cache::Result;
 use crate::envelope::{Envelope, Unread, read_envelope};
 use crate::error::Doing;
 use crate::history::kept_sources;
-use crate::objects::{Stamp, all_entries, hash_file, path_of};
+use crate::keep::usage::{Count, Usage};
+use crate::layout::Layout;
+use crate::layout::all_entries;
+use crate::objects::INLINE;
 use crate::plain::{open_plain, read_plain};
-use crate::store::{INLINE, Result};
-use crate::usage::{Count, Usage};
+use crate::stamp::{Stamp, hash_file};
 use crate::{Cache, Digest, FileRef, Loss, Record, access};
 
 /// What can be asked of a cache without changing it.
@@ -99,8 +102,12 @@ impl Look {
         })
     }
 
+    pub(crate) fn layout(&self) -> Layout<'_> {
+        Layout::of(&self.dir)
+    }
+
     fn envelope(&self, key: &Digest) -> Result<Option<Envelope>> {
-        let path = path_of(&self.dir.join("records"), key);
+        let path = self.layout().record(key);
         match read_envelope(&path) {
             Ok(envelope) if envelope.record.key == *key => Ok(Some(envelope)),
             Err(Unread::Unknown(unknown)) => {
@@ -115,10 +122,9 @@ impl Look {
     /// The first output that is not there. A large one is believed to be what it was, if it is as
     /// long: whoever reads it hashes it.
     fn missing(&self, envelope: &Envelope) -> Option<Loss> {
-        let objects = self.dir.join("objects");
         let is_there = |file: &FileRef| match file.size <= INLINE {
             true => envelope.bytes(&file.digest).is_some(),
-            false => Stamp::of_file(&path_of(&objects, &file.digest))
+            false => Stamp::of_file(&self.layout().object(&file.digest))
                 .is_some_and(|stamp| stamp.size == file.size),
         };
         for (port, artifact) in &envelope.record.outputs {
@@ -148,7 +154,7 @@ impl Look {
     }
 
     fn envelopes(&self) -> Result<impl ParallelIterator<Item = Envelope>> {
-        let entries = all_entries(&self.dir.join("records"))?;
+        let entries = all_entries(&self.layout().records())?;
         Ok(entries
             .into_par_iter()
             .filter_map(|entry| read_envelope(&entry.path).ok()))
@@ -219,19 +225,19 @@ impl Reader for Look {
 
 /// The record of a task, from its file. `None` when it is not there or damaged.
 pub fn record(cache: &Path, key: &Digest) -> Option<Record> {
-    let envelope = read_envelope(&path_of(&cache.join("records"), key)).ok()?;
+    let envelope = read_envelope(&Layout::of(cache).record(key)).ok()?;
     Some(envelope.record)
 }
 
 /// The bytes of an output file of the task `key`, checked.
 pub fn bytes(cache: &Path, key: &Digest, file: &FileRef) -> io::Result<Vec<u8>> {
-    match read_plain(&path_of(&cache.join("objects"), &file.digest)) {
+    match read_plain(&Layout::of(cache).object(&file.digest)) {
         Ok(bytes) if Digest::of(&bytes) == file.digest => Ok(bytes),
         Ok(_) => Err(io::Error::other(format!(
             "object {} is damaged",
             file.digest.short()
         ))),
-        Err(error) => read_envelope(&path_of(&cache.join("records"), key))
+        Err(error) => read_envelope(&Layout::of(cache).record(key))
             .ok()
             .and_then(|envelope| envelope.bytes(&file.digest))
             .ok_or(error),
@@ -251,7 +257,7 @@ pub fn copy(cache: &Path, key: &Digest, file: &FileRef, to: &Path) -> io::Result
 }
 
 fn copy_bytes(cache: &Path, key: &Digest, file: &FileRef, to: &Path) -> io::Result<()> {
-    let mut object = match open_plain(&path_of(&cache.join("objects"), &file.digest)) {
+    let mut object = match open_plain(&Layout::of(cache).object(&file.digest)) {
         Ok(object) => object,
         // A small one is in the record.
         Err(_) => return fs::write(to, bytes(cache, key, file)?),

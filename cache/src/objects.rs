@@ -1,312 +1,309 @@
-//! Immutable files addressed by the BLAKE3 of their bytes: `objects/ab/cdef…`.
+//! Immutable files addressed by the BLAKE3 of their bytes: `objects/ab/cdef…`; small ones in the index.
 
-use std::collections::HashSet;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use tempfile::NamedTempFile;
+use rayon::prelude::*;
 use walkdir::WalkDir;
 
-use crate::Digest;
+use crate::cache::Result;
+use crate::durable::{Synced, make_folder, move_in, sync_folder};
 use crate::error::{CacheError, Doing};
-use crate::plain::open_file;
-use crate::sight::Sight;
+use crate::plain::{is_no_file, make_room, read_plain, set_aside};
+use crate::stamp::{Stamp, hash_at_rest};
+use crate::tree::unlock_folders;
+use crate::{Artifact, Cache, Digest, FileRef};
 
-/// Whether a file is as it was when last looked at. A bit that flips on the platter changes none of
-/// these; reading an object as an input hashes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub size: u64,
-    pub mtime_ns: i128,
-    pub ctime_ns: i128,
-    pub inode: u64,
-}
+/// Files up to this many bytes live in the index and in their record, not as objects.
+pub(crate) const INLINE: u64 = 4096;
 
-impl Stamp {
-    pub const BYTES: usize = 48;
-
-    pub fn of(meta: &fs::Metadata) -> Stamp {
-        let ns = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
-        Stamp {
-            size: meta.size(),
-            mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
-            ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
-            inode: meta.ino(),
+impl Cache {
+    /// Takes a file or folder below [`Cache::work_dir`] into the cache, by moving its files.
+    pub fn store(&self, path: &Path) -> Result<Artifact> {
+        let unfit = |path: &Path, why| CacheError::Unfit {
+            path: path.to_path_buf(),
+            why,
+        };
+        let meta = path.symlink_metadata().doing("read", path)?;
+        if meta.is_file() {
+            return Ok(Artifact::File(self.store_file(path)?));
         }
-    }
-
-    /// Whether the file was only given names since, or lost some: that changes its ctime alone. (So
-    /// does a change of its mode, and a write after which the other time was put back: where that
-    /// matters, the file is hashed too.)
-    pub fn is_unwritten_since(self, earlier: Stamp) -> bool {
-        let ctime_ns = earlier.ctime_ns;
-        Stamp { ctime_ns, ..self } == earlier
-    }
-
-    /// Whether the file system only has another number for the file by now, as exFAT and some network
-    /// ones may, which have no lasting ones: another file in its place would have another ctime. The
-    /// bytes decide.
-    pub fn is_renumbered_since(self, earlier: Stamp) -> bool {
-        let inode = earlier.inode;
-        Stamp { inode, ..self } == earlier
-    }
-
-    /// Of the file itself; none where there is no plain file.
-    pub fn of_file(path: &Path) -> Option<Stamp> {
-        let meta = path.symlink_metadata().ok()?;
-        meta.is_file().then(|| Stamp::of(&meta))
-    }
-
-    pub fn to_bytes(self) -> [u8; Stamp::BYTES] {
-        let mut bytes = [0; Stamp::BYTES];
-        bytes[..8].copy_from_slice(&self.size.to_le_bytes());
-        bytes[8..24].copy_from_slice(&self.mtime_ns.to_le_bytes());
-        bytes[24..40].copy_from_slice(&self.ctime_ns.to_le_bytes());
-        bytes[40..].copy_from_slice(&self.inode.to_le_bytes());
-        bytes
-    }
-}
-
-/// BLAKE3 of a file, read in pieces.
-pub(crate) fn hash_file(path: &Path) -> io::Result<Digest> {
-    hash_file_seen(path, &|_| {})
-}
-
-/// [`hash_file`]; `seen` is told of each piece's bytes.
-///
-/// Not memory-mapped: a disk that cannot read a block would kill the process rather than give an
-/// error, just when somebody wants to know what is damaged.
-pub(crate) fn hash_file_seen(path: &Path, seen: &(dyn Fn(u64) + Sync)) -> io::Result<Digest> {
-    hash_reader(open_file(path)?, seen)
-}
-
-/// BLAKE3 of a file that nobody writes to meanwhile, and its stamp after that. It may be given names and
-/// lose some: tasks link to their inputs, and backups to everything.
-pub(crate) fn hash_at_rest(path: &Path) -> Result<(Digest, Stamp), CacheError> {
-    /// Names that come and go explain nothing: then it is read again.
-    const TRIES: u32 = 10;
-    let mut file = open_file(path).doing("read", path)?;
-    let sight = |file: &File| {
-        let meta = file.metadata();
-        meta.map(|meta| Sight::of(&meta)).doing("read", path)
-    };
-    for _ in 0..TRIES {
-        let before = sight(&file)?;
-        let digest = hash_reader(&file, &|_| {}).doing("read", path)?;
-        let now = sight(&file)?;
-        if !now.may_be_written_since(&before) {
-            return Ok((digest, now.stamp));
+        if !meta.is_dir() {
+            return Err(unfit(
+                path,
+                "it is a symlink or special file, not a file or folder",
+            ));
         }
-        if !now.stamp.is_unwritten_since(before.stamp) {
-            break;
-        }
-        file.rewind().doing("read", path)?;
-    }
-    Err(CacheError::Changed {
-        path: path.to_path_buf(),
-    })
-}
-
-fn hash_reader(mut file: impl Read, seen: &(dyn Fn(u64) + Sync)) -> io::Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().into()),
-            n => {
-                hasher.update(&buffer[..n]);
-                seen(n as u64);
-            }
-        }
-    }
-}
-
-/// What is in the place of a file below `objects/` or `records/`: the file, if nothing else stands there.
-pub(crate) struct Entry {
-    pub digest: Digest,
-    pub path: PathBuf,
-    pub size: u64,
-}
-
-/// Everything below `root` whose place is a digest's, as far as the folders can be read.
-pub(crate) fn entries(root: &Path) -> Vec<Entry> {
-    let files = WalkDir::new(root).min_depth(2).max_depth(2);
-    files.into_iter().flatten().filter_map(entry).collect()
-}
-
-/// [`entries`] for those who take what is not there for gone: a folder that cannot be read is an error.
-pub(crate) fn all_entries(root: &Path) -> Result<Vec<Entry>, CacheError> {
-    let mut all = Vec::new();
-    for found in WalkDir::new(root).min_depth(2).max_depth(2) {
-        match found {
-            Ok(found) => all.extend(entry(found)),
-            Err(error) => {
-                let path = error.path().unwrap_or(root).to_path_buf();
-                let source = io::Error::from(error);
-                if source.kind() != io::ErrorKind::NotFound {
-                    return Err(source).doing("read", &path);
-                }
-            }
-        }
-    }
-    Ok(all)
-}
-
-fn entry(found: walkdir::DirEntry) -> Option<Entry> {
-    let folder = found.path().parent()?.file_name()?.to_str()?;
-    let digest = format!("{folder}{}", found.file_name().to_str()?);
-    Some(Entry {
-        digest: digest.parse().ok()?,
-        size: match found.file_type().is_file() {
-            true => found.metadata().ok()?.len(),
-            false => 0,
-        },
-        path: found.into_path(),
-    })
-}
-
-/// `root/ab/cdef…`.
-pub(crate) fn path_of(root: &Path, digest: &Digest) -> PathBuf {
-    let hex = digest.hex();
-    root.join(&hex[..2]).join(&hex[2..])
-}
-
-/// Makes a folder entry durable.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), CacheError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .doing("sync", path)
-}
-
-/// Makes a folder whose name is on the disk too: what is synced into it would be lost with it.
-///
-/// One that is there may be the work of a process that was killed before it synced the parent, so
-/// this process does that once for each folder.
-pub(crate) fn make_durable_folder(path: &Path) -> Result<(), CacheError> {
-    static SYNCED: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
-    // Held while syncing, so that nobody relies on a name that another thread has yet to sync.
-    let mut synced = SYNCED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let synced = synced.get_or_insert_default();
-    if synced.contains(path) && path.is_dir() {
-        return Ok(());
-    }
-    // The folder itself, and those above it that have to be made.
-    let above = path.ancestors().skip(1).take_while(|p| !p.is_dir());
-    let unsure: Vec<&Path> = [path].into_iter().chain(above).collect();
-    fs::create_dir_all(path).doing("make", path)?;
-    for folder in unsure {
-        let parent = folder.parent().unwrap_or(folder);
-        match sync_folder(parent) {
-            // One that may be passed but not read, above the cache.
-            Err(CacheError::Io { source, .. })
-                if source.kind() == io::ErrorKind::PermissionDenied => {}
-            other => other?,
-        }
-    }
-    synced.insert(path.to_path_buf());
-    Ok(())
-}
-
-/// Whether what is moved to its address is on the disk right away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Synced {
-    Now,
-    /// The caller syncs once for many.
-    Later,
-}
-
-/// Moves a file of this file system to its address; the caller has hashed it when it had the stamp
-/// `hashed`. Returns its stamp there. No other thread may be at this digest. A file that is written to
-/// meanwhile does not stay: what its bytes are is not known.
-pub(crate) fn move_in(
-    path: &Path,
-    target: &Path,
-    hashed: Stamp,
-    synced: Synced,
-) -> Result<Stamp, CacheError> {
-    let folder = target.parent().expect("objects have folders");
-    make_folder(folder, synced)?;
-    if synced == Synced::Now {
-        File::open(path)
-            .and_then(|file| file.sync_all())
-            .doing("sync", path)?;
-    }
-    fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
-    fs::rename(path, target).doing("write", target)?;
-    if synced == Synced::Now {
-        sync_folder(folder)?;
-    }
-    let content = |stamp: Stamp| (stamp.size, stamp.mtime_ns);
-    match Stamp::of_file(target) {
-        Some(stamp) if content(stamp) == content(hashed) => Ok(stamp),
-        // Something that the task left behind still writes to it.
-        _ => {
-            fs::remove_file(target).doing("remove", target)?;
-            Err(CacheError::Changed {
+        unlock_folders(path).doing("move the files out of", path)?;
+        let mut files = Vec::new();
+        let mut empty = BTreeSet::new();
+        for entry in WalkDir::new(path).min_depth(1) {
+            let entry = entry.map_err(|e| CacheError::Io {
+                doing: "read",
                 path: path.to_path_buf(),
-            })
+                source: e.into(),
+            })?;
+            let relative = entry.path().strip_prefix(path).expect("below it");
+            let name = relative
+                .to_str()
+                .ok_or(unfit(entry.path(), "its name is not UTF-8"))?;
+            let name = name.to_string();
+            if let Some((above, _)) = name.rsplit_once('/') {
+                empty.remove(&format!("{above}/"));
+            }
+            if entry.file_type().is_dir() {
+                empty.insert(format!("{name}/"));
+                continue;
+            }
+            if !entry.file_type().is_file() {
+                return Err(unfit(entry.path(), "it is a symlink or special file"));
+            }
+            files.push((name, entry.into_path()));
+        }
+        let stored: Vec<(String, FileRef)> = files
+            .into_par_iter()
+            .map(|(name, path)| Ok((name, self.store_file(&path)?)))
+            .collect::<Result<_>>()?;
+        let empty = empty
+            .into_iter()
+            .map(|name| (name, FileRef::empty_folder()));
+        Ok(Artifact::Folder(stored.into_iter().chain(empty).collect()))
+    }
+
+    fn store_file(&self, path: &Path) -> Result<FileRef> {
+        let meta = path.metadata().doing("read", path)?;
+        if meta.permissions().mode() & 0o400 == 0 {
+            fs::set_permissions(path, Permissions::from_mode(0o444)).doing("protect", path)?;
+        }
+        let executable = meta.permissions().mode() & 0o100 != 0 && self.keeps_modes()?;
+        let stored = self.store_bytes(path, meta.len())?;
+        Ok(FileRef {
+            executable,
+            ..stored
+        })
+    }
+
+    /// Whether a file system tells programs from other files. Some (vfat, Windows' disks) have
+    /// every file executable.
+    fn keeps_modes(&self) -> Result<bool> {
+        if let Some(known) = self.modes.get() {
+            return Ok(*known);
+        }
+        let tmp = self.layout().tmp();
+        let plain = tempfile::NamedTempFile::new_in(&tmp).doing("make a file in", &tmp)?;
+        let mode = plain.as_file().metadata().doing("read", plain.path())?;
+        let keeps = mode.permissions().mode() & 0o111 == 0;
+        Ok(*self.modes.get_or_init(|| keeps))
+    }
+
+    fn store_bytes(&self, path: &Path, size: u64) -> Result<FileRef> {
+        if size <= INLINE {
+            let bytes = fs::read(path).doing("read", path)?;
+            let digest = Digest::of(&bytes);
+            self.index.inline.insert(digest.as_bytes(), bytes)?;
+            return Ok(FileRef::new(digest, size));
+        }
+        let (digest, stamp) = hash_at_rest(path)?;
+        self.take_object(path, &digest, stamp, Synced::Now)?;
+        Ok(FileRef::new(digest, stamp.size))
+    }
+
+    /// Moves a file to its place among the objects; it was hashed when it had this stamp. One that is
+    /// already there and right is kept.
+    pub(crate) fn take_object(
+        &self,
+        path: &Path,
+        digest: &Digest,
+        hashed: Stamp,
+        synced: Synced,
+    ) -> Result<()> {
+        let _turn = self.object_turns.wait_for(digest);
+        let target = self.layout().object(digest);
+        make_room(&self.dir, &target)?;
+        if Stamp::of_file(&target).is_some_and(|there| there.size == hashed.size)
+            && let Ok((there, stamp)) = hash_at_rest(&target)
+            && there == *digest
+        {
+            self.stamp(digest, stamp)?;
+            // It may be another name of the very object.
+            self.by_ourselves(digest, || fs::remove_file(path))?
+                .doing("remove", path)?;
+            // Whoever put it there may not have got to this.
+            return match (synced, target.parent()) {
+                (Synced::Now, Some(folder)) => {
+                    make_folder(folder, synced).and_then(|()| sync_folder(folder))
+                }
+                _ => Ok(()),
+            };
+        }
+        let stamp = move_in(path, &target, hashed, synced)?;
+        self.touches.expect(digest, &target);
+        self.stamp(digest, stamp)
+    }
+
+    /// Changes the names or the mode of an object, in its turn: its new ctime is our own doing, and what
+    /// was known of its bytes is known still.
+    pub(crate) fn by_ourselves<T>(&self, digest: &Digest, change: impl FnOnce() -> T) -> Result<T> {
+        let object = self.layout().object(digest);
+        let before = self.touches.see(digest, &object);
+        let known = self.index.stamps.get(digest.as_bytes())?;
+        let changed = change();
+        let after = self.touches.expect(digest, &object);
+        if let (Some(before), Some(after)) = (before, after)
+            && known.is_some_and(|known| known[..] == before.stamp.to_bytes())
+            && after.stamp.is_unwritten_since(before.stamp)
+        {
+            self.stamp(digest, after.stamp)?;
+        }
+        Ok(changed)
+    }
+
+    /// Remembers that an object's bytes are right as long as it has this stamp.
+    pub(crate) fn stamp(&self, digest: &Digest, stamp: Stamp) -> Result<()> {
+        let stamps = &self.index.stamps;
+        stamps.insert(digest.as_bytes(), &stamp.to_bytes()[..])?;
+        Ok(())
+    }
+
+    /// The bytes of a small file, if the index has them and they are right.
+    pub(crate) fn inline(&self, file: &FileRef) -> Result<Option<Vec<u8>>> {
+        if file.size > INLINE {
+            return Ok(None);
+        }
+        let bytes = self.index.inline.get(file.digest.as_bytes())?;
+        Ok(bytes
+            .map(|b| b.to_vec())
+            .filter(|bytes| Digest::of(bytes) == file.digest))
+    }
+
+    /// Whether a file is there and as it was when its hash was last seen to be right. Hashes it
+    /// when its stamp has changed.
+    pub(crate) fn check(&self, file: &FileRef) -> Result<()> {
+        if file.size <= INLINE {
+            return match self.inline(file)? {
+                Some(_) => Ok(()),
+                None => Err(self.damaged(file, self.dir.clone())),
+            };
+        }
+        if self.known_stamp(file)?.is_some() {
+            return Ok(());
+        }
+        let _turn = self.object_turns.wait_for(&file.digest);
+        match self.known_stamp(file)? {
+            Some(_) => Ok(()),
+            None => self.hash_object(file).map(|_| ()),
         }
     }
-}
 
-pub(crate) fn make_folder(path: &Path, synced: Synced) -> Result<(), CacheError> {
-    match synced {
-        Synced::Now => make_durable_folder(path),
-        Synced::Later => fs::create_dir_all(path).doing("make", path),
+    /// The stamps at which these objects have the right bytes; each is hashed when this process first
+    /// asks for it. Of those that are damaged all are set aside, and their makers forgotten, at once.
+    pub(crate) fn right_stamps(&self, files: &[FileRef]) -> Result<Vec<Stamp>> {
+        let stamps: Vec<Result<Stamp>> = files.par_iter().map(|f| self.right_stamp(f)).collect();
+        let damaged = stamps.iter().filter_map(|stamp| match stamp {
+            Err(CacheError::Damaged { file, .. }) => Some(*file),
+            _ => None,
+        });
+        self.forget_users(&damaged.collect::<Vec<_>>())?;
+        stamps.into_iter().collect()
     }
-}
 
-/// Writes bytes to `target` whole or not at all, and so that they are on the disk afterwards.
-pub(crate) fn write_atomically(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-    let folder = target.parent().expect("a file in a folder");
-    make_durable_folder(folder)?;
-    let file = write_beside(tmp, target, bytes)?;
-    file.as_file().sync_all().doing("sync", target)?;
-    put_in_place(file, target)?;
-    sync_folder(folder)
-}
-
-fn write_beside(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<NamedTempFile, CacheError> {
-    let mut file = NamedTempFile::new_in(tmp).doing("make a file in", tmp)?;
-    file.write_all(bytes).doing("write", target)?;
-    fs::set_permissions(file.path(), Permissions::from_mode(0o444)).doing("protect", target)?;
-    Ok(file)
-}
-
-fn put_in_place(file: NamedTempFile, target: &Path) -> Result<(), CacheError> {
-    // `persist` renames by a system call that tests/faults cannot stand before.
-    let path = file.into_temp_path();
-    fs::rename(&path, target).doing("write", target)?;
-    // There is nothing to remove any more.
-    let _ = path.keep();
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_to_while_it_is_moved_in_does_not_stay() {
-        let dir = tempfile::tempdir().unwrap();
-        for synced in [Synced::Now, Synced::Later] {
-            let (path, target) = (dir.path().join("new"), dir.path().join("ab/cd"));
-            fs::write(&path, "good").unwrap();
-            let hashed = Stamp::of_file(&path).unwrap();
-            fs::write(&path, "longer").unwrap();
-            let error = move_in(&path, &target, hashed, synced).expect_err("it stays");
-            assert!(matches!(error, CacheError::Changed { .. }), "{error}");
-            assert!(!target.exists() && !path.exists());
-            fs::write(&path, "good").unwrap();
-            let hashed = Stamp::of_file(&path).unwrap();
-            let stamp = move_in(&path, &target, hashed, synced).unwrap();
-            assert_eq!(Stamp::of_file(&target), Some(stamp));
-            fs::remove_file(&target).unwrap();
+    fn right_stamp(&self, file: &FileRef) -> Result<Stamp> {
+        // Not in the middle of what another thread does to it.
+        let _turn = self.object_turns.wait_for(&file.digest);
+        let object = self.layout().object(&file.digest);
+        self.touches.see(&file.digest, &object);
+        match self.verified_stamp(file)? {
+            Some(stamp) => Ok(stamp),
+            None => self.hash_object(file),
         }
     }
+
+    /// [`Cache::known_stamp`] of an object that this process has hashed.
+    pub(crate) fn verified_stamp(&self, file: &FileRef) -> Result<Option<Stamp>> {
+        let verified = self.verified.lock().expect("not poisoned");
+        if !verified.contains(&file.digest) {
+            return Ok(None);
+        }
+        drop(verified);
+        self.known_stamp(file)
+    }
+
+    /// The stamp of an object that has not changed since it was last seen to be right.
+    pub(crate) fn known_stamp(&self, file: &FileRef) -> Result<Option<Stamp>> {
+        let path = self.layout().object(&file.digest);
+        let Some(stamp) = Stamp::of_file(&path) else {
+            return Ok(None);
+        };
+        let known = self.index.stamps.get(file.digest.as_bytes())?;
+        let is_known = known.is_some_and(|known| known[..] == stamp.to_bytes());
+        Ok((stamp.size == file.size && is_known).then_some(stamp))
+    }
+
+    /// Hashes an object, in its turn. A wrong one is moved to `damaged/`.
+    pub(crate) fn hash_object(&self, file: &FileRef) -> Result<Stamp> {
+        let path = self.layout().object(&file.digest);
+        self.restore_mode(&file.digest, &path)?;
+        match hash_object_at_rest(&path) {
+            Ok((digest, stamp)) if digest == file.digest => {
+                let mut verified = self.verified.lock().expect("not poisoned");
+                verified.insert(file.digest);
+                self.stamp(&file.digest, stamp)?;
+                Ok(stamp)
+            }
+            Err(error) if !error.is_of_the_file() => Err(error),
+            _ => Err(self.damaged(file, self.set_object_aside(&file.digest)?)),
+        }
+    }
+
+    /// A task may have made an object writable. What it wrote then is another matter.
+    fn restore_mode(&self, digest: &Digest, path: &Path) -> Result<()> {
+        let sight = self.touches.see(digest, path);
+        if sight.is_some_and(|sight| sight.mode & 0o222 != 0) {
+            let protect = || fs::set_permissions(path, Permissions::from_mode(0o444));
+            let _ = self.by_ourselves(digest, protect)?;
+        }
+        Ok(())
+    }
+
+    /// Moves an object to `damaged/`; returns that folder.
+    pub(crate) fn set_object_aside(&self, digest: &Digest) -> Result<PathBuf> {
+        let path = self.layout().object(digest);
+        let aside = set_aside(&self.dir, &path, &digest.hex())?;
+        self.touches.forget(digest);
+        self.index.stamps.remove(digest.as_bytes())?;
+        Ok(aside)
+    }
+
+    pub(crate) fn damaged(&self, file: &FileRef, aside: PathBuf) -> CacheError {
+        CacheError::Damaged {
+            what: format!("object {}", file.digest.short()),
+            file: *file,
+            aside,
+        }
+    }
+
+    /// The bytes of a small artifact file, checked.
+    pub fn read(&self, file: &FileRef) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.inline(file)? {
+            return Ok(bytes);
+        }
+        if file.size <= INLINE {
+            self.forget_users(&[*file])?;
+            return Err(self.damaged(file, self.dir.clone()));
+        }
+        self.right_stamps(&[*file])?;
+        let path = self.layout().object(&file.digest);
+        read_plain(&path).doing("read", &path)
+    }
+}
+
+/// [`hash_at_rest`], where a link counts for no object.
+fn hash_object_at_rest(path: &Path) -> Result<(Digest, Stamp)> {
+    if is_no_file(path) {
+        let source = std::io::ErrorKind::InvalidData.into();
+        return Err(source).doing("read", path);
+    }
+    hash_at_rest(path)
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CacheError, Doing};
+use crate::layout::Layout;
 use crate::tree::unlock_folders;
 
 /// Opens a file, or what a link leads to, for reading. What is no plain file is an error: a fifo would
@@ -55,7 +56,7 @@ pub(crate) fn is_no_file(path: &Path) -> bool {
 /// Moves whatever is at `path` to `damaged/` in the cache `dir`, as `name` (`name.2`, …, where that is
 /// taken by something it cannot replace). Returns that folder. It may be gone altogether.
 pub(crate) fn set_aside(dir: &Path, path: &Path, name: &str) -> Result<PathBuf, CacheError> {
-    let aside = dir.join("damaged");
+    let aside = Layout::of(dir).damaged();
     fs::create_dir_all(&aside).doing("make", &aside)?;
     let mut to = aside.join(name);
     if is_no_file(path) || is_no_file(&to) {

@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::durable::sync_folder;
 use crate::error::{CacheError, Doing};
-use crate::objects::{Stamp, sync_folder};
+use crate::layout::Layout;
 use crate::plain::read_plain;
+use crate::stamp::Stamp;
 use crate::tree::remove_tree;
 
 pub(crate) struct Seal {
@@ -25,7 +27,7 @@ pub(crate) struct Seal {
 impl Seal {
     /// Takes the seal off; says whether it was whole.
     pub fn take_off(dir: &Path) -> Result<(Seal, bool), CacheError> {
-        let path = dir.join("index.seal");
+        let path = Layout::of(dir).seal();
         let sealed = read_plain(&path).ok();
         if path.symlink_metadata().is_ok() {
             remove_tree(&path).doing("remove", &path)?;
@@ -38,7 +40,7 @@ impl Seal {
 
     /// Seals the index, which must be closed. Without a seal the next process reads a little more.
     pub fn put_on(&self) {
-        let path = self.dir.join("index.seal");
+        let path = Layout::of(&self.dir).seal();
         let sealed = sync(&self.dir).and_then(|()| {
             let stamps = stamps(&self.dir).ok_or(io::ErrorKind::NotFound)?;
             fs::write(&path, stamps)
@@ -51,7 +53,7 @@ impl Seal {
 
 /// sled leaves it to the system when most of its bytes reach the disk.
 pub(crate) fn sync(dir: &Path) -> io::Result<()> {
-    sync_below(&dir.join("index"))
+    sync_below(&Layout::of(dir).index())
 }
 
 /// Puts the files and folders below `path` on the disk.
@@ -65,7 +67,7 @@ pub(crate) fn sync_below(path: &Path) -> io::Result<()> {
 /// Path and stamp of each of sled's files.
 fn stamps(dir: &Path) -> Option<Vec<u8>> {
     let mut all = Vec::new();
-    for entry in WalkDir::new(dir.join("index")).sort_by_file_name() {
+    for entry in WalkDir::new(Layout::of(dir).index()).sort_by_file_name() {
         let entry = entry.ok()?;
         if entry.file_type().is_file() {
             let path = entry.path().strip_prefix(dir).ok()?;

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::objects::Stamp;
+use crate::stamp::Stamp;
 
 /// A file's stamp, and what else changes its ctime and none of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use crate::error::Doing;
 use crate::index::{self, Index};
-use crate::objects::{Stamp, hash_at_rest};
 use crate::sight::Sight;
+use crate::stamp::{Stamp, hash_at_rest};
 use crate::{Cache, CacheError, Digest};
 
 /// A file changed this recently may change again without its time showing it ("racily clean" in

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::Digest;
-use crate::objects::Stamp;
 use crate::sight::Sight;
+use crate::stamp::Stamp;
 
 #[derive(Default)]
 pub(crate) struct Touches(Mutex<Ledger>);

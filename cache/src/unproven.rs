@@ -10,10 +10,11 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::MutexGuard;
 
+use crate::cache::Result;
 use crate::error::Doing;
+use crate::layout::Layout;
 use crate::leftovers::folders;
 use crate::plain::read_plain;
-use crate::store::Result;
 use crate::{Cache, Digest};
 
 /// In an attempt's folder: the digests of its input artifacts, a line each.
@@ -26,7 +27,7 @@ pub(crate) type Unproven = BTreeMap<Digest, Vec<Digest>>;
 /// The notes that are left in `work/`.
 pub(crate) fn left(dir: &Path) -> Unproven {
     let mut left = Unproven::new();
-    for task in folders(&dir.join("work")) {
+    for task in folders(&Layout::of(dir).work()) {
         let key = task.file_name().and_then(|name| name.to_str());
         let Some(key) = key.and_then(|key| key.parse().ok()) else {
             continue;
@@ -79,7 +80,7 @@ impl Cache {
             let (key, inputs) = entry?;
             let digest = |bytes: &[u8]| bytes.try_into().ok().map(Digest::from_bytes);
             let inputs = inputs.chunks(32).filter_map(digest).collect();
-            match digest(&key).filter(|key| self.dir().join("partial").join(key.hex()).exists()) {
+            match digest(&key).filter(|key| self.layout().partial_of(key).exists()) {
                 Some(key) => _ = all.insert(key, inputs),
                 None => _ = tree.remove(&key)?,
             }

@@ -204,40 +204,6 @@ fn an_index_that_somebody_else_holds_is_not_set_aside() {
     assert!(open(dir.path()).notices().is_empty());
 }
 
-fn bytes(folder: &Path) -> u64 {
-    let size = |path: PathBuf| path.metadata().map_or(0, |meta| meta.len());
-    files(folder).into_iter().map(size).sum()
-}
-
-#[test]
-fn an_index_that_has_grown_is_made_anew_when_the_cache_is_closed() {
-    let dir = tempfile::tempdir().unwrap();
-    let index = dir.path().join("index");
-    let mut round = 0_u32;
-    let record = {
-        let cache = open(dir.path());
-        // Written over and over, as what is rebuilt or collected is. sled gives some room back now and then.
-        while bytes(&index) <= 8 << 20 {
-            round += 1;
-            assert!(round < 2000, "{}", bytes(&index));
-            for key in 0..400_u32 {
-                let value = vec![round as u8; 1000];
-                cache.remember("facts", &key.to_le_bytes(), &value).unwrap();
-            }
-        }
-        commit(&cache, 1)
-    };
-    assert!(bytes(&index) < 4 << 20, "{}", bytes(&index));
-    for left in ["index.new", "index.old"] {
-        assert!(!dir.path().join(left).exists(), "{left}");
-    }
-    let cache = open(dir.path());
-    assert!(cache.notices().is_empty());
-    assert_eq!(cache.lookup(&record.key).unwrap(), Some(record));
-    let fact = cache.recall("facts", &7_u32.to_le_bytes()).unwrap();
-    assert_eq!(fact, Some(vec![round as u8; 1000]));
-}
-
 #[test]
 fn a_crash_while_the_index_is_replaced_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Files, Laid, LaidFile, look};
+use crate::cache::Result;
 use crate::error::{CacheError, Doing};
-use crate::objects::{hash_at_rest, path_of};
+use crate::objects::INLINE;
 use crate::sight::Sight;
-use crate::store::{INLINE, Result};
+use crate::stamp::hash_at_rest;
 use crate::tree::unlock_folders;
 use crate::{Cache, FileRef};
 
@@ -21,7 +22,7 @@ impl Cache {
         let large = files.iter().map(|(_, file)| *file);
         let large: Vec<FileRef> = large.filter(|file| file.size > INLINE).collect();
         self.right_stamps(&large)?;
-        let tmp = self.dir.join("tmp");
+        let tmp = self.layout().tmp();
         let tmp = tempfile::tempdir_in(&tmp).doing("make a folder in", &tmp)?;
         for folder in look::folders(files) {
             let folder = tmp.path().join(folder);
@@ -44,7 +45,7 @@ impl Cache {
         let copied = pairs
             .into_iter()
             .any(|(laid, (_, file))| matches!(laid, LaidFile::Own(_)) && file.size > INLINE);
-        let checkouts = self.dir.join("checkouts");
+        let checkouts = self.layout().checkouts();
         fs::create_dir_all(&checkouts).doing("make", &checkouts)?;
         // It goes there while it may be written to: a read-only folder cannot be moved by its owner.
         fs::rename(new, root).doing("write", root)?;
@@ -81,7 +82,7 @@ impl Cache {
             write_new(path, &bytes, mode(file)).doing("write", path)?;
             return Ok(LaidFile::Own(sight_of(path)?));
         }
-        let object = path_of(&self.objects(), &file.digest);
+        let object = self.layout().object(&file.digest);
         let _turn = self.object_turns.wait_for(&file.digest);
         if self.verified_stamp(file)?.is_none() {
             self.hash_object(file)?;

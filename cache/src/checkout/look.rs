@@ -9,9 +9,10 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use super::{Files, Laid, LaidFile};
-use crate::objects::{hash_at_rest, path_of};
+use crate::cache::Result;
+use crate::objects::INLINE;
 use crate::sight::Sight;
-use crate::store::{INLINE, Result};
+use crate::stamp::hash_at_rest;
 use crate::{Cache, FileRef};
 
 /// What a look at a file tells.
@@ -96,7 +97,7 @@ impl Cache {
 
     /// Whether a file of a checkout is a link to its object.
     pub(super) fn is_linked(&self, file: &FileRef, path: &Path) -> bool {
-        let object = path_of(&self.objects(), &file.digest);
+        let object = self.layout().object(&file.digest);
         match (object.symlink_metadata(), path.symlink_metadata()) {
             (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
             _ => false,

@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use tar::{Archive, EntryType};
 
 use super::{FORMAT, Manifest, Place};
+use crate::cache::Result;
+use crate::durable::Synced;
 use crate::envelope::{Envelope, Unread, open_envelope, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::objects::{Stamp, Synced, path_of};
+use crate::objects::INLINE;
 use crate::plain::make_room;
-use crate::store::{INLINE, Result};
+use crate::stamp::Stamp;
 use crate::{Artifact, Cache, Digest, FileRef};
 
 /// A manifest or a record is read into memory; larger ones are nobody's.
@@ -38,7 +40,7 @@ pub struct Imported {
 impl Cache {
     /// Takes an archive in, all of it or, at the first thing that does not check, nothing.
     pub fn import(&self, input: impl Read) -> Result<Imported> {
-        let tmp = self.dir.join("tmp");
+        let tmp = self.layout().tmp();
         let staging = tempfile::tempdir_in(&tmp).doing("make a folder in", &tmp)?;
         let staged = Staged::read(input, staging.path(), free_bytes(&tmp))?;
         self.check_outputs(&staged)?;
@@ -77,7 +79,7 @@ impl Cache {
         let mut imported = Imported::default();
         for (digest, (size, path)) in &staged.objects {
             let hashed = Stamp::of(&path.metadata().doing("read", path)?);
-            let is_new = !path_of(&self.objects(), digest).exists();
+            let is_new = !self.layout().object(digest).exists();
             self.take_object(path, digest, hashed, Synced::Later)?;
             if is_new {
                 imported.objects += 1;
@@ -93,7 +95,7 @@ impl Cache {
             }
         }
         for (key, path) in &fresh {
-            let target = self.record_path(key);
+            let target = self.layout().record(key);
             make_room(&self.dir, &target)?;
             let folder = target.parent().expect("records have folders");
             fs::create_dir_all(folder).doing("make", folder)?;
@@ -102,7 +104,7 @@ impl Cache {
         }
         self.sync_all()?;
         for (key, _) in &fresh {
-            self.adopt(&staged_record(&self.record_path(key))?)?;
+            self.adopt(&staged_record(&self.layout().record(key))?)?;
             imported.records += 1;
         }
         self.index.db.flush()?;
@@ -115,10 +117,10 @@ impl Cache {
     /// Marked as somebody else's, for those who would run its commands. Returns its id, and whether
     /// there was one of that id.
     fn take_in_run(&self, id: String, folder: &Path) -> Result<(String, bool)> {
-        let target = self.dir.join("runs").join(&id);
+        let target = self.layout().runs().join(&id);
         let known = target.exists();
         if !known {
-            fs::create_dir_all(self.dir.join("runs")).doing("make", &target)?;
+            fs::create_dir_all(self.layout().runs()).doing("make", &target)?;
             fs::create_dir_all(folder.join("logs")).doing("make", &target)?;
             let mark = folder.join("imported");
             fs::write(&mark, format!("{}\n", Timestamp::now())).doing("write", &mark)?;

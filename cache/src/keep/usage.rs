@@ -6,9 +6,11 @@ use std::path::Path;
 use serde::Serialize;
 use walkdir::WalkDir;
 
+use crate::cache::Result;
+use crate::layout::Layout;
+use crate::layout::entries;
 use crate::leftovers::folders;
-use crate::objects::entries;
-use crate::store::{INLINE, Result};
+use crate::objects::INLINE;
 use crate::{Artifact, Cache, Digest, Record};
 
 /// How many, and how many bytes they take.
@@ -98,22 +100,22 @@ impl Usage {
             let kind = usage.kinds.entry(name).or_default();
             kind.bytes = kind.bytes.saturating_add(size);
         }
-        for entry in entries(&dir.join("objects")) {
+        for entry in entries(&Layout::of(dir).objects()) {
             usage.objects.add(entry.size);
             if !named.contains(&entry.digest) {
                 usage.unnamed.add(entry.size);
             }
         }
-        for entry in entries(&dir.join("records")) {
+        for entry in entries(&Layout::of(dir).records()) {
             usage.records.add(entry.size);
         }
-        for entry in entries(&dir.join("sources")) {
+        for entry in entries(&Layout::of(dir).sources()) {
             usage.sources.add(entry.size);
         }
-        usage.partial = with_content(&dir.join("partial"));
-        usage.damaged = children(&dir.join("damaged"));
-        usage.checkouts = children(&dir.join("checkouts"));
-        usage.index_bytes = size_of(&dir.join("index"));
+        usage.partial = with_content(&Layout::of(dir).partial());
+        usage.damaged = children(&Layout::of(dir).damaged());
+        usage.checkouts = children(&Layout::of(dir).checkouts());
+        usage.index_bytes = size_of(&Layout::of(dir).index());
         Ok(usage)
     }
 }

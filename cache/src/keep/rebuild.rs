@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use crate::cache::Result;
 use crate::envelope::{Envelope, Unknown, Unread, is_of_this_format, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::objects::all_entries;
+use crate::layout::all_entries;
 use crate::plain::set_aside;
-use crate::store::Result;
 use crate::{Cache, Digest};
 
 /// What a rebuild came to.
@@ -25,7 +25,7 @@ impl Cache {
     /// Fills the index from the record files.
     pub fn rebuild(&self) -> Result<Rebuilt> {
         let mut rebuilt = Rebuilt::default();
-        for entry in all_entries(&self.dir.join("records"))? {
+        for entry in all_entries(&self.layout().records())? {
             match read_envelope(&entry.path) {
                 Ok(envelope) => {
                     self.adopt(&envelope)?;
@@ -52,7 +52,7 @@ impl Cache {
     /// they name would look like garbage; and so would what records of another format name, which is
     /// an error therefore.
     pub(crate) fn adopt_unindexed(&self) -> Result<()> {
-        for entry in all_entries(&self.dir.join("records"))? {
+        for entry in all_entries(&self.layout().records())? {
             let indexed = self.indexed(&entry.digest)?.is_some();
             if indexed && is_of_this_format(&entry.path) {
                 continue;
@@ -74,12 +74,15 @@ impl Cache {
     /// The error about a record of another format.
     pub(crate) fn newer(&self, key: &Digest, unknown: Unknown) -> CacheError {
         self.met_unknown.store(true, Ordering::SeqCst);
-        unknown.error(format!("record {}", key.short()), &self.record_path(key))
+        unknown.error(
+            format!("record {}", key.short()),
+            &self.layout().record(key),
+        )
     }
 
     /// An error where the record file is of another format: nobody may overwrite or remove it.
     pub(crate) fn check_format(&self, key: &Digest) -> Result<()> {
-        let path = self.record_path(key);
+        let path = self.layout().record(key);
         if is_of_this_format(&path) {
             return Ok(());
         }

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
 
 use super::{FORMAT, Manifest, ManifestRun, Packed, Place, RUN_FILES, RunFiles, extended_files};
+use crate::cache::Result;
 use crate::envelope::{Unread, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::objects::{hash_file, path_of};
+use crate::layout::Layout;
+use crate::objects::INLINE;
 use crate::plain::{open_file, open_plain, read_plain};
-use crate::store::{INLINE, Result};
+use crate::stamp::hash_file;
 use crate::{Artifact, Cache, Digest, FileRef, Look, Reader};
 
 /// zstd's own default: objects are mostly floats, which hardly shrink further.
@@ -48,7 +50,7 @@ impl Look {
         pack(self, keys, run, out).map_err(|failure| match failure {
             Failure::Damaged(file) => CacheError::Io {
                 doing: "export",
-                path: path_of(&self.dir().join("objects"), &file.digest),
+                path: self.layout().object(&file.digest),
                 source: io::Error::other("it is damaged"),
             },
             Failure::Other(error) => error,
@@ -114,7 +116,7 @@ fn pack(
 }
 
 fn record_file(cache: &Path, key: &Digest) -> PathBuf {
-    path_of(&cache.join("records"), key)
+    Layout::of(cache).record(key)
 }
 
 /// The objects that the records name, with their sizes.
@@ -140,7 +142,7 @@ fn append_object<W: Write>(
     digest: &Digest,
     size: u64,
 ) -> std::result::Result<(), Failure> {
-    let path = path_of(&cache.join("objects"), digest);
+    let path = Layout::of(cache).object(digest);
     let mut input = Hashing {
         inner: open_plain(&path).doing("read", &path)?,
         hasher: blake3::Hasher::new(),

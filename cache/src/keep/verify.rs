@@ -6,12 +6,15 @@ use std::rc::Rc;
 
 use rayon::prelude::*;
 
+use crate::cache::Result;
 use crate::envelope::{Envelope, Unread, read_envelope};
 use crate::error::{Doing, tells_of_damage};
 use crate::index;
-use crate::objects::{Entry, all_entries, entries, hash_file_seen};
+use crate::layout::Layout;
+use crate::layout::{Entry, all_entries, entries};
+use crate::objects::INLINE;
 use crate::plain::is_no_file;
-use crate::store::{INLINE, Result};
+use crate::stamp::hash_file_seen;
 use crate::{Artifact, Cache, Digest, FileRef, Look, Reader as _, Record};
 
 /// What a look at every byte came to.
@@ -59,7 +62,7 @@ type Read = (Entry, std::result::Result<Envelope, Unread>);
 
 /// Every record file, read in parallel; one in another's place is damaged.
 fn read_records(dir: &Path, seen: &(dyn Fn(u64) + Sync)) -> Result<Vec<Read>> {
-    let files = all_entries(&dir.join("records"))?;
+    let files = all_entries(&Layout::of(dir).records())?;
     let read = |entry: Entry| {
         seen(entry.size);
         let read = match read_envelope(&entry.path) {
@@ -73,7 +76,7 @@ fn read_records(dir: &Path, seen: &(dyn Fn(u64) + Sync)) -> Result<Vec<Read>> {
 
 /// Every object, hashed in parallel, and whether it is right.
 fn hash_objects(dir: &Path, seen: &(dyn Fn(u64) + Sync)) -> Result<Vec<(Entry, bool)>> {
-    let mut files = all_entries(&dir.join("objects"))?;
+    let mut files = all_entries(&Layout::of(dir).objects())?;
     // The largest first, so that no thread is left with one at the end.
     files.sort_by_key(|entry| std::cmp::Reverse(entry.size));
     let hash = |entry: Entry| match hash_object(&entry.path, seen) {

@@ -1,103 +1,18 @@
-//! Removing what nobody wants any more.
-//!
-//! First what goes is found ([`Cache::find_garbage`]), then it is removed ([`Cache::remove`]):
-//! records, durably, and only then the objects that no record names. A crash in between leaves
-//! objects without records, which the next collection finds; never the reverse.
+//! What can go, and what stays whatever the limits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::error::Doing;
-use crate::objects::{entries, path_of, sync_folder};
-use crate::store::Result;
-use crate::tree::remove_tree;
-use crate::usage::size_of;
-use crate::{Artifact, Cache, Digest, Record, seal};
-
-/// What those who know of runs want of a cache.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// Tasks whose records and partial state stay, whatever the limits.
-    pub keep: HashSet<Digest>,
-    /// Runs whose records stay, whether or not their journals tell of them: a power loss may have
-    /// taken the end of a journal, and records say themselves which run made them.
-    pub keep_made_by: HashSet<String>,
-    /// When a task was last used or made. For others it is when their record was made.
-    pub last_use: HashMap<Digest, Timestamp>,
-}
-
-/// What goes, of that which is not kept. None of them: only what no record names.
-#[derive(Clone, Debug, Default)]
-pub struct Limits {
-    /// What was last used before this.
-    pub before: Option<Timestamp>,
-    /// The least recently used, until what is left takes no more than this.
-    pub max_bytes: Option<u64>,
-    /// Everything.
-    pub only_kept: bool,
-}
-
-/// What a collection would remove, with the bytes each takes.
-#[derive(Clone, Debug, Default)]
-pub struct Garbage {
-    pub records: Vec<(Digest, u64)>,
-    pub objects: Vec<(Digest, u64)>,
-    pub inline: Vec<(Digest, u64)>,
-    /// Partial state of tasks.
-    pub partial: Vec<(Digest, u64)>,
-    pub checkouts: Vec<(PathBuf, u64)>,
-    /// Damaged things that were set aside.
-    pub damaged: Vec<(PathBuf, u64)>,
-    /// Lists of source files that no kept record was made from.
-    pub source_lists: Vec<(Digest, u64)>,
-    /// Index entries about files that are gone.
-    stamps: Vec<Digest>,
-    sources: Vec<Vec<u8>>,
-    pub kept_records: usize,
-    /// Records, outputs and partial state that stay.
-    pub kept_bytes: u64,
-    /// How far `kept_bytes` is above the wanted size: all the rest is protected.
-    pub over: u64,
-}
-
-impl Garbage {
-    /// Bytes that removing it all frees.
-    pub fn bytes(&self) -> u64 {
-        let digests = [
-            &self.records,
-            &self.objects,
-            &self.inline,
-            &self.partial,
-            &self.source_lists,
-        ];
-        let paths = [&self.checkouts, &self.damaged];
-        let digests = digests.into_iter().flatten().map(|(_, bytes)| bytes);
-        let paths = paths.into_iter().flatten().map(|(_, bytes)| bytes);
-        digests.chain(paths).sum()
-    }
-
-    /// Entries of the index about files that are gone.
-    pub fn stale_entries(&self) -> usize {
-        self.stamps.len() + self.sources.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-            && self.objects.is_empty()
-            && self.inline.is_empty()
-            && self.partial.is_empty()
-            && self.checkouts.is_empty()
-            && self.damaged.is_empty()
-            && self.source_lists.is_empty()
-            && self.stale_entries() == 0
-    }
-}
+use crate::cache::Result;
+use crate::keep::gc::{Garbage, Limits, Wanted};
+use crate::keep::usage::size_of;
+use crate::layout::{Layout, entries};
+use crate::{Artifact, Cache, Digest, Record};
 
 /// A record or a task's partial state.
 struct Item {
@@ -138,7 +53,7 @@ impl Cache {
             recorded.insert(record.key);
             items.push(self.record_item(&record, wanted));
         }
-        let partial = fs::read_dir(self.dir.join("partial"));
+        let partial = fs::read_dir(self.layout().partial());
         for entry in partial.into_iter().flatten().flatten() {
             let Some(key) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
                 continue;
@@ -172,7 +87,7 @@ impl Cache {
             .flat_map(Artifact::files)
             .map(|(_, file)| (file.digest, file.size))
             .collect();
-        let own = fs::metadata(self.record_path(&record.key)).map_or(0, |meta| meta.len());
+        let own = fs::metadata(self.layout().record(&record.key)).map_or(0, |meta| meta.len());
         let bytes = files.values().copied().fold(own, u64::saturating_add);
         let made = record.provenance.finished;
         Item {
@@ -193,7 +108,7 @@ impl Cache {
     /// Objects and inline bytes that no kept record names.
     fn find_unnamed(&self, kept: &[Item], garbage: &mut Garbage) -> Result<()> {
         let named: HashSet<&Digest> = kept.iter().flat_map(|item| item.files.keys()).collect();
-        for entry in entries(&self.objects()) {
+        for entry in entries(&self.layout().objects()) {
             if !named.contains(&entry.digest) {
                 garbage.objects.push((entry.digest, entry.size));
             }
@@ -213,12 +128,12 @@ impl Cache {
     /// what the index says of gone files.
     fn find_stale(&self, kept: &[Item], garbage: &mut Garbage) -> Result<()> {
         let (live, read) = self.live_artifacts(kept)?;
-        for list in entries(&self.dir.join("sources")) {
+        for list in entries(&self.layout().sources()) {
             if !read.contains(&list.digest) {
                 garbage.source_lists.push((list.digest, list.size));
             }
         }
-        let checkouts = fs::read_dir(self.dir.join("checkouts"));
+        let checkouts = fs::read_dir(self.layout().checkouts());
         for entry in checkouts.into_iter().flatten().flatten() {
             let name = entry.file_name();
             let digest = name.to_str().and_then(|name| name.parse().ok());
@@ -232,7 +147,7 @@ impl Cache {
             let Some(digest) = digest_of(&key?) else {
                 continue;
             };
-            if gone.contains(&digest) || !path_of(&self.objects(), &digest).exists() {
+            if gone.contains(&digest) || !self.layout().object(&digest).exists() {
                 garbage.stamps.push(digest);
             }
         }
@@ -267,12 +182,12 @@ impl Cache {
     }
 
     fn find_old_damage(&self, before: Timestamp, garbage: &mut Garbage) {
-        let aside = fs::read_dir(self.dir.join("damaged"));
+        let aside = fs::read_dir(self.layout().damaged());
         let aside = aside.into_iter().flatten().flatten().map(|e| e.path());
         let indexes = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let indexes = indexes.map(|e| e.path()).filter(|path| {
             let name = path.file_name().and_then(OsStr::to_str);
-            name.is_some_and(|name| name.starts_with("index.damaged-"))
+            name.is_some_and(Layout::is_damaged_index)
         });
         for path in aside.chain(indexes) {
             if set_aside_at(&path).is_some_and(|at| at < before) {
@@ -280,64 +195,6 @@ impl Cache {
                 garbage.damaged.push((path, bytes));
             }
         }
-    }
-
-    /// Removes what [`Cache::find_garbage`] found; nothing may have been added since.
-    pub fn remove(&self, garbage: &Garbage) -> Result<()> {
-        self.remove_records(garbage)?;
-        let objects = self.objects();
-        for (digest, _) in &garbage.objects {
-            remove(&path_of(&objects, digest))?;
-        }
-        for (digest, _) in &garbage.inline {
-            self.index.inline.remove(digest.as_bytes())?;
-        }
-        for digest in &garbage.stamps {
-            self.index.stamps.remove(digest.as_bytes())?;
-        }
-        for path in &garbage.sources {
-            self.index.sources.remove(path)?;
-        }
-        let sources = self.dir.join("sources");
-        for (digest, _) in &garbage.source_lists {
-            remove(&path_of(&sources, digest))?;
-        }
-        for (key, _) in &garbage.partial {
-            remove(&self.dir.join("partial").join(key.hex()))?;
-        }
-        for (path, _) in garbage.checkouts.iter().chain(&garbage.damaged) {
-            remove(path)?;
-        }
-        self.verified
-            .lock()
-            .expect("not poisoned")
-            .retain(|digest| path_of(&objects, digest).exists());
-        self.index.db.flush()?;
-        self.shrunk.store(true, Ordering::SeqCst);
-        for root in [objects, self.dir.join("records"), sources] {
-            remove_empty_folders(&root);
-        }
-        Ok(())
-    }
-
-    /// The records go first, and durably, so that none is ever left that names a removed object:
-    /// from the index, whose flush alone does not reach the disk, and then their files.
-    fn remove_records(&self, garbage: &Garbage) -> Result<()> {
-        for (key, _) in &garbage.records {
-            self.index.records.remove(key.as_bytes())?;
-        }
-        self.index.db.flush()?;
-        seal::sync(&self.dir).doing("sync the index in", &self.dir)?;
-        let mut folders = BTreeSet::new();
-        for (key, _) in &garbage.records {
-            let path = self.record_path(key);
-            remove(&path)?;
-            folders.extend(path.parent().map(Path::to_path_buf));
-        }
-        for folder in folders.iter().filter(|folder| folder.exists()) {
-            sync_folder(folder)?;
-        }
-        Ok(())
     }
 }
 
@@ -441,16 +298,4 @@ fn set_aside_at(path: &Path) -> Option<Timestamp> {
 
 fn digest_of(key: &[u8]) -> Option<Digest> {
     Some(Digest::from_bytes(key.try_into().ok()?))
-}
-
-/// A file, or whatever stands in its place.
-fn remove(path: &Path) -> Result<()> {
-    remove_tree(path).doing("remove", path)
-}
-
-/// Removes the folders below `root` that are empty; the system refuses others.
-fn remove_empty_folders(root: &Path) {
-    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-        let _ = fs::remove_dir(entry.path());
-    }
 }

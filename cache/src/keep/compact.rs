@@ -6,13 +6,14 @@
 
 use std::fs;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::durable::sync_folder;
 use crate::error::{CacheError, Doing};
 use crate::index::{Index, without_panic};
-use crate::objects::sync_folder;
+use crate::keep::usage::size_of;
+use crate::layout::Layout;
 use crate::seal;
-use crate::usage::size_of;
 
 /// Smaller ones are left alone.
 const SMALL: u64 = 4 << 20;
@@ -53,14 +54,14 @@ fn held(index: &Index) -> sled::Result<u64> {
 /// Builds the same index beside the one of `dir`, on the disk when this returns. Says whether that is
 /// worth it: at most half the size.
 pub(crate) fn build(dir: &Path, from: &Index) -> Result<bool, CacheError> {
-    let path = new(dir);
+    let path = Layout::of(dir).new_index();
     remove(&path)?;
     let copied = without_panic(AssertUnwindSafe(|| copy(from, &path)));
     match copied {
         Ok(copied) => copied?,
         Err(_) => return Err(std::io::Error::other("sled gave up")).doing("make", &path),
     }
-    if size_of(&path) > size_of(&dir.join("index")) / 2 {
+    if size_of(&path) > size_of(&Layout::of(dir).index()) / 2 {
         remove(&path)?;
         return Ok(false);
     }
@@ -101,7 +102,11 @@ fn copy(from: &Index, path: &Path) -> Result<(), CacheError> {
 
 /// Puts the new index in the old one's place; both are closed.
 pub(crate) fn swap(dir: &Path) -> Result<(), CacheError> {
-    let (index, new, old) = (dir.join("index"), new(dir), old(dir));
+    let (index, new, old) = (
+        Layout::of(dir).index(),
+        Layout::of(dir).new_index(),
+        Layout::of(dir).old_index(),
+    );
     fs::rename(&index, &old).doing("move", &index)?;
     if let Err(error) = fs::rename(&new, &index) {
         fs::rename(&old, &index).doing("move", &old)?;
@@ -113,26 +118,59 @@ pub(crate) fn swap(dir: &Path) -> Result<(), CacheError> {
 
 /// Ends a swap that a crash cut off.
 pub(crate) fn put_right(dir: &Path) -> Result<(), CacheError> {
-    let (index, old) = (dir.join("index"), old(dir));
+    let (index, old) = (Layout::of(dir).index(), Layout::of(dir).old_index());
     if !index.exists() && old.exists() {
         fs::rename(&old, &index).doing("move", &old)?;
         sync_folder(dir)?;
     }
     remove(&old)?;
-    remove(&new(dir))
-}
-
-fn new(dir: &Path) -> PathBuf {
-    dir.join("index.new")
-}
-
-fn old(dir: &Path) -> PathBuf {
-    dir.join("index.old")
+    remove(&Layout::of(dir).new_index())
 }
 
 fn remove(path: &Path) -> Result<(), CacheError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.doing("remove", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cache;
+    use crate::history::tests::record;
+
+    #[test]
+    fn an_index_that_has_grown_is_made_anew_when_the_cache_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Cache::open(dir.path(), "test").unwrap();
+        let index = Layout::of(dir.path()).index();
+        let mut round = 0_u32;
+        let record = record("a", 1);
+        {
+            let cache = open();
+            let facts = cache.index.db.open_tree("facts").unwrap();
+            // Written over and over, as what is rebuilt or collected is. sled gives some room back now and then.
+            while size_of(&index) <= 8 << 20 {
+                round += 1;
+                assert!(round < 2000, "{}", size_of(&index));
+                for key in 0..400_u32 {
+                    let value = vec![round as u8; 1000];
+                    facts.insert(key.to_le_bytes(), value).unwrap();
+                }
+            }
+            cache.commit(&record).unwrap();
+        }
+        assert!(size_of(&index) < 4 << 20, "{}", size_of(&index));
+        let layout = Layout::of(dir.path());
+        for left in [layout.new_index(), layout.old_index()] {
+            assert!(!left.exists(), "{}", left.display());
+        }
+        let cache = open();
+        assert!(cache.notices().is_empty());
+        assert_eq!(cache.lookup(&record.key).unwrap(), Some(record));
+        let facts = cache.index.db.open_tree("facts").unwrap();
+        let fact = facts.get(7_u32.to_le_bytes()).unwrap();
+        assert_eq!(fact.unwrap(), vec![round as u8; 1000]);
     }
 }
