@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use climb_cache::Layout;
 use climb_cache::{Cache, CacheError, Look, Reader};
 use climb_engine::command::CommandStage;
 use climb_engine::diagnostic::Diagnostic;
@@ -305,7 +306,7 @@ pub fn open_to_look(dir: &Path) -> Result<Opened, u8> {
 pub fn open_to_run(dir: &Path, wait: bool) -> Result<Opened, u8> {
     match try_open(dir) {
         Ok(cache) => Ok(Opened::Cache(cache)),
-        Err(error) if error.is_unwritable() && dir.join("records").is_dir() => {
+        Err(error) if error.is_unwritable() && Layout::of(dir).is_there() => {
             let look = Look::new(dir).map_err(cache_failed)?;
             Ok(Opened::Look(look, error))
         }
@@ -337,7 +338,7 @@ pub fn open_existing_cache(dir: &Path) -> Result<Cache, u8> {
 }
 
 fn check_existing(dir: &Path) -> Result<(), u8> {
-    if !dir.join("records").is_dir() {
+    if !Layout::of(dir).is_there() {
         let message = format!("there is no cache at {}", dir.display());
         let help = "name it with --cache, or $CLIMB_CACHE; `climb run` makes one";
         diagnostics::print(&[Diagnostic::error(message).help(help)]);

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use climb_cache::{Artifact, Digest, Record, TaskName, look};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Event;
-use climb_engine::journal;
 use climb_engine::load::suggest;
+use climb_engine::survey;
 
 use crate::common::{self, BAD_INPUT, CacheArgs};
 use crate::{printing, show, status, text};
@@ -95,7 +95,7 @@ struct Ended {
 fn ended(cache: &Path, run: &str) -> std::io::Result<Ended> {
     let mut ended = Ended::default();
     let (tasks, repeats) = (&mut ended.finished, &mut ended.repeats);
-    let events = match (journal::milestones(cache, run), show::result(cache, run)) {
+    let events = match (survey::milestones(cache, run), show::result(cache, run)) {
         (Err(error), None) => return Err(error),
         (events, result) => {
             // A journal may be damaged: the result tells of the same tasks.

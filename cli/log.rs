@@ -6,8 +6,9 @@ use std::path::Path;
 use climb_cache::TaskName;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Event, Stamped, TaskReport};
-use climb_engine::journal;
 use climb_engine::load::suggest;
+use climb_engine::runs::RunFolder;
+use climb_engine::survey;
 
 use crate::common::{self, BAD_INPUT, CacheArgs};
 use crate::{diagnostics, printing, report, status, text};
@@ -42,7 +43,7 @@ pub fn run(args: Args) -> u8 {
     if let Some(task) = &args.task {
         return task_log(cache, &run, task, args.raw);
     }
-    let events = match journal::read(cache, &run) {
+    let events = match survey::read(cache, &run) {
         Ok(events) => events,
         Err(error) => {
             diagnostics::error(&format!("cannot read the journal of run {run}: {error}"));
@@ -60,8 +61,8 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn task_log(cache: &Path, run: &str, task: &str, raw: bool) -> u8 {
-    let logs = cache.join("runs").join(run).join("logs");
-    match std::fs::read(logs.join(journal::log_name(task))) {
+    let log = RunFolder::of(cache, run).log(task);
+    match std::fs::read(log) {
         Ok(log) if raw => {
             printing::bytes(&log);
             0
@@ -77,7 +78,7 @@ fn task_log(cache: &Path, run: &str, task: &str, raw: bool) -> u8 {
 
 /// Why there is no log of a task, and what may be meant.
 fn no_log(cache: &Path, run: &str, task: &str) -> Diagnostic {
-    let events = journal::milestones(cache, run).unwrap_or_default();
+    let events = survey::milestones(cache, run).unwrap_or_default();
     let tasks: BTreeSet<TaskName> = events.into_iter().filter_map(task_of).collect();
     if tasks.contains(task) {
         let message = format!("the task `{task}` has no log in run {run}");

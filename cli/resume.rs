@@ -4,9 +4,9 @@ use std::path::Path;
 
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Origin;
-use climb_engine::kept::{self, Texts};
+use climb_engine::kept::Texts;
 use climb_engine::load;
-use climb_engine::runs::{self, RunInfo, RunState};
+use climb_engine::runs::{self, RunFolder, RunInfo, RunState};
 use serde_json::Value;
 
 use crate::common::{self, BAD_INPUT, CacheArgs, Source};
@@ -126,7 +126,7 @@ fn choose(cache: &Path, named: Option<&str>, wait: bool) -> Result<Option<RunInf
 
 /// The run's own workflow, as it was.
 fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
-    let folder = runs::folder(cache, &run.id);
+    let folder = RunFolder::of(cache, &run.id);
     let origin = run.origin.clone();
     if let (None, Some(damage)) = (&origin, &run.damage) {
         let message = format!("run {} cannot be taken up: {damage}", run.id);
@@ -152,7 +152,7 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
         );
         let help = format!(
             "it is in {}; run it again as it was: {}",
-            folder.display(),
+            folder.path().display(),
             run.command.join(" ")
         );
         diagnostics::print(&[Diagnostic::error(message).help(help)]);
@@ -164,9 +164,9 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
         diagnostics::print(&[Diagnostic::error(message).help(help)]);
         return Err(BAD_INPUT);
     };
-    note_change(&run.file, &texts.workflow, &kept::workflow_file(&folder));
+    note_change(&run.file, &texts.workflow, &folder.workflow());
     for (i, (file, text)) in texts.extends.iter().enumerate() {
-        note_change(file, text, &kept::extended_file(&folder, i));
+        note_change(file, text, &folder.extended(i));
     }
     let source = Source {
         file: run.file.clone(),

@@ -1,7 +1,7 @@
 //! `climb rm`.
 
 use climb_engine::diagnostic::Diagnostic;
-use climb_engine::runs::{self, RunInfo, RunState};
+use climb_engine::runs::{self, RunFolder, RunInfo, RunState};
 
 use crate::common::{self, BAD_INPUT, CacheArgs};
 use crate::{diagnostics, status};
@@ -45,10 +45,11 @@ pub fn run(args: Args) -> u8 {
         return BAD_INPUT;
     }
     for name in &args.runs {
-        let folder = runs::folder(cache, name);
+        let folder = RunFolder::of(cache, name);
+        let folder = folder.path();
         // The same run may be named twice.
         if folder.exists()
-            && let Err(error) = std::fs::remove_dir_all(&folder)
+            && let Err(error) = std::fs::remove_dir_all(folder)
         {
             return common::failed(format!("cannot remove {}: {error}", folder.display()));
         }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use climb_cache::Cache;
+use climb_cache::Layout;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::{Origin, Outcome, Stamped, SweepOrigin};
 use climb_engine::execute::{Program, no_more_processes};
@@ -249,7 +250,7 @@ pub fn execute(
     });
     drop(shown);
     let result = result.map_err(|error| {
-        let folder = cache.dir().join("runs");
+        let folder = Layout::of(cache.dir()).runs();
         diagnostics::error(&format!(
             "cannot write the run's journal in {}: {error}{}",
             folder.display(),

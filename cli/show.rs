@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use climb_cache::TaskName;
-use climb_engine::journal;
 use climb_engine::runs::result::RunResult;
-use climb_engine::runs::{self, RunInfo};
+use climb_engine::runs::{self, RunFolder, RunInfo};
+use climb_engine::survey;
 use climb_engine::warnings;
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub fn run(args: Args) -> u8 {
         return common::failed(format!("run {id} died before it began"));
     };
     // What is wrong with the journal stands in `info`.
-    let events = journal::milestones(cache, &id).unwrap_or_default();
+    let events = survey::milestones(cache, &id).unwrap_or_default();
     let view = RunView::of(&events);
     print_head(&info);
     print_params(&info.params);
@@ -44,9 +44,7 @@ pub fn run(args: Args) -> u8 {
     for (task, error) in &view.failures {
         println!("error: {task}: {error}");
         // A stage as a whole has none.
-        let log = runs::folder(cache, &id)
-            .join("logs")
-            .join(journal::log_name(task));
+        let log = RunFolder::of(cache, &id).log(task);
         if log.is_file() {
             println!("    its log: climb log {id} --task '{task}'");
         }
@@ -74,7 +72,7 @@ fn print_warnings(warnings: &[(TaskName, String)]) {
 
 /// What a run came to; `None` while it goes on or when it died.
 pub fn result(cache: &Path, run: &str) -> Option<RunResult> {
-    let text = climb_cache::read_plain(&runs::folder(cache, run).join("result.json")).ok()?;
+    let text = climb_cache::read_plain(&RunFolder::of(cache, run).result()).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

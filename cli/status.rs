@@ -2,8 +2,8 @@
 
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Outcome;
-use climb_engine::journal;
 use climb_engine::runs::{self, RunState};
+use climb_engine::survey;
 use jiff::Timestamp;
 
 use crate::common::{BAD_INPUT, CacheArgs};
@@ -25,7 +25,7 @@ pub fn run(args: Args) -> u8 {
     let Some(run) = find_run(&args.cache.cache, args.run.as_deref()) else {
         return BAD_INPUT;
     };
-    match journal::read(&args.cache.cache, &run) {
+    match survey::read(&args.cache.cache, &run) {
         Ok(events) => {
             let mut view = RunView::of(&events);
             if view.end.is_none() && is_running(&view, &args.cache.cache) {
@@ -52,7 +52,7 @@ pub fn run(args: Args) -> u8 {
 
 /// The named run or the latest; says what is wrong when there is none.
 pub fn find_run(cache: &std::path::Path, named: Option<&str>) -> Option<String> {
-    let runs = journal::runs(cache);
+    let runs = runs::ids(cache);
     match named {
         None if runs.is_empty() => {
             let place = cache.display();

@@ -1,6 +1,5 @@
 //! `climb table`: the table of a sweep, also while it runs.
 
-use climb_engine::journal;
 use climb_engine::runs::{self, RunState};
 
 use crate::common::{BAD_INPUT, CacheArgs};
@@ -63,7 +62,7 @@ fn find(args: &Args) -> Option<Sweep> {
     let run = match &args.run {
         Some(name) => status::find_run(cache, Some(name))?,
         None => {
-            let runs = journal::runs(cache);
+            let runs = runs::ids(cache);
             let mut sweeps = runs.into_iter().rev();
             let Some(run) = sweeps.find(|run| Sweep::path(cache, run).exists()) else {
                 let message = format!("no sweep yet in the cache {}", cache.display());

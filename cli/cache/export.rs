@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use climb_cache::{CacheError, Digest, Packed, RunFiles};
 use climb_engine::diagnostic::Diagnostic;
-use climb_engine::runs;
 use climb_engine::runs::result::RunResult;
+use climb_engine::runs::{self, RunFolder};
 
 use crate::common::{self, BAD_INPUT, CacheArgs, Opened};
 use crate::{diagnostics, next, printing, show, status, text};
@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<(), u8> {
     };
     let run = args.stage.is_empty().then(|| RunFiles {
         id: id.clone(),
-        folder: runs::folder(dir, &id),
+        folder: RunFolder::of(dir, &id).path().to_path_buf(),
     });
     let to_stdout = args.output == Path::new("-");
     if to_stdout && std::io::stdout().is_terminal() {

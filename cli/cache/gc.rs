@@ -1,5 +1,6 @@
 //! `climb cache gc`.
 
+use climb_cache::Layout;
 use climb_cache::{Garbage, Limits};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::load;
@@ -50,7 +51,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), u8> {
     let cache = common::open_existing_cache(&args.cache.cache)?;
     let runs = runs::all(cache.dir()).map_err(|error| {
-        let folder = cache.dir().join("runs");
+        let folder = Layout::of(cache.dir()).runs();
         common::failed(format!("cannot read {}: {error}", folder.display()))
     })?;
     let rules = Rules {

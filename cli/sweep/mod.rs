@@ -13,10 +13,10 @@ use climb_engine::cost::{self, Estimator, Sizes};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::SweepOrigin;
 use climb_engine::graph::Graph;
+use climb_engine::load;
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Spec, Union, Variant};
 use climb_engine::walk::{Ground, Walk};
-use climb_engine::{journal, load};
 
 use crate::common::{self, BAD_INPUT, Opened, Source, WorkflowArgs};
 use crate::session::{self, RunArgs};
@@ -235,7 +235,7 @@ fn union(source: &mut Source, variants: Vec<Variant>, registry: &Registry) -> Re
 /// The table before anything has run. An unfinished run of the same sweep is gone on with.
 fn blank(source: &Source, union: &Union, cache: &Cache) -> Sweep {
     let identity = identity(source, union);
-    let runs = journal::runs(cache.dir()).into_iter().rev();
+    let runs = runs::ids(cache.dir()).into_iter().rev();
     let earlier = runs
         .filter_map(|run| Sweep::read(cache.dir(), &run).ok())
         .find(|sweep| sweep.identity == identity)

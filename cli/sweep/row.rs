@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use climb_engine::runs::RunFolder;
 use climb_stages::formats::mixture::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -132,7 +133,7 @@ impl Sweep {
     }
 
     pub fn path(cache: &Path, run: &str) -> PathBuf {
-        cache.join("runs").join(run).join("sweep.json")
+        RunFolder::of(cache, run).sweep()
     }
 
     /// Replaces the run's file; a reader sees the old one or the new one.

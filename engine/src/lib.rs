@@ -16,5 +16,5 @@ pub use climb_contract::{
 };
 pub use climb_workflow::{budget, catalog, graph, load, sweep};
 pub use run::execute;
-pub use runs::{event, journal, kept, retention, warnings};
+pub use runs::{event, kept, retention, survey, warnings};
 pub use walk::{made_with, sources};

@@ -8,7 +8,6 @@
 mod attempt;
 pub(crate) mod child;
 pub mod execute;
-mod failures;
 mod foreign;
 pub mod guard;
 pub(crate) mod holders;

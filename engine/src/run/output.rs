@@ -7,12 +7,13 @@ use std::sync::mpsc::{Receiver, Sender};
 use jiff::Timestamp;
 
 use crate::runs::event::{Event, Stamped};
-use crate::runs::journal::{self, Journal};
+use crate::runs::folder::RunFolder;
+use crate::runs::journal::Journal;
 
 /// The scheduler's side.
 pub(super) struct Output {
     pub run: String,
-    pub folder: PathBuf,
+    pub folder: RunFolder,
     events: Sender<Stamped>,
 }
 
@@ -33,7 +34,7 @@ impl Output {
 
     /// Where the log of a task goes.
     pub fn log_path(&self, task: &str) -> PathBuf {
-        self.folder.join("logs").join(journal::log_name(task))
+        self.folder.log(task)
     }
 }
 

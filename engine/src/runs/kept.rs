@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use climb_cache::Digest;
 
+use crate::runs::folder::RunFolder;
+
 /// A workflow's text, and those of the files that it extends by their absolute paths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Texts {
@@ -25,23 +27,24 @@ impl Texts {
     }
 
     /// Writes them into a run's folder.
-    pub fn write(&self, folder: &Path) -> io::Result<()> {
-        std::fs::write(workflow_file(folder), &self.workflow)?;
+    pub fn write(&self, folder: &RunFolder) -> io::Result<()> {
+        std::fs::write(folder.workflow(), &self.workflow)?;
         for (i, text) in self.extends.values().enumerate() {
-            std::fs::create_dir_all(folder.join("extends"))?;
-            std::fs::write(extended_file(folder, i), text)?;
+            let path = folder.extended(i);
+            std::fs::create_dir_all(path.parent().expect("in a folder"))?;
+            std::fs::write(path, text)?;
         }
         Ok(())
     }
 
     /// Reads them. `extends` are the paths, as the run's origin tells.
-    pub fn read(folder: &Path, extends: &[PathBuf]) -> io::Result<Texts> {
+    pub fn read(folder: &RunFolder, extends: &[PathBuf]) -> io::Result<Texts> {
         let extended = extends.iter().enumerate().map(|(i, path)| {
-            let text = read_text(&extended_file(folder, i))?;
+            let text = read_text(&folder.extended(i))?;
             Ok((path.clone(), text))
         });
         Ok(Texts {
-            workflow: read_text(&workflow_file(folder))?,
+            workflow: read_text(&folder.workflow())?,
             extends: extended.collect::<io::Result<_>>()?,
         })
     }
@@ -51,16 +54,6 @@ impl Texts {
 fn read_text(path: &Path) -> io::Result<String> {
     let bytes = climb_cache::read_plain(path)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-/// Where the workflow's own text is in a run's folder.
-pub fn workflow_file(folder: &Path) -> PathBuf {
-    folder.join("workflow.yaml")
-}
-
-/// Where the text of the `i`th extended file is.
-pub fn extended_file(folder: &Path, i: usize) -> PathBuf {
-    folder.join("extends").join(format!("{}.yaml", i + 1))
 }
 
 #[cfg(test)]
@@ -76,10 +69,12 @@ mod tests {
                 .map(|(path, text)| (path.into(), text.into()))
                 .into(),
         };
-        texts.write(dir.path()).unwrap();
+        let folder = RunFolder::of(dir.path(), "run");
+        std::fs::create_dir_all(folder.path()).unwrap();
+        texts.write(&folder).unwrap();
         let paths: Vec<PathBuf> = texts.extends.keys().cloned().collect();
-        assert_eq!(Texts::read(dir.path(), &paths).unwrap(), texts);
-        std::fs::remove_file(extended_file(dir.path(), 1)).unwrap();
-        assert!(Texts::read(dir.path(), &paths).is_err());
+        assert_eq!(Texts::read(&folder, &paths).unwrap(), texts);
+        std::fs::remove_file(folder.extended(1)).unwrap();
+        assert!(Texts::read(&folder, &paths).is_err());
     }
 }

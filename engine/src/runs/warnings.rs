@@ -6,6 +6,7 @@ use std::path::Path;
 use climb_cache::{TaskName, look};
 
 use crate::runs::event::{Event, Stamped, TaskReport};
+use crate::runs::folder::RunFolder;
 
 /// More cached tasks are not looked up.
 const LOOKED_UP: usize = 10_000;
@@ -53,7 +54,7 @@ pub fn of_run(cache: &Path, run: &str) -> Vec<(TaskName, String)> {
 
 /// The warnings of a journal, and the tasks that were cached.
 fn notable(cache: &Path, run: &str) -> Vec<Event> {
-    let journal = cache.join("runs").join(run).join("journal.jsonl");
+    let journal = RunFolder::of(cache, run).journal();
     let bytes = climb_cache::read_plain(&journal).unwrap_or_default();
     let lines = bytes.split(|&byte| byte == b'\n').filter(|line| {
         let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);

@@ -1,9 +1,11 @@
 //! What a workflow is expected to cost: from recorded costs of like tasks, else from what the stage
-//! kinds say of themselves. [`estimate`] prices one task, the same way for plans and for runs;
+//! kinds say of themselves. [`estimate`] prices the tasks of a graph, the same way for plans and for runs, each by [`price`];
 //! [`samples`] reads the records that it is priced by.
 
 mod estimate;
+mod price;
 mod samples;
+mod upstream;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Failed;
 use crate::graph::Node;
 use crate::runs::event::Event;
-use crate::runs::journal;
+use crate::runs::{name, survey};
 
 /// How many earlier runs are looked at for the latest tasks of a stage.
 const RUNS: usize = 20;
@@ -93,7 +93,7 @@ impl<'a> History<'a> {
         let read = || {
             let latest = self.runs.latest.get(stage);
             let latest = |key: &Digest| latest.is_some_and(|keys| keys.contains(key));
-            let ours = |run: &str| journal::is_of(run, &self.workflow);
+            let ours = |run: &str| name::is_of(run, &self.workflow);
             Rc::new(StageRecords::read(self.cache, kind, stage, &latest, &ours))
         };
         stages.entry(name).or_insert_with(read).clone()
@@ -245,7 +245,7 @@ impl Runs {
         let mut all = Runs::default();
         // What a later run says of a task counts, well or badly.
         let mut met: BTreeSet<Digest> = BTreeSet::new();
-        for run in journal::runs(cache.dir()).iter().rev().take(RUNS) {
+        for run in name::runs(cache.dir()).iter().rev().take(RUNS) {
             let one = OneRun::read(cache, workflow, run);
             for (stage, keys) in &one.done {
                 met.extend(keys);
@@ -275,7 +275,7 @@ impl OneRun {
     fn read(cache: &dyn Reader, workflow: &str, run: &str) -> OneRun {
         let mut one = OneRun::default();
         let mut began: HashMap<TaskName, Digest> = HashMap::new();
-        for stamped in journal::read(cache.dir(), run).unwrap_or_default() {
+        for stamped in survey::read(cache.dir(), run).unwrap_or_default() {
             match stamped.event {
                 Event::RunStarted { workflow: of, .. } if of != workflow => break,
                 Event::TaskStarted { task, key, .. } => _ = began.insert(task, key),

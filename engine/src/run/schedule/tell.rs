@@ -96,7 +96,7 @@ impl Scheduler<'_> {
             stages: result::stage_results(&self.walk),
             dropped: result::dropped(&self.walk),
         };
-        let path = self.out.folder.join("result.json");
+        let path = self.out.folder.result();
         let json = serde_json::to_vec_pretty(&result).expect("plain data");
         std::fs::write(path, json).map(|()| result)
     }

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use super::attempt::WorkFailure;
-use super::schedule::{Scheduler, Stop};
-use crate::graph::LONGEST;
-use crate::graph::OnFailure;
+use super::{Scheduler, Stop};
+use crate::graph::{LONGEST, OnFailure};
+use crate::run::attempt::WorkFailure;
 use crate::runs::event::Event;
 use crate::walk::{Exceeded, TaskId, Verdict};
 

@@ -1,29 +1,29 @@
 //! The scheduler's thread: meets what the walk comes by, starts what is ready, hears how it ended.
 
+mod ahead;
+mod failures;
+mod start;
 mod tell;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use climb_cache::{Cost, Digest, Record, TaskName};
 
-use super::attempt::{self, Attempt, Job, Shop, WorkFailure};
-use super::output::Output;
-use super::pool::{Grant, Pool, Wanted};
-use super::queue::{Busy, Queue, Ready};
-use super::threads::Threads;
-use super::{Message, RunOptions};
-use crate::graph::{NodeId, Nodes};
-use crate::run::execute::no_more_processes;
+use crate::graph::NodeId;
+use crate::run::attempt::{Attempt, Shop};
+use crate::run::output::Output;
+use crate::run::pool::{Grant, Pool, Wanted};
+use crate::run::queue::Queue;
+use crate::run::threads::Threads;
+use crate::run::{Message, RunOptions};
 use crate::runs::event::{Event, StageOutlook};
 use crate::runs::result::RunResult;
 use crate::walk::made_with::Surprises;
 use crate::walk::{Step, TaskId, Walk};
-use crate::wired::Wired;
 
 /// Why nothing new starts.
 pub(super) enum Stop {
@@ -229,136 +229,6 @@ impl<'a> Scheduler<'a> {
         self.first.entry(stage.clone())
     }
 
-    pub fn enqueue(&mut self, task: TaskId) {
-        let tracker = self.walk.tracker();
-        let (id, item) = (tracker.tasks[task].node, tracker.tasks[task].item);
-        let node = tracker.node(task);
-        let first = self.first.get(&node.stage) == Some(&Some(task));
-        self.queue.insert(Ready {
-            turn: (!first, id, item, task),
-            wanted: self.options.machine.wanted(node, self.shop.ground.registry),
-            is_command: self.is_command(task),
-            seconds: self.expected(id),
-        });
-    }
-
-    /// How long a task of a node takes: by those of its stage that ended in this run, else by the
-    /// records.
-    fn expected(&self, node: NodeId) -> Option<f64> {
-        let stage = &self.shop.ground.graph.nodes[node].stage;
-        match self.took.get(stage) {
-            Some((count, seconds)) => Some(seconds / f64::from(*count)),
-            None => self.outlook[node].expected_seconds,
-        }
-    }
-
-    fn start_ready<'scope>(&mut self, threads: &Threads<'scope, '_>, sender: &Sender<Message>)
-    where
-        'a: 'scope,
-    {
-        if self.stop.is_some() || self.restart {
-            return;
-        }
-        while self.running.len() < self.most && !self.queue.is_empty() {
-            let busy: Vec<Busy> = self.running.iter().map(|(t, r)| self.busy(*t, r)).collect();
-            let mut queue = std::mem::take(&mut self.queue);
-            let may_start = |task| self.may_run_beside_the_others(task);
-            let next = queue.take(self.pool.free(), &busy, &may_start);
-            self.queue = queue;
-            let Some((task, wanted)) = next else {
-                return;
-            };
-            let grant = self.pool.take(&wanted).expect("the queue saw that it fits");
-            self.start(threads, sender, task, wanted, grant);
-        }
-    }
-
-    fn busy(&self, task: TaskId, running: &Running) -> Busy {
-        let Running {
-            wanted,
-            grant,
-            since,
-            ..
-        } = running;
-        let slower = wanted.cpus.max(1) as f64 / grant.cpus.max(1) as f64;
-        let left = |seconds: f64| (seconds * slower - since.elapsed().as_secs_f64()).max(0.0);
-        Busy {
-            amount: grant.amount(),
-            ends_in: self
-                .expected(self.walk.tracker().tasks[task].node)
-                .map(left),
-        }
-    }
-
-    /// A command that is suspected of having changed an input runs beside no other command.
-    fn may_run_beside_the_others(&self, task: TaskId) -> bool {
-        if self.suspects.is_empty() {
-            return true;
-        }
-        let tasks = &self.walk.tracker().tasks;
-        let is_suspect = |task: TaskId| self.suspects.contains(&tasks[task].name);
-        let mut commands = self.running.keys().filter(|task| self.is_command(**task));
-        match is_suspect(task) {
-            true => commands.next().is_none(),
-            false => !commands.any(|running| is_suspect(*running)),
-        }
-    }
-
-    pub fn is_command(&self, task: TaskId) -> bool {
-        self.walk.tracker().node(task).kind == "command"
-    }
-
-    fn start<'scope>(
-        &mut self,
-        threads: &Threads<'scope, '_>,
-        sender: &Sender<Message>,
-        task: TaskId,
-        wanted: Wanted,
-        grant: Grant,
-    ) where
-        'a: 'scope,
-    {
-        let job = self.job(task, grant.clone());
-        let attempt = self.attempts.entry(task);
-        let attempt = *attempt.and_modify(|n| *n += 1).or_insert(1);
-        self.out.emit(Event::TaskStarted {
-            stage: self.walk.tracker().node(task).name.clone(),
-            task: job.name.clone(),
-            key: job.keyed.key,
-            attempt,
-            log: job.log.display().to_string(),
-        });
-        let running = Running {
-            key: job.keyed.key,
-            wanted,
-            grant,
-            since: Instant::now(),
-        };
-        self.running.insert(task, running);
-        let (shop, reports, ended) = (self.shop, sender.clone(), sender.clone());
-        let work = move || {
-            let report = move |report| _ = reports.send(Message::Report { task, report });
-            let result = attempt::attempt(&shop, &job, Arc::new(report));
-            let _ = ended.send(Message::Ended { task, result });
-        };
-        if let Err(error) = threads.start(Box::new(work)) {
-            let result = Err(WorkFailure::NoRoom(no_more_processes(&error)));
-            let _ = sender.send(Message::Ended { task, result });
-        }
-    }
-
-    fn job(&self, task: TaskId, grant: Grant) -> Job {
-        let entry = &self.walk.tracker().tasks[task];
-        Job {
-            name: entry.name.clone(),
-            node: entry.node,
-            keyed: entry.keyed.clone().expect("a queued task has a key"),
-            grant,
-            log: self.out.log_path(&entry.name),
-            run: self.out.run.clone(),
-        }
-    }
-
     fn handle(&mut self, message: Message) {
         match message {
             Message::Report { task, report } => {
@@ -409,38 +279,6 @@ impl<'a> Scheduler<'a> {
             });
             self.walk.done(id, attempt.outputs.clone());
             self.look_ahead(id, &attempt.cost.totals);
-        }
-    }
-
-    /// What was read from outside may tell that a stage far behind must fail: better now than after
-    /// all that lies between.
-    fn look_ahead(&mut self, task: TaskId, totals: &BTreeMap<String, f64>) {
-        let node = self.walk.tracker().node(task);
-        let is_source = node.inputs.is_empty() && node.axis.is_none();
-        // Who goes on after a failure does all that lies between anyway.
-        if !is_source || totals.is_empty() || self.options.keep_going {
-            return;
-        }
-        self.made.insert(node.name.clone(), totals.clone());
-        let (nodes, registry) = (&self.shop.ground.graph.nodes, self.shop.ground.registry);
-        let made = |stage: &Wired, total: &str| self.made.get(stage.name())?.get(total).copied();
-        let mut problems = Vec::new();
-        for (id, node) in nodes.iter().enumerate() {
-            let kind = registry.get(&node.kind);
-            let told = kind.and_then(|kind| {
-                kind.check_made(&node.params, &Wired::new(&Nodes(nodes), id), &made)
-            });
-            let Some(problem) = told.into_iter().flatten().next() else {
-                continue;
-            };
-            if self.foretold.insert(id) {
-                problems.push((node.name.clone(), problem.place(&|f| node.param_span(f))));
-            }
-        }
-        for (stage, problem) in problems {
-            let error = problem.in_a_line();
-            self.out.emit(Event::StageFailed { stage, error });
-            self.stop_for_failure();
         }
     }
 
