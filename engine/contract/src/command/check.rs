@@ -1,6 +1,7 @@
 //! What is wrong with a command, found before anything runs.
 
 mod scripts;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,18 +13,10 @@ use super::programs::{find, is_common};
 use crate::diagnostic::Severity;
 use crate::stage::ParamProblem;
 use scripts::undeclared_scripts;
+use variables::{environment, passed};
 
 /// Longer names than this of ports and parameters are no file's.
 const LONGEST_NAME: usize = 200;
-
-/// Variables that climb sets for every command.
-const OURS: [&str; 4] = ["CLIMB_TASK", "CLIMB_THREADS", "CLIMB_DEVICE", "CLIMB_STATE"];
-const OUR_PREFIXES: [&str; 4] = [
-    "CLIMB_INPUT_",
-    "CLIMB_OUTPUT_",
-    "CLIMB_PARAM_",
-    "CLIMB_FILE_",
-];
 
 /// What the parameters alone tell.
 pub(super) fn alone(params: &CommandParams) -> Vec<ParamProblem> {
@@ -169,73 +162,6 @@ fn collisions<'n>(
         seen.entry(variable).or_insert(name);
     }
     problems
-}
-
-/// What is passed on: that it is there, and once.
-fn passed(params: &CommandParams) -> Vec<ParamProblem> {
-    let mut problems = Vec::new();
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (i, variable) in params.pass_env.iter().enumerate() {
-        let (name, field) = (variable.name(), format!("pass_env[{i}]"));
-        if let Some(first) = seen.insert(name, i) {
-            let message = format!("`{name}` is here twice");
-            let first = format!("pass_env[{first}]");
-            problems.push(ParamProblem::new(&field, message).beside(&first));
-        }
-        if params.env.contains_key(name) {
-            let message = format!("`{name}` is passed on, and set under `env` too");
-            let problem = ParamProblem::new(&field, message).beside(&format!("env.{name}"));
-            problems.push(problem.help("the program can have one value only: remove one of them"));
-        }
-        problems.extend(not_a_variable(&field, name));
-        match std::env::var_os(name) {
-            None => {
-                let message = format!("`{name}` is not set in the environment");
-                let help = format!("set it (`export {name}=…`) or remove it here");
-                problems.push(ParamProblem::new(&field, message).help(help));
-            }
-            Some(value) if !fits(name, value.as_encoded_bytes()) => {
-                problems.push(long_variable(&field, name, value.len()));
-            }
-            Some(_) => {}
-        }
-    }
-    problems
-}
-
-fn environment(params: &CommandParams) -> Vec<ParamProblem> {
-    let mut problems = Vec::new();
-    for (name, value) in &params.env {
-        let field = format!("env.{name}");
-        problems.extend(not_a_variable(&field, name));
-        if !fits(name, value.as_bytes()) {
-            problems.push(long_variable(&field, name, value.len()));
-        }
-    }
-    problems
-}
-
-/// A name that no variable can have, or that is climb's own for the program.
-fn not_a_variable(field: &str, name: &str) -> Option<ParamProblem> {
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return Some(ParamProblem::new(
-            field,
-            format!("`{name}` is no variable's name"),
-        ));
-    }
-    let ours = OURS.contains(&name) || OUR_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    ours.then(|| {
-        let message = format!("climb sets ${name} for the program itself");
-        ParamProblem::new(field, message).help("name it otherwise")
-    })
-}
-
-fn long_variable(field: &str, name: &str, len: usize) -> ParamProblem {
-    let message = format!(
-        "${name} of {len} bytes cannot be set: the system takes at most {LONGEST}, and no NUL"
-    );
-    ParamProblem::new(field, message)
-        .help("make it a parameter: $CLIMB_FILE_PARAM_NAME is a file that holds its value")
 }
 
 /// Programs whose bytes were to be in the key.

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::Loader;
 use super::model::{Written, WrittenRepeat, WrittenStage, join, key};
+use super::place::Part;
 use super::schema::Checker;
-use super::spans::Part;
 use crate::budget::{Budget, Unit, affordable, shares, split};
 use climb_contract::count;
 use climb_contract::diagnostic::{Diagnostic, Span};

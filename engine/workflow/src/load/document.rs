@@ -8,7 +8,8 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use super::model::{join, key};
-use super::spans::{self, MERGE, Part, Place, Places, TooMuch};
+use super::place::{MERGE, Part, Place};
+use super::spans::{self, Places, TooMuch};
 use climb_contract::diagnostic::{Diagnostic, Span};
 use climb_contract::encoding;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::document;
 use super::model::{join, key};
-use super::spans::{Part, Place};
+use super::place::{Part, Place};
 use super::suggest;
 use climb_contract::diagnostic::{Diagnostic, Span};
 

@@ -3,8 +3,8 @@
 use serde_json::{Number, Value};
 
 use super::model::join;
+use super::place::Part;
 use super::schema::{Misfit, dotted, referred};
-use super::spans::Part;
 
 /// Makes integers of whole floats where `schema` wants integers, and tells of those that no integer
 /// of its size can be. `value` fits the schema.

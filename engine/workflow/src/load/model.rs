@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Loader;
+use super::place::Part;
 use super::quantity::{Share, Size, Time, whole};
-use super::spans::Part;
 use super::suggest;
 use super::syntax::{self, keys};
 use crate::graph::LONGEST;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::expr::{self, Scope};
 use super::model::{join, key};
-use super::spans::Part;
+use super::place::Part;
 use super::{Loader, document, suggest};
 use crate::sweep::Setting;
 

@@ -6,7 +6,7 @@ use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::integers;
-use super::spans::Part;
+use super::place::Part;
 use super::suggest;
 
 /// Something that does not fit, and where in `with`.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::model::{join, key};
-use super::spans::Part;
+use super::place::Part;
 use super::{Loader, Outside, extends, suggest};
 use crate::sweep::{Seeds, Setting, Settings, Spec, is_variant_name};
 use climb_contract::diagnostic::Diagnostic;
