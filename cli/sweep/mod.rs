@@ -14,6 +14,7 @@ use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::SweepOrigin;
 use climb_engine::graph::Graph;
 use climb_engine::load;
+use climb_engine::runs;
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Spec, Union, Variant};
 use climb_engine::walk::{Ground, Walk};
