@@ -10,6 +10,7 @@ use climb_cache::{Cache, CacheError, Look, Reader};
 use climb_engine::command::CommandStage;
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::graph::Graph;
+use climb_engine::live::Live;
 use climb_engine::load::{self, Loaded, Outside};
 use climb_engine::plan::{self, Plan};
 use climb_engine::sources::{self, NodeSources};
@@ -92,7 +93,10 @@ pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, u8> {
         sources: &sources,
         cache: reader,
     });
-    let (plan, _) = plan::plan(&mut walk).map_err(cache_failed)?;
+    let (mut plan, _) = plan::plan(&mut walk).map_err(cache_failed)?;
+    if let Some(live) = cache.live() {
+        plan.mark(&live);
+    }
     Ok(Planned {
         registry,
         graph,
@@ -280,6 +284,14 @@ impl Opened {
             Opened::Look(look, _) => look,
         }
     }
+
+    /// The run that holds it.
+    pub fn live(&self) -> Option<Live> {
+        match self {
+            Opened::Look(look, error) if error.is_locked() => Live::of(look.dir()),
+            _ => None,
+        }
+    }
 }
 
 /// [`open_cache`] for commands that change nothing: another process may have the cache, or it may be
@@ -289,8 +301,12 @@ pub fn open_to_look(dir: &Path) -> Result<Opened, u8> {
         Ok(cache) => Ok(Opened::Cache(cache)),
         Err(error) if error.is_locked() || error.is_unwritable() => {
             let look = Look::new(dir).map_err(cache_failed)?;
+            let anew = match look.hashes_sources_anew() {
+                true => ", so source files are hashed anew",
+                false => "",
+            };
             diagnostics::note(&format!(
-                "{error}; looking at its files without its index, so source files are hashed anew"
+                "{error}; looking at its files without its index{anew}"
             ));
             Ok(Opened::Look(look, error))
         }

@@ -93,7 +93,12 @@ fn check_stage(graph: &Graph, wanted: Option<&str>) -> Result<(), u8> {
 fn print(plan: &Plan) {
     for node in &plan.nodes {
         for (tasks, reason) in grouped(&node.run) {
-            println!("{} would run:", subject(node, &tasks));
+            let does = match (&tasks[0].running_in, tasks.len()) {
+                (None, _) => "would run".to_string(),
+                (Some(run), 1) => format!("is at work now, in run {run}"),
+                (Some(run), _) => format!("are at work now, in run {run}"),
+            };
+            println!("{} {does}:", subject(node, &tasks));
             for line in reason.lines() {
                 println!("    {line}");
             }
@@ -134,10 +139,9 @@ fn grouped(tasks: &[PlannedTask]) -> Vec<(Vec<&PlannedTask>, &Reason)> {
     let mut groups: Vec<(Vec<&PlannedTask>, &Reason)> = Vec::new();
     for task in tasks {
         let lines = task.reason.lines();
-        match groups
-            .iter_mut()
-            .find(|(_, reason)| reason.lines() == lines)
-        {
+        match groups.iter_mut().find(|(group, reason)| {
+            group[0].running_in == task.running_in && reason.lines() == lines
+        }) {
             Some((group, _)) => group.push(task),
             None => groups.push((vec![task], &task.reason)),
         }

@@ -99,6 +99,12 @@ fn print(plan: &Plan, sizes: &[Option<usize>]) {
         text::count(plan.cached(), "task"),
         plan.to_run()
     );
+    let tasks = plan.nodes.iter().flat_map(|node| &node.run);
+    let mut live = tasks.filter_map(|task| task.running_in.as_ref());
+    if let Some(run) = live.next() {
+        let tasks = text::count(live.count() + 1, "task");
+        println!("{tasks} of these at work now in run {run}: `climb status` shows how far");
+    }
 }
 
 fn describe(node: &PlannedNode, size: Option<usize>) -> String {
@@ -107,7 +113,11 @@ fn describe(node: &PlannedNode, size: Option<usize>) -> String {
         parts.push(format!("{} cached", node.cached));
     }
     if !node.run.is_empty() {
-        parts.push(format!("{} to run", node.run.len()));
+        let at_work = node.run.iter().filter(|task| task.running_in.is_some());
+        parts.push(match at_work.count() {
+            0 => format!("{} to run", node.run.len()),
+            n => format!("{} to run ({n} at work now)", node.run.len()),
+        });
     }
     match (node.unknown, size) {
         (Unknown::None, _) if parts.is_empty() => parts.push("no tasks".into()),

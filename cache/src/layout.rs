@@ -110,6 +110,11 @@ impl<'d> Layout<'d> {
         self.work().join("started")
     }
 
+    /// The digests of source files that the process with the cache knows, for those who look beside it.
+    pub(crate) fn known_sources(self) -> PathBuf {
+        self.work().join("sources")
+    }
+
     pub(crate) fn partial(self) -> PathBuf {
         self.0.join("partial")
     }

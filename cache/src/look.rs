@@ -3,7 +3,8 @@
 //! For a cache that another process holds, and for one that this process may read but not write (a
 //! read-only mount, somebody else's). What the index would know is found the long way: a record is
 //! read from its file when its key is asked for; all of them are read, once, when somebody asks for
-//! the records of a stage; source files are hashed.
+//! the records of a stage; source files are hashed, but those that the process with the cache knows
+//! and has put down for us.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -23,7 +24,8 @@ use crate::layout::Layout;
 use crate::layout::all_entries;
 use crate::objects::INLINE;
 use crate::plain::{open_plain, read_plain};
-use crate::stamp::{Stamp, hash_file};
+use crate::stamp::Stamp;
+use crate::stat::Known;
 use crate::{Cache, Digest, FileRef, Loss, Record, access};
 
 /// What can be asked of a cache without changing it.
@@ -89,6 +91,8 @@ pub struct Look {
     dir: PathBuf,
     /// All records by kind and stage, once somebody wants those of a stage.
     stages: OnceLock<BTreeMap<(String, String), Vec<Record>>>,
+    /// Source files that the process with the cache knows, once somebody wants one.
+    sources: OnceLock<Known>,
 }
 
 impl Look {
@@ -99,6 +103,7 @@ impl Look {
         Ok(Look {
             dir,
             stages: OnceLock::new(),
+            sources: OnceLock::new(),
         })
     }
 
@@ -139,6 +144,15 @@ impl Look {
             }
         }
         None
+    }
+
+    fn sources(&self) -> &Known {
+        self.sources.get_or_init(|| Known::of_holder(self.layout()))
+    }
+
+    /// Whether every source file that is asked for must be read.
+    pub fn hashes_sources_anew(&self) -> bool {
+        self.sources().is_empty()
     }
 
     fn stages(&self) -> &BTreeMap<(String, String), Vec<Record>> {
@@ -214,12 +228,7 @@ impl Reader for Look {
     }
 
     fn source_digests(&self, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>> {
-        let digest = |path: &PathBuf| {
-            let size = path.metadata().doing("read", path)?.len();
-            let digest = hash_file(path).doing("read", path)?;
-            Ok((digest, size))
-        };
-        paths.par_iter().map(digest).collect()
+        self.sources().digests(paths)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Source files: the digests of those that did not change, by path, and whether anybody touched one
 //! since it was looked at.
 
+use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +10,10 @@ use rayon::prelude::*;
 
 use crate::error::Doing;
 use crate::index::{self, Index};
+use crate::layout::Layout;
+use crate::plain::read_plain;
 use crate::sight::Sight;
-use crate::stamp::{Stamp, hash_at_rest};
+use crate::stamp::{Stamp, hash_at_rest, hash_file};
 use crate::{Cache, CacheError, Digest};
 
 /// A file changed this recently may change again without its time showing it ("racily clean" in
@@ -29,7 +33,78 @@ impl Seen {
     }
 }
 
+/// Digests of source files as the index had them: like it, by path, each with its check.
+#[derive(Default)]
+pub(crate) struct Known(HashMap<Vec<u8>, Vec<u8>>);
+
+impl Known {
+    /// Those that the process with the cache has put down; none where it has not.
+    pub fn of_holder(layout: Layout) -> Known {
+        let bytes = read_plain(&layout.known_sources()).unwrap_or_default();
+        let (mut known, mut rest) = (HashMap::new(), &bytes[..]);
+        // One that is cut off ends it. The entries check themselves.
+        while let Some((path, after)) = take_text(rest)
+            && let Some((entry, after)) = take_text(after)
+        {
+            known.insert(path.to_vec(), entry.to_vec());
+            rest = after;
+        }
+        Known(known)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The digest and size of each file; those that are not known as they are now are read.
+    pub fn digests(&self, paths: &[PathBuf]) -> Result<Vec<(Digest, u64)>, CacheError> {
+        let digest = |path: &PathBuf| {
+            let sight = look_at(path)?;
+            let name = path.as_os_str().as_encoded_bytes();
+            let entry = self.0.get(name).map(Vec::as_slice);
+            let digest = match known_digest(name, entry, sight.stamp) {
+                Some(digest) => digest,
+                None => hash_file(path).doing("read", path)?,
+            };
+            Ok((digest, sight.stamp.size))
+        };
+        paths.par_iter().map(digest).collect()
+    }
+}
+
+fn put_text(to: &mut Vec<u8>, text: &[u8]) {
+    to.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    to.extend_from_slice(text);
+}
+
+fn take_text(from: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = from.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+/// What an entry of the index says of a file that has this stamp.
+fn known_digest(name: &[u8], entry: Option<&[u8]>, stamp: Stamp) -> Option<Digest> {
+    let (of, digest) = index::value_of(name, entry?)?.split_at_checked(Stamp::BYTES)?;
+    let digest = digest.try_into().ok().map(Digest::from_bytes)?;
+    (*of == stamp.to_bytes()).then_some(digest)
+}
+
 impl Cache {
+    /// Puts down what is known of source files, so that those who look while this process has the
+    /// cache need not read them all.
+    pub fn share_sources(&self) -> Result<(), CacheError> {
+        let mut bytes = Vec::new();
+        for entry in self.index.sources.iter() {
+            let (path, entry) = entry?;
+            put_text(&mut bytes, &path);
+            put_text(&mut bytes, &entry);
+        }
+        let path = self.layout().known_sources();
+        let beside = path.with_extension("new");
+        fs::write(&beside, bytes).doing("write", &beside)?;
+        fs::rename(&beside, &path).doing("write", &path)
+    }
+
     /// Source files as they are now; only changed ones are read.
     pub fn see_sources(&self, paths: &[PathBuf]) -> Result<Vec<Seen>, CacheError> {
         digests(&self.index, paths)
@@ -109,16 +184,7 @@ fn digest(index: &Index, path: &Path) -> Result<(Seen, bool), CacheError> {
     let sight = look_at(path)?;
     let name = path.as_os_str().as_encoded_bytes();
     let entry = index.sources.get(name)?;
-    if let Some(known) = entry
-        .as_ref()
-        .and_then(|entry| index::value_of(name, entry))
-        && known.len() == Stamp::BYTES + 32
-        && known[..Stamp::BYTES] == sight.stamp.to_bytes()
-    {
-        let bytes: [u8; 32] = known[Stamp::BYTES..]
-            .try_into()
-            .expect("the length was checked");
-        let digest = Digest::from_bytes(bytes);
+    if let Some(digest) = known_digest(name, entry.as_deref(), sight.stamp) {
         return Ok((Seen { digest, sight }, false));
     }
     let (digest, stamp) = hash_at_rest(path)?;
@@ -128,4 +194,49 @@ fn digest(index: &Index, path: &Path) -> Result<(Seen, bool), CacheError> {
         });
     }
     Ok((Seen { digest, sight }, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Look, Reader};
+
+    #[test]
+    fn who_looks_beside_a_process_believes_what_it_put_down_of_files_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache"), "test").unwrap();
+        let paths: Vec<PathBuf> = ["a", "b", "c"].map(|name| dir.path().join(name)).into();
+        for path in &paths {
+            fs::write(path, "text").unwrap();
+        }
+        let (right, told) = (Digest::of(b"text"), Digest::of(b"told"));
+        // What it says is another digest, so that it shows who was asked.
+        let tell = |path: &PathBuf, spoil: bool| {
+            let name = path.as_os_str().as_encoded_bytes();
+            let mut value = look_at(path).unwrap().stamp.to_bytes().to_vec();
+            value.extend_from_slice(told.as_bytes());
+            let mut entry = index::checked(name, &value);
+            entry[20] ^= u8::from(spoil);
+            cache.index.sources.insert(name, entry).unwrap();
+        };
+        let look = || {
+            let look = Look::new(cache.dir()).unwrap();
+            let digests = look.source_digests(&paths).unwrap();
+            let digests: Vec<Digest> = digests.into_iter().map(|(digest, _)| digest).collect();
+            (look.hashes_sources_anew(), digests)
+        };
+        assert_eq!(look(), (true, vec![right; 3]));
+        tell(&paths[0], false);
+        tell(&paths[1], true);
+        tell(&paths[2], false);
+        cache.share_sources().unwrap();
+        assert_eq!(look(), (false, vec![told, right, told]));
+        fs::write(&paths[2], "more").unwrap();
+        assert_eq!(look().1, [told, right, Digest::of(b"more")]);
+        // One that was cut off.
+        let file = Layout::of(cache.dir()).known_sources();
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(look().1[0], told);
+    }
 }

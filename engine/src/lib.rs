@@ -9,7 +9,7 @@ pub mod runs;
 pub mod walk;
 
 // The command line needs to know one crate.
-pub use ask::{cost, diff as compare, explain, plan, standing};
+pub use ask::{cost, diff as compare, explain, live, plan, standing};
 use climb_contract::dump;
 pub use climb_contract::{
     command, context, count, diagnostic, encoding, paths, stage, state, task, wired,

@@ -466,6 +466,34 @@ fn all_that_only_looks_works_during_a_run() {
 }
 
 #[test]
+fn who_looks_beside_a_run_sees_what_it_has_at_work_and_reads_no_source_again() {
+    let workspace = Workspace::empty();
+    workspace.write("tool.sh", "echo 1\n");
+    let more = "  tool: {uses: command, with: {run: 'sh tool.sh > $CLIMB_OUTPUT_X', scripts: [tool.sh], outputs: {x: text}}}\n";
+    workspace.write("slow.yaml", &format!("{SLOW}{more}"));
+    // What changed a moment ago is not believed.
+    std::thread::sleep(Duration::from_millis(2100));
+    let first = start(&workspace, "slow.yaml");
+    let plan = workspace.climb(&["plan", "slow.yaml"]);
+    let json = workspace.climb(&["plan", "slow.yaml", "--json"]);
+    let explain = workspace.climb(&["explain", "slow.yaml"]);
+    let_go(&workspace, first);
+    let run = ids(&workspace).pop().expect("a run");
+    for (ran, says) in [
+        (&plan, "1 to run (1 at work now)".to_string()),
+        (&plan, format!("1 task of these at work now in run {run}")),
+        (&json, format!("\"running_in\": \"{run}\"")),
+        (&explain, format!("slow is at work now, in run {run}:")),
+    ] {
+        assert!(ran.stdout.contains(&says), "no {says} in {}", ran.stdout);
+        assert!(ran.stderr.contains("without its index"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("hashed anew"), "{}", ran.stderr);
+    }
+    let after = workspace.climb(&["plan", "slow.yaml"]);
+    assert!(!after.stdout.contains("at work"), "{}", after.stdout);
+}
+
+#[test]
 fn a_second_run_names_the_first_or_waits_for_it() {
     let workspace = Workspace::empty();
     let first = start_slow(&workspace);

@@ -4,5 +4,6 @@
 pub mod cost;
 pub mod diff;
 pub mod explain;
+pub mod live;
 pub mod plan;
 pub mod standing;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use climb_cache::{CacheError, TaskName};
+use climb_cache::{CacheError, Digest, TaskName};
 use serde::Serialize;
 
 use crate::ask::cost::{Basis, Estimator};
 use crate::ask::explain::{Difference, Explainer, History, Reason};
+use crate::ask::live::Live;
 use crate::walk::made_with::Today;
 use crate::walk::{Ground, Step, TaskState, Tracker, Walk};
 
@@ -59,6 +60,9 @@ pub enum Unknown {
 pub struct PlannedTask {
     pub name: TaskName,
     pub key: String,
+    /// The run that has it at work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_in: Option<String>,
     #[serde(flatten)]
     pub reason: Reason,
 }
@@ -70,6 +74,15 @@ impl Plan {
 
     pub fn to_run(&self) -> usize {
         self.nodes.iter().map(|node| node.run.len()).sum()
+    }
+
+    /// Adds which of the tasks that would run are at work in a run that goes on.
+    pub fn mark(&mut self, live: &Live) {
+        let keys: BTreeSet<String> = live.tasks.keys().map(Digest::hex).collect();
+        let tasks = self.nodes.iter_mut().flat_map(|node| &mut node.run);
+        for task in tasks.filter(|task| keys.contains(&task.key)) {
+            task.running_in = Some(live.run.clone());
+        }
     }
 
     /// Adds what the tasks that would run are expected to take.
@@ -161,6 +174,7 @@ fn planned_node(tracker: &Tracker, id: usize, explainer: &Explainer, walls: &Wal
             (TaskState::Pending, Some(keyed)) => planned.run.push(PlannedTask {
                 name: task.name.clone(),
                 key: keyed.key.hex(),
+                running_in: None,
                 reason: explainer.reason(task),
             }),
             _ => waiting += 1,

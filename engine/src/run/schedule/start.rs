@@ -108,6 +108,10 @@ impl<'a> Scheduler<'a> {
     ) where
         'a: 'scope,
     {
+        if self.attempts.is_empty() {
+            // Best effort: without, those who look beside this run read all source files.
+            let _ = self.shop.cache.share_sources();
+        }
         let job = self.job(task, grant.clone());
         let attempt = self.attempts.entry(task);
         let attempt = *attempt.and_modify(|n| *n += 1).or_insert(1);
