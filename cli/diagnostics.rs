@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_span_counts_characters_not_bytes() {
         let span = Span {
-            file: "x".into(),
+            file: std::sync::Arc::new("x".into()),
             line: 2,
             column: 3,
             len: 2,
@@ -103,7 +103,7 @@ mod tests {
         let text = "a\néüxy z\n";
         assert_eq!(&text[byte_range(text, &span)], "xy");
         let past = Span {
-            file: "x".into(),
+            file: std::sync::Arc::new("x".into()),
             line: 9,
             column: 3,
             len: 2,

@@ -195,6 +195,7 @@ impl Drop for Cache {
         let cleared = |key| self.clear_task(key).is_ok();
         let _ = put_off.iter().all(cleared);
         leftovers::none(&self.dir);
+        self.unshare_sources();
         let compacted = self.compact_beside(&index);
         if index.close() {
             // Where it fails the old one is in its place.

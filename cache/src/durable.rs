@@ -116,7 +116,7 @@ fn write_beside(tmp: &Path, target: &Path, bytes: &[u8]) -> Result<NamedTempFile
     Ok(file)
 }
 
-fn put_in_place(file: NamedTempFile, target: &Path) -> Result<(), CacheError> {
+pub(crate) fn put_in_place(file: NamedTempFile, target: &Path) -> Result<(), CacheError> {
     // `persist` renames by a system call that tests/faults cannot stand before.
     let path = file.into_temp_path();
     fs::rename(&path, target).doing("write", target)?;

@@ -46,13 +46,13 @@ pub(crate) enum Unread {
     /// The system did not let it be read, which says nothing about the record.
     Io(io::Error),
     /// Whole, and of a format that this climb does not know: not damaged.
-    Unknown(Unknown),
+    Unknown(UnknownFormat),
     Damaged,
 }
 
 /// What a record of another format says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Unknown {
+pub(crate) struct UnknownFormat {
     pub format: Option<String>,
     /// The climb that wrote it.
     pub climb: Option<String>,
@@ -82,7 +82,7 @@ pub(crate) fn open_envelope(bytes: &[u8]) -> Result<Envelope, Unread> {
         return Err(Unread::Damaged);
     }
     // From here on it is as somebody wrote it.
-    let unknown = Unknown::of(json);
+    let unknown = UnknownFormat::of(json);
     if unknown.format != Some(FORMAT.to_string()) {
         return Err(Unread::Unknown(unknown));
     }
@@ -106,11 +106,11 @@ pub(crate) fn is_of_this_format(path: &Path) -> bool {
         .is_ok_and(|()| beginning.ends_with(BEGINNING))
 }
 
-impl Unknown {
-    fn of(json: &[u8]) -> Unknown {
+impl UnknownFormat {
+    fn of(json: &[u8]) -> UnknownFormat {
         if json.starts_with(BEGINNING) {
             // Of this format: there is no need to parse it twice.
-            return Unknown {
+            return UnknownFormat {
                 format: Some(FORMAT.to_string()),
                 climb: None,
             };
@@ -118,7 +118,7 @@ impl Unknown {
         let value: Value = serde_json::from_slice(json).unwrap_or_default();
         let format = value.get("climb-record").map(Value::to_string);
         let climb = value.pointer("/record/provenance/climb");
-        Unknown {
+        UnknownFormat {
             format,
             climb: climb.and_then(Value::as_str).map(String::from),
         }

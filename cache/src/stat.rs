@@ -2,12 +2,16 @@
 //! since it was looked at.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
+use tempfile::NamedTempFile;
 
+use crate::durable::put_in_place;
 use crate::error::Doing;
 use crate::index::{self, Index};
 use crate::layout::Layout;
@@ -99,10 +103,17 @@ impl Cache {
             put_text(&mut bytes, &path);
             put_text(&mut bytes, &entry);
         }
-        let path = self.layout().known_sources();
-        let beside = path.with_extension("new");
-        fs::write(&beside, bytes).doing("write", &beside)?;
-        fs::rename(&beside, &path).doing("write", &path)
+        let (path, tmp) = (self.layout().known_sources(), self.layout().tmp());
+        let mut file = NamedTempFile::new_in(&tmp).doing("make a file in", &tmp)?;
+        file.write_all(&bytes).doing("write", &path)?;
+        // Others who may read the cache may read it.
+        fs::set_permissions(file.path(), Permissions::from_mode(0o444)).doing("protect", &path)?;
+        put_in_place(file, &path)
+    }
+
+    /// Nobody looks beside this process any more.
+    pub(crate) fn unshare_sources(&self) {
+        let _ = fs::remove_file(self.layout().known_sources());
     }
 
     /// Source files as they are now; only changed ones are read.

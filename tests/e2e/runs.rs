@@ -470,7 +470,7 @@ fn who_looks_beside_a_run_sees_what_it_has_at_work_and_reads_no_source_again() {
     let workspace = Workspace::empty();
     workspace.write("tool.sh", "echo 1\n");
     let more = "  tool: {uses: command, with: {run: 'sh tool.sh > $CLIMB_OUTPUT_X', scripts: [tool.sh], outputs: {x: text}}}\n";
-    workspace.write("slow.yaml", &format!("{SLOW}{more}"));
+    workspace.write("slow.yaml", format!("{SLOW}{more}"));
     // What changed a moment ago is not believed.
     std::thread::sleep(Duration::from_millis(2100));
     let first = start(&workspace, "slow.yaml");

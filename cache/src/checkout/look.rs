@@ -129,7 +129,7 @@ pub(super) fn all_folders<'f>(files: &'f Files) -> Vec<&'f str> {
 }
 
 /// What one walk through a checkout finds.
-pub(super) struct Walk {
+pub(super) struct Comparison {
     /// What is in it and is none of the artifact's.
     pub strangers: Vec<String>,
     /// Each of [`all_folders`], from before it was looked into; `None` where there is none.
@@ -137,7 +137,7 @@ pub(super) struct Walk {
 }
 
 /// Goes through a checkout of these files, whose [`all_folders`] are `folders`.
-pub(super) fn walk(root: &Path, folders: &[&str], files: &Files) -> Walk {
+pub(super) fn walk(root: &Path, folders: &[&str], files: &Files) -> Comparison {
     let (mut strangers, mut sights) = (Vec::new(), vec![None; folders.len()]);
     for entry in WalkDir::new(root) {
         let path = match &entry {
@@ -166,7 +166,7 @@ pub(super) fn walk(root: &Path, folders: &[&str], files: &Files) -> Walk {
         }
     }
     strangers.sort();
-    Walk {
+    Comparison {
         strangers,
         folders: sights,
     }

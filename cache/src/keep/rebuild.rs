@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::cache::Result;
-use crate::envelope::{Envelope, Unknown, Unread, is_of_this_format, read_envelope};
+use crate::envelope::{Envelope, UnknownFormat, Unread, is_of_this_format, read_envelope};
 use crate::error::{CacheError, Doing};
 use crate::layout::all_entries;
 use crate::plain::set_aside;
@@ -72,7 +72,7 @@ impl Cache {
     }
 
     /// The error about a record of another format.
-    pub(crate) fn newer(&self, key: &Digest, unknown: Unknown) -> CacheError {
+    pub(crate) fn newer(&self, key: &Digest, unknown: UnknownFormat) -> CacheError {
         self.met_unknown.store(true, Ordering::SeqCst);
         unknown.error(
             format!("record {}", key.short()),

@@ -1,17 +1,23 @@
 //! What is wrong with a workflow, and where. Rendering is the command line's business.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// A place in a workflow file. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Span {
-    pub file: PathBuf,
+    #[serde(serialize_with = "plainly")]
+    pub file: Arc<PathBuf>,
     pub line: usize,
     pub column: usize,
     /// Characters to underline.
     pub len: usize,
+}
+
+fn plainly<S: Serializer>(file: &Arc<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    file.as_path().serialize(serializer)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

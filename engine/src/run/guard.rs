@@ -20,11 +20,11 @@ const DRAIN: i32 = 1000;
 /// climb's side.
 pub(crate) struct Guard {
     program: Program,
-    state: Mutex<State>,
+    state: Mutex<Begun>,
 }
 
 #[derive(Default)]
-struct State {
+struct Begun {
     process: Option<(Child, ChildStdin)>,
     groups: BTreeSet<i32>,
 }
@@ -61,8 +61,8 @@ impl Guard {
     }
 
     /// A guard that somebody ended is replaced.
-    fn tell(&self, state: &mut State, word: i32) {
-        let told = |state: &mut State| match &mut state.process {
+    fn tell(&self, state: &mut Begun, word: i32) {
+        let told = |state: &mut Begun| match &mut state.process {
             Some((_, stdin)) => stdin.write_all(&word.to_ne_bytes()).is_ok(),
             None => false,
         };
@@ -73,7 +73,7 @@ impl Guard {
         }
     }
 
-    fn start(&self, state: &mut State) -> io::Result<()> {
+    fn start(&self, state: &mut Begun) -> io::Result<()> {
         let mut child = Command::new(&self.program.exe)
             .arg0(&self.program.name)
             .arg("guard")
@@ -93,7 +93,7 @@ impl Guard {
     }
 }
 
-fn end(state: &mut State) {
+fn end(state: &mut Begun) {
     if let Some((mut child, stdin)) = state.process.take() {
         drop(stdin);
         let _ = child.wait();

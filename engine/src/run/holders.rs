@@ -9,10 +9,10 @@ use climb_cache::{Artifact, Digest, TaskName};
 /// Attempts that have their inputs, and those that had them beside one that still has.
 #[derive(Default)]
 pub(crate) struct Holders {
-    all: Mutex<Vec<Arc<Holder>>>,
+    all: Mutex<Vec<Arc<Borrower>>>,
 }
 
-struct Holder {
+struct Borrower {
     task: TaskName,
     /// A program of the user's, which may do anything; climb's own stages change no input.
     is_command: bool,
@@ -31,7 +31,7 @@ struct Life {
     ended: Option<Instant>,
 }
 
-impl Holder {
+impl Borrower {
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,7 +48,7 @@ fn mark(digest: &Digest) -> Mark {
 /// One attempt's stay among the holders.
 pub(crate) struct Hold<'a> {
     holders: &'a Holders,
-    holder: Arc<Holder>,
+    holder: Arc<Borrower>,
 }
 
 impl Holders {
@@ -66,7 +66,7 @@ impl Holders {
         }
         marks.sort_unstable();
         marks.dedup();
-        let holder = Arc::new(Holder {
+        let holder = Arc::new(Borrower {
             task: task.clone(),
             is_command,
             inputs: marks,
@@ -80,7 +80,7 @@ impl Holders {
         }
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<Arc<Holder>>> {
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Borrower>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,7 +100,7 @@ impl Hold<'_> {
     pub fn commands_with(&self, digests: &[Digest]) -> BTreeSet<TaskName> {
         let since = self.holder.since;
         let marks: Vec<Mark> = digests.iter().map(mark).collect();
-        let had = |holder: &&Arc<Holder>| {
+        let had = |holder: &&Arc<Borrower>| {
             let life = holder.life();
             let meanwhile = life.began && life.ended.is_none_or(|ended| ended >= since);
             let has = |mark| holder.inputs.binary_search(mark).is_ok();

@@ -35,7 +35,7 @@ use crate::runs::kept::Texts;
 use crate::runs::result::RunResult;
 use crate::walk::{Step, TaskId, Walk};
 use attempt::Attempt;
-use output::{Output, keep};
+use output::{Outlet, keep};
 use pool::Machine;
 use schedule::Scheduler;
 
@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
             nurseries: &self.nurseries,
         };
         let ((events, told), (kept, to_show)) = (channel(), channel());
-        let out = Output::new(&journal, events);
+        let out = Outlet::new(&journal, events);
         let scheduler = Scheduler::new(self.walk, shop, &self.options, out);
         let (walked, control) = (self.walked, &self.control);
         let (sender, receiver) = (self.sender, self.receiver);

@@ -11,15 +11,15 @@ use crate::runs::folder::RunFolder;
 use crate::runs::journal::Journal;
 
 /// The scheduler's side.
-pub(super) struct Output {
+pub(super) struct Outlet {
     pub run: String,
     pub folder: RunFolder,
     events: Sender<Stamped>,
 }
 
-impl Output {
-    pub fn new(journal: &Journal, events: Sender<Stamped>) -> Output {
-        Output {
+impl Outlet {
+    pub fn new(journal: &Journal, events: Sender<Stamped>) -> Outlet {
+        Outlet {
             run: journal.run.clone(),
             folder: journal.folder.clone(),
             events,

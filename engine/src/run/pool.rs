@@ -15,7 +15,7 @@ pub struct Machine {
 
 /// What one task takes of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
+pub struct Request {
     pub cpus: usize,
     /// It starts with so many where the others are taken.
     pub least_cpus: usize,
@@ -23,7 +23,7 @@ pub struct Wanted {
     pub gpus: usize,
 }
 
-impl Wanted {
+impl Request {
     /// Without these it does not start.
     pub fn least(&self) -> Amount {
         Amount {
@@ -95,7 +95,7 @@ impl Machine {
     /// What a node's tasks take here. A kind's own wish for GPUs gives way where there are fewer;
     /// the user's does not ([`Machine::cannot_fit`]). Who can use all cpus begins with half of them:
     /// one small task that takes long must not keep it waiting.
-    pub fn wanted(&self, node: &Node, registry: &Registry) -> Wanted {
+    pub fn wanted(&self, node: &Node, registry: &Registry) -> Request {
         let kind = registry
             .get(&node.kind)
             .expect("the loader checked the kind");
@@ -106,7 +106,7 @@ impl Machine {
             0 => (self.cpus, self.cpus.div_ceil(2)),
             cpus => (cpus.min(self.cpus), cpus.min(self.cpus)),
         };
-        Wanted {
+        Request {
             cpus,
             least_cpus,
             memory_bytes: wanted.memory_bytes,
@@ -143,7 +143,7 @@ impl Machine {
     }
 
     /// Why a node could never start here.
-    pub fn cannot_fit(&self, wanted: &Wanted) -> Option<String> {
+    pub fn cannot_fit(&self, wanted: &Request) -> Option<String> {
         if wanted.gpus > self.gpus {
             return Some(format!(
                 "wants {}; this run has {}",
@@ -188,7 +188,7 @@ impl Pool {
     }
 
     /// `None`: there is not even the least.
-    pub fn take(&mut self, wanted: &Wanted) -> Option<Grant> {
+    pub fn take(&mut self, wanted: &Request) -> Option<Grant> {
         if !wanted.least().fits(&self.free()) {
             return None;
         }
@@ -223,7 +223,7 @@ mod tests {
             gpus: 2,
         };
         let mut pool = Pool::new(&machine);
-        let one = Wanted {
+        let one = Request {
             cpus: 3,
             least_cpus: 3,
             memory_bytes: 60,
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(grant.gpus, [0]);
         assert_eq!(pool.take(&one), None);
         let small = pool
-            .take(&Wanted {
+            .take(&Request {
                 cpus: 1,
                 least_cpus: 1,
                 memory_bytes: 40,
@@ -251,7 +251,7 @@ mod tests {
             memory_bytes: 0,
             gpus: 0,
         };
-        let wanted = |cpus, least_cpus| Wanted {
+        let wanted = |cpus, least_cpus| Request {
             cpus,
             least_cpus,
             memory_bytes: 0,

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pool::{Amount, Wanted};
+use super::pool::{Amount, Request};
 use crate::graph::NodeId;
 use crate::walk::TaskId;
 
@@ -18,7 +18,7 @@ pub type Turn = (bool, NodeId, usize, TaskId);
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
     pub turn: Turn,
-    pub wanted: Wanted,
+    pub wanted: Request,
     pub is_command: bool,
     /// How long it will take with all that it wants, if anybody knows.
     pub seconds: Option<f64>,
@@ -35,7 +35,7 @@ pub struct Busy {
 /// Tasks that want the same for about as long: only the first in turn is ever looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Class {
-    wanted: Wanted,
+    wanted: Request,
     is_command: bool,
     /// The power of [`STEP`] that its seconds are rounded up to.
     length: Option<i32>,
@@ -87,7 +87,7 @@ impl Queue {
         free: Amount,
         busy: &[Busy],
         may_start: &dyn Fn(TaskId) -> bool,
-    ) -> Option<(TaskId, Wanted)> {
+    ) -> Option<(TaskId, Request)> {
         let heads = self.classes.iter();
         let heads = heads.map(|(class, turns)| (*turns.first().expect("none is empty"), *class));
         let mut heads: Vec<(Turn, Class)> = heads.collect();
@@ -106,7 +106,7 @@ impl Queue {
             }
             if let Some(cpus) = may_take(&class, &free, &ahead) {
                 self.remove(&class, &turn);
-                let wanted = Wanted {
+                let wanted = Request {
                     cpus,
                     ..class.wanted
                 };

@@ -14,11 +14,11 @@ pub(super) struct Threads<'w, 'env> {
 }
 
 struct Shared<'w> {
-    state: Mutex<State<'w>>,
+    state: Mutex<Idle<'w>>,
     changed: Condvar,
 }
 
-struct State<'w> {
+struct Idle<'w> {
     waiting: VecDeque<Work<'w>>,
     idle: usize,
     closed: bool,
@@ -26,7 +26,7 @@ struct State<'w> {
 
 impl<'w, 'env> Threads<'w, 'env> {
     pub fn new(scope: &'w Scope<'w, 'env>) -> Threads<'w, 'env> {
-        let state = State {
+        let state = Idle {
             waiting: VecDeque::new(),
             idle: 0,
             closed: false,
@@ -65,7 +65,7 @@ impl Drop for Threads<'_, '_> {
 }
 
 impl<'w> Shared<'w> {
-    fn state(&self) -> MutexGuard<'_, State<'w>> {
+    fn state(&self) -> MutexGuard<'_, Idle<'w>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

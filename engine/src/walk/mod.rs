@@ -187,6 +187,7 @@ impl<'a> Walk<'a> {
             cached: false,
         };
         self.tracker.settle(id, state);
+        self.tracker.forget_ingredients(id);
     }
 
     /// A missing or broken task will not be run (again).

@@ -268,6 +268,14 @@ impl<'a> Tracker<'a> {
         }
     }
 
+    /// Keeps no more of a task that has run than its key: what it was made of is in its record.
+    pub(super) fn forget_ingredients(&mut self, id: TaskId) {
+        if let Some(keyed) = &mut self.tasks[id].keyed {
+            keyed.ingredients.inputs = BTreeMap::new();
+            keyed.inputs = BTreeMap::new();
+        }
+    }
+
     /// All tasks of the node have come to their end: what reads all of it may go on, unless it
     /// waits for others too; or be skipped.
     fn end(&mut self, node: NodeId) {

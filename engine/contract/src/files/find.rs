@@ -25,7 +25,7 @@ pub fn find(spec: &SourceSpec, base: &Path) -> Result<Vec<FoundFile>, Diagnostic
     };
     let mut sizes = BTreeMap::new();
     for pattern in &patterns {
-        let mut walk = Walk::new(pattern, &exclude);
+        let mut walk = Descent::new(pattern, &exclude);
         walk.run();
         if !walk.matched {
             return Err(no_match(pattern, spec.param));
@@ -98,7 +98,7 @@ impl Exclude<'_> {
 }
 
 /// What one pattern comes to.
-struct Walk<'a> {
+struct Descent<'a> {
     pattern: &'a Pattern<'a>,
     exclude: &'a Exclude<'a>,
     /// With their sizes.
@@ -108,9 +108,9 @@ struct Walk<'a> {
     matched: bool,
 }
 
-impl<'a> Walk<'a> {
-    fn new(pattern: &'a Pattern<'a>, exclude: &'a Exclude<'a>) -> Walk<'a> {
-        Walk {
+impl<'a> Descent<'a> {
+    fn new(pattern: &'a Pattern<'a>, exclude: &'a Exclude<'a>) -> Descent<'a> {
+        Descent {
             pattern,
             exclude,
             files: Vec::new(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use climb_cache::Reader;
 use serde::Serialize;
 
-use super::price::Wanted;
+use super::price::Unpriced;
 use super::samples::{SOURCE_BYTES, Samples};
 use super::upstream::Upstream;
 use crate::ask::plan::Plan;
@@ -129,7 +129,7 @@ impl Estimator {
             let comparable = told.is_empty() && !kind.ports_depend_on_params();
             let own = sizes.recorded.get(&id).cloned().unwrap_or(told);
             let size = size(node, &own, sizes.source_bytes.get(&id), &expected);
-            let wanted = Wanted {
+            let wanted = Unpriced {
                 params: kind.keyed(&node.params).to_string(),
                 own,
                 size,

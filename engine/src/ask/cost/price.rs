@@ -13,7 +13,7 @@ const FAR: f64 = 10.0;
 const OTHER_DEVICE: f64 = 3.0;
 
 /// A task to be priced.
-pub(super) struct Wanted {
+pub(super) struct Unpriced {
     pub params: String,
     /// What is known of it alone.
     pub own: Totals,
@@ -23,7 +23,7 @@ pub(super) struct Wanted {
     pub comparable: bool,
 }
 
-impl Wanted {
+impl Unpriced {
     /// `stage`: tasks of its own stage, `kind`: of any of its kind.
     pub fn price(&self, stage: &[Sample], kind: &[Sample]) -> Expected {
         let all: Vec<&Sample> = stage.iter().chain(kind.iter()).collect();
@@ -165,8 +165,8 @@ mod tests {
         }
     }
 
-    fn wanted(params: &str, size: &[(&str, f64)]) -> Wanted {
-        Wanted {
+    fn wanted(params: &str, size: &[(&str, f64)]) -> Unpriced {
+        Unpriced {
             params: params.into(),
             own: totals(size),
             size: totals(size),
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    fn priced(wanted: &Wanted, samples: &[Sample]) -> Expected {
+    fn priced(wanted: &Unpriced, samples: &[Sample]) -> Expected {
         wanted.price(samples, samples)
     }
 
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn what_cannot_be_compared_has_no_time() {
         let samples = [sample("a", 2.0, &[])];
-        let program = Wanted {
+        let program = Unpriced {
             comparable: false,
             ..wanted("b", &[])
         };

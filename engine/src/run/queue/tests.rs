@@ -36,7 +36,7 @@ const fn made(cpus: usize, gpus: usize, seconds: f64) -> Made {
 fn ready(i: usize, task: &Made) -> Ready {
     Ready {
         turn: (true, i, 0, i),
-        wanted: Wanted {
+        wanted: Request {
             cpus: task.cpus,
             least_cpus: task.least_cpus,
             memory_bytes: task.memory_bytes,

@@ -15,8 +15,8 @@ use climb_cache::{Cost, Digest, Record, TaskName};
 
 use crate::graph::NodeId;
 use crate::run::attempt::{Attempt, Shop};
-use crate::run::output::Output;
-use crate::run::pool::{Grant, Pool, Wanted};
+use crate::run::output::Outlet;
+use crate::run::pool::{Grant, Pool, Request};
 use crate::run::queue::Queue;
 use crate::run::threads::Threads;
 use crate::run::{Message, RunOptions};
@@ -33,7 +33,7 @@ pub(super) enum Stop {
 
 struct Running {
     key: Digest,
-    wanted: Wanted,
+    wanted: Request,
     grant: Grant,
     since: Instant,
 }
@@ -43,7 +43,7 @@ pub(super) struct Scheduler<'a> {
     shop: Shop<'a>,
     pub options: &'a RunOptions,
     pool: Pool,
-    pub out: Output,
+    pub out: Outlet,
     outlook: Vec<StageOutlook>,
     /// By stage, what its tasks that ended in this run took: their number and their seconds.
     took: HashMap<String, (u32, f64)>,
@@ -77,7 +77,7 @@ impl<'a> Scheduler<'a> {
         walk: Walk<'a>,
         shop: Shop<'a>,
         options: &'a RunOptions,
-        out: Output,
+        out: Outlet,
     ) -> Scheduler<'a> {
         Scheduler {
             outlook: walk.ground().outlook(&options.machine),

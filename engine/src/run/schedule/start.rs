@@ -9,7 +9,7 @@ use crate::graph::NodeId;
 use crate::run::Message;
 use crate::run::attempt::{self, Job, WorkFailure};
 use crate::run::execute::no_more_processes;
-use crate::run::pool::{Grant, Wanted};
+use crate::run::pool::{Grant, Request};
 use crate::run::queue::{Busy, Ready};
 use crate::run::threads::Threads;
 use crate::runs::event::Event;
@@ -103,7 +103,7 @@ impl<'a> Scheduler<'a> {
         threads: &Threads<'scope, '_>,
         sender: &Sender<Message>,
         task: TaskId,
-        wanted: Wanted,
+        wanted: Request,
         grant: Grant,
     ) where
         'a: 'scope,

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::model::{join, key};
+use super::model::key;
 use super::place::{MERGE, Part, Place};
 use super::spans::{self, Places, TooMuch};
 use climb_contract::diagnostic::{Diagnostic, Span};
@@ -30,8 +31,8 @@ pub fn read(text: &str, file: &Path) -> Result<(Value, Rc<Place>), Diagnostic> {
     let place = places(text, file)?;
     let yaml: serde_yaml::Value =
         serde_yaml::from_str(text).map_err(|error| yaml_error(&error, text, file, &place))?;
-    let value = to_json(yaml, &[])
-        .map_err(|(path, message)| Diagnostic::error(message).at(place.value(&path)))?;
+    let value = to_json(yaml)
+        .map_err(|wrong| Diagnostic::error(&wrong.message).at(place.value(&wrong.path())))?;
     Ok((value, place))
 }
 
@@ -65,7 +66,7 @@ fn tab(text: &str, file: &Path, stopped: usize) -> Option<Diagnostic> {
         })
         .last()?;
     let span = Span {
-        file: file.to_path_buf(),
+        file: Arc::new(file.to_path_buf()),
         line: number,
         column,
         len: 1,
@@ -101,7 +102,7 @@ pub fn parse_value(text: &str) -> Result<Value, String> {
     // For its limits.
     places(text, Path::new("")).map_err(|problem| problem.message)?;
     let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
-    to_json(yaml, &[]).map_err(|(_, message)| message)
+    to_json(yaml).map_err(|wrong| wrong.message)
 }
 
 fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Place>) -> Diagnostic {
@@ -124,7 +125,7 @@ fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Pla
             let line = at.line().clamp(1, lines);
             let width = text.lines().nth(line - 1).map_or(0, |l| l.chars().count());
             Span {
-                file: file.to_path_buf(),
+                file: Arc::new(file.to_path_buf()),
                 line,
                 column: at.column().clamp(1, width + 1),
                 len: 1,
@@ -136,31 +137,53 @@ fn yaml_error(error: &serde_yaml::Error, text: &str, file: &Path, place: &Rc<Pla
 }
 
 /// What cannot be a workflow's value, and where.
-type Wrong = (Vec<Part>, String);
+struct Wrong {
+    message: String,
+    /// From there upwards.
+    upwards: Vec<Part>,
+}
+
+impl Wrong {
+    fn here(message: impl Into<String>) -> Wrong {
+        Wrong {
+            message: message.into(),
+            upwards: Vec::new(),
+        }
+    }
+
+    fn below(mut self, part: Part) -> Wrong {
+        self.upwards.push(part);
+        self
+    }
+
+    fn path(&self) -> Vec<Part> {
+        self.upwards.iter().rev().cloned().collect()
+    }
+}
 
 /// YAML values as JSON ones, `<<` merged (serde_yaml's own merging stops at one level).
-fn to_json(yaml: serde_yaml::Value, path: &[Part]) -> Result<Value, Wrong> {
+fn to_json(yaml: serde_yaml::Value) -> Result<Value, Wrong> {
     Ok(match yaml {
         serde_yaml::Value::Null => Value::Null,
         serde_yaml::Value::Bool(b) => Value::Bool(b),
         serde_yaml::Value::String(text) => Value::String(text),
-        serde_yaml::Value::Number(n) => number(&n).map_err(|message| (path.to_vec(), message))?,
+        serde_yaml::Value::Number(n) => number(&n).map_err(Wrong::here)?,
         serde_yaml::Value::Sequence(items) => {
             let items = items.into_iter().enumerate();
             let items: Result<Vec<Value>, Wrong> = items
-                .map(|(i, item)| to_json(item, &join(path, Part::Index(i))))
+                .map(|(i, item)| to_json(item).map_err(|wrong| wrong.below(Part::Index(i))))
                 .collect();
             Value::Array(items?)
         }
-        serde_yaml::Value::Mapping(entries) => mapping(entries, path)?,
+        serde_yaml::Value::Mapping(entries) => mapping(entries)?,
         serde_yaml::Value::Tagged(tagged) => {
             let message = format!("the tag `{}` means nothing here", tagged.tag);
-            return Err((path.to_vec(), message));
+            return Err(Wrong::here(message));
         }
     })
 }
 
-fn mapping(entries: serde_yaml::Mapping, path: &[Part]) -> Result<Value, Wrong> {
+fn mapping(entries: serde_yaml::Mapping) -> Result<Value, Wrong> {
     let mut map = Map::new();
     let mut inherited = Map::new();
     for (name, value) in entries {
@@ -168,15 +191,11 @@ fn mapping(entries: serde_yaml::Mapping, path: &[Part]) -> Result<Value, Wrong> 
             serde_yaml::Value::String(name) => name,
             serde_yaml::Value::Number(n) => n.to_string(),
             serde_yaml::Value::Bool(b) => b.to_string(),
-            _ => {
-                let message = "a mapping has a key that is not text".to_string();
-                return Err((path.to_vec(), message));
-            }
+            _ => return Err(Wrong::here("a mapping has a key that is not text")),
         };
-        let here = join(path, Part::Key(name.clone()));
-        let value = to_json(value, &here)?;
+        let value = to_json(value).map_err(|wrong| wrong.below(key(&name)))?;
         if name == MERGE {
-            merge_into(&mut inherited, value, path)?;
+            merge_into(&mut inherited, value)?;
         } else {
             map.insert(name, value);
         }
@@ -188,15 +207,15 @@ fn mapping(entries: serde_yaml::Mapping, path: &[Part]) -> Result<Value, Wrong> 
 }
 
 /// `<<: *base`, or a list of them of which the first has precedence.
-fn merge_into(map: &mut Map<String, Value>, bases: Value, path: &[Part]) -> Result<(), Wrong> {
+fn merge_into(map: &mut Map<String, Value>, bases: Value) -> Result<(), Wrong> {
     let bases = match bases {
         Value::Array(bases) => bases,
         one => vec![one],
     };
     for base in bases {
         let Value::Object(fields) = base else {
-            let message = "`<<` takes a mapping, or a list of mappings".to_string();
-            return Err((join(path, key(MERGE)), message));
+            let message = "`<<` takes a mapping, or a list of mappings";
+            return Err(Wrong::here(message).below(key(MERGE)));
         };
         for (name, value) in fields {
             map.entry(name).or_insert(value);

@@ -258,7 +258,12 @@ impl Loader<'_> {
     fn settled(mut self, file: &Path) -> Vec<Diagnostic> {
         let place = |d: &Diagnostic| {
             let span = d.span.as_ref()?;
-            Some((span.file != file, span.file.clone(), span.line, span.column))
+            Some((
+                span.file.as_path() != file,
+                span.file.clone(),
+                span.line,
+                span.column,
+            ))
         };
         self.problems
             .sort_by_cached_key(|problem| (place(problem), problem.message.clone()));

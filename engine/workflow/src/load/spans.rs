@@ -5,8 +5,9 @@
 //! would expand to is counted, and refused before serde_yaml builds it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, Span as Marks};
 
@@ -43,8 +44,9 @@ pub struct Places {
 
 /// Reads the places of the first document, or of what can be read of it.
 pub fn read(text: &str, file: &Path) -> Result<Places, TooMuch> {
+    let file = Arc::new(file.to_path_buf());
     let mut reader = Reader {
-        file,
+        file: file.clone(),
         stack: Vec::new(),
         anchors: HashMap::new(),
         root: None,
@@ -65,7 +67,7 @@ pub fn read(text: &str, file: &Path) -> Result<Places, TooMuch> {
     }
     let root = reader.root.unwrap_or_else(|| {
         let span = Span {
-            file: file.to_path_buf(),
+            file,
             line: 1,
             column: 1,
             len: 1,
@@ -84,14 +86,14 @@ pub enum TooMuch {
     Values(Span),
 }
 
-struct Reader<'a> {
-    file: &'a Path,
+struct Reader {
+    file: Arc<PathBuf>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Rc<Place>>,
     root: Option<Rc<Place>>,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn event(&mut self, event: Event, marks: Marks) -> Result<(), TooMuch> {
         let span = self.span(marks);
         match event {
@@ -196,7 +198,7 @@ impl Reader<'_> {
             1
         };
         Span {
-            file: self.file.to_path_buf(),
+            file: self.file.clone(),
             line: start.line().max(1),
             column: start.col() + 1,
             len: len.max(1),
