@@ -7,6 +7,7 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
 
 use crate::checkout::Checkouts;
 use crate::durable::make_durable_folder;
@@ -41,6 +42,8 @@ pub struct Cache {
     pub(crate) met_unknown: AtomicBool,
     /// Much was taken out of the index: it may have become larger than it need be.
     pub(crate) shrunk: AtomicBool,
+    /// When the index's file was last waited for.
+    pub(crate) flushed: Mutex<Option<Instant>>,
     /// Records whose files were gone.
     pub(crate) rewritten: AtomicUsize,
     seal: Seal,
@@ -99,6 +102,7 @@ impl Cache {
             unproven: Mutex::default(),
             met_unknown: AtomicBool::new(false),
             shrunk: AtomicBool::new(false),
+            flushed: Mutex::default(),
             rewritten: AtomicUsize::new(0),
             seal,
             modes: OnceLock::new(),
@@ -118,6 +122,8 @@ impl Cache {
                 notices.push(format!("{damaged} {were} set aside"));
             }
             notices.extend(rebuilt.about_unknown);
+        } else if !whole {
+            cache.adopt_latest()?;
         }
         notices.extend(ended);
         notices.extend(marked);

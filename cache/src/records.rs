@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +16,9 @@ use crate::objects::INLINE;
 use crate::plain::make_room;
 use crate::{Artifact, Cache, Digest, FileRef, Record, index};
 
+/// Of waits for the index's file, when many tasks end soon after each other.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
 impl Cache {
     /// Remembers a finished task. Its outputs were stored before; the record reaches the disk
     /// before the index does.
@@ -26,7 +30,17 @@ impl Cache {
         make_room(&self.dir, &path)?;
         write_atomically(&self.layout().tmp(), &path, &bytes)?;
         self.index_record(record)?;
-        self.index.db.flush()?;
+        self.flush_now_and_then()
+    }
+
+    /// The record's file is on the disk: what the index loses with this process, the next one finds
+    /// there ([`Cache::adopt_latest`]).
+    fn flush_now_and_then(&self) -> Result<()> {
+        let mut flushed = self.flushed.lock().expect("not poisoned");
+        if flushed.is_none_or(|at| at.elapsed() > FLUSH_EVERY) {
+            self.index.db.flush()?;
+            *flushed = Some(Instant::now());
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::cache::Result;
 use crate::envelope::{Envelope, UnknownFormat, Unread, is_of_this_format, read_envelope};
 use crate::error::{CacheError, Doing};
-use crate::layout::all_entries;
+use crate::layout::{all_entries, entries};
 use crate::plain::set_aside;
 use crate::{Cache, Digest};
 
@@ -46,6 +46,20 @@ impl Cache {
         }
         self.index.db.flush()?;
         Ok(rebuilt)
+    }
+
+    /// Takes in the records that a process wrote last before it was killed, or lost power, and that
+    /// are not in the index yet: who asks for a record by its key finds it anyway, who looks for
+    /// those of a stage does not.
+    pub(crate) fn adopt_latest(&self) -> Result<()> {
+        for entry in entries(&self.layout().records()) {
+            if !self.index.records.contains_key(entry.digest.as_bytes())?
+                && let Ok(envelope) = read_envelope(&entry.path)
+            {
+                self.adopt(&envelope)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes records into the index that a power loss or damage kept out of it. Without them, what
@@ -104,5 +118,30 @@ impl Cache {
 
     pub(crate) fn set_record_aside(&self, key: &Digest, path: &Path) -> Result<()> {
         set_aside(&self.dir, path, &format!("record-{}", key.hex())).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Cache;
+    use crate::history::tests::record;
+
+    #[test]
+    fn records_that_a_kill_kept_out_of_the_index_are_taken_in_when_it_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Cache::open(dir.path(), "test").unwrap();
+        let tasks = |cache: &Cache| cache.records_of("train", "a").unwrap().count();
+        let cache = open();
+        for seed in 0..3 {
+            cache.commit(&record("a", seed)).unwrap();
+        }
+        assert_eq!(tasks(&cache), 3);
+        let lost = record("a", 2).key;
+        cache.index.records.remove(lost.as_bytes()).unwrap();
+        assert_eq!(tasks(&cache), 2);
+        let seal = cache.layout().seal();
+        drop(cache);
+        std::fs::remove_file(seal).unwrap();
+        assert_eq!(tasks(&open()), 3);
     }
 }
