@@ -26,7 +26,7 @@ pub struct Confirm;
 
 impl Stage for Confirm {
     const KIND: &'static str = "confirm";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str =
         "Means, spreads and gains of the trained contenders (CLIMB section 4.2).";
     type Params = ConfirmParams;
@@ -46,7 +46,7 @@ impl Stage for Confirm {
         vec![OutputPort::whole(
             "confirmation",
             "confirmation",
-            "For each contender its scores, their mean and spread, and the gain over it.",
+            "For each contender its scores, their mean and spread, and the gain over it, seed by seed.",
         )]
     }
 
@@ -69,43 +69,57 @@ impl Confirm {
 fn confirmation(contenders: &Contenders, scored: &[Scored]) -> anyhow::Result<Confirmation> {
     let direction = scored.first().map(|run| run.direction).unwrap_or_default();
     let mut results: Vec<Contender> = Vec::new();
+    // Of the chosen one, by seed.
+    let mut chosen: Vec<Option<f64>> = Vec::new();
     for (name, weights) in &contenders.mixtures {
         // One a seed: where the chosen mixture is a baseline's, each training is there twice.
         let of_seed = |seed: &u64| {
             let mut runs = scored.iter();
-            runs.find(|run| run.mixture.weights == *weights && run.mixture.seed == Some(*seed))
+            let is_it =
+                |run: &&Scored| run.mixture.weights == *weights && run.mixture.seed == Some(*seed);
+            runs.find(is_it).map(|run| run.score)
         };
-        let runs = contenders.seeds.iter().filter_map(of_seed);
-        let scores: Vec<f64> = runs.map(|run| run.score).collect();
+        // A training may have been dropped.
+        let by_seed: Vec<Option<f64>> = contenders.seeds.iter().map(of_seed).collect();
+        let scores: Vec<f64> = by_seed.iter().flatten().copied().collect();
         ensure!(
             !scores.is_empty(),
             "no training of `{name}` is among the scored runs: wire `scored` to the evaluations of \
              `baselines`' mixtures"
         );
-        let (mean, spread) = (stats::mean(&scores), stats::spread(&scores));
-        let chosen = results
-            .first()
-            .map_or((mean, spread), |c: &Contender| (c.mean, c.spread));
-        let gain = match direction {
-            Direction::LowerIsBetter => mean - chosen.0,
-            Direction::HigherIsBetter => chosen.0 - mean,
-        };
-        let gain_spread = spread.max(chosen.1);
-        let (name, weights) = (name.clone(), weights.clone());
+        if results.is_empty() {
+            chosen.clone_from(&by_seed);
+        }
+        let gains = gains(direction, &chosen, &by_seed);
+        ensure!(
+            !gains.is_empty(),
+            "`{name}` and the chosen mixture have no seed in common among the scored runs"
+        );
         results.push(Contender {
-            name,
-            weights,
+            name: name.clone(),
+            weights: weights.clone(),
+            mean: stats::mean(&scores),
+            spread: stats::spread(&scores),
             scores,
-            mean,
-            spread,
-            gain,
-            gain_spread,
+            gain: stats::mean(&gains),
+            gain_spread: stats::spread(&gains),
+            gain_within: stats::mean_within(&gains),
         });
     }
     Ok(Confirmation {
         direction,
         contenders: results,
     })
+}
+
+/// How much better the chosen one is, for each seed that both were trained with.
+fn gains(direction: Direction, chosen: &[Option<f64>], other: &[Option<f64>]) -> Vec<f64> {
+    let pairs = chosen.iter().zip(other);
+    let pairs = pairs.filter_map(|(chosen, other)| Some((*chosen)? - (*other)?));
+    match direction {
+        Direction::LowerIsBetter => pairs.map(|more| -more).collect(),
+        Direction::HigherIsBetter => pairs.collect(),
+    }
 }
 
 #[cfg(test)]
@@ -142,17 +156,27 @@ mod tests {
             let scored = [
                 run(&[1.0, 0.0], 1, 2.0, direction),
                 run(&[1.0, 0.0], 2, 2.2, direction),
-                run(&[0.5, 0.5], 1, 3.0, direction),
-                run(&[0.5, 0.5], 2, 3.0, direction),
+                run(&[0.5, 0.5], 1, 2.8, direction),
+                run(&[0.5, 0.5], 2, 3.2, direction),
                 // The search's own run of the same mixture does not count.
                 run(&[0.5, 0.5], 9, 99.0, direction),
             ];
             let result = confirmation(&contenders, &scored).unwrap();
             let natural = &result.contenders[1];
             assert!((natural.gain - sign * 0.9).abs() < 1e-9, "{natural:?}");
+            // Of .8 and 1.0: what a seed does to both is no doubt of their difference.
             assert!((natural.gain_spread - 0.141_421).abs() < 1e-5);
-            assert_eq!(natural.scores, [3.0, 3.0]);
+            assert!((natural.gain_within.unwrap() - 1.270_6).abs() < 1e-3);
+            assert_eq!(natural.scores, [2.8, 3.2]);
         }
+        // A seed that one of them lacks tells nothing of their difference.
+        let one = [
+            run(&[1.0, 0.0], 1, 2.0, Direction::LowerIsBetter),
+            run(&[1.0, 0.0], 2, 9.0, Direction::LowerIsBetter),
+            run(&[0.5, 0.5], 1, 3.0, Direction::LowerIsBetter),
+        ];
+        let natural = &confirmation(&contenders, &one).unwrap().contenders[1];
+        assert_eq!((natural.gain, natural.gain_within), (1.0, None));
         // Two names of one mixture: its trainings count once in each.
         let same = Contenders {
             mixtures: vec![

@@ -151,7 +151,7 @@ mod tests {
             let cache = open();
             let facts = cache.index.db.open_tree("facts").unwrap();
             // Written over and over, as what is rebuilt or collected is. sled gives some room back now and then.
-            while size_of(&index) <= 8 << 20 {
+            while size_of(&index) <= 5 << 20 {
                 round += 1;
                 assert!(round < 2000, "{}", size_of(&index));
                 for key in 0..400_u32 {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::predictor::Report;
+
 /// Weights over the final clusters, in their order; sum 1.
 ///
 /// A mixture file holds nothing that does not change training, so that the same mixture reached
@@ -94,13 +96,24 @@ pub struct Selection {
     pub weights: Vec<f64>,
     /// The predictor's score for it.
     pub predicted: f64,
+    /// Standard deviation of its true score around that, as the predictor sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_spread: Option<f64>,
+    /// For each weight, from where to where it goes (5 to 95 %) in the best mixtures of the truths
+    /// that the predictor holds possible. Empty where the strategy asks no predictor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<(f64, f64)>,
+    /// How well the predictor does on runs left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<Report>,
     /// The best run that was really trained.
     pub observed: Scored,
     pub direction: Direction,
     /// Proxy runs the search used.
     pub runs: usize,
     /// Spearman correlation of the scores that the predictor gave the last iteration's mixtures
-    /// before they were trained, with the scores they then got; `None` with one iteration.
+    /// before they were trained, with the scores they then got; `None` with one iteration, or with
+    /// fewer than eight of them.
     pub last_iteration_spearman: Option<f64>,
     /// Those pairs: (predicted, observed).
     #[serde(default)]
@@ -136,10 +149,16 @@ pub struct Contender {
     pub mean: f64,
     /// Sample standard deviation over seeds; 0 with one seed.
     pub spread: f64,
-    /// How much better `chosen` is than this one (positive is better, whatever the direction).
+    /// How much better `chosen` is than this one (positive is better, whatever the direction): the
+    /// mean over the seeds that both were trained with, as seeds that are kind are so to both.
     pub gain: f64,
-    /// The larger of the two spreads: what `gain` is to be compared with.
+    /// Sample standard deviation of that difference over seeds; 0 with one seed. (Before version 3
+    /// of `confirm` the larger of the two spreads.)
     pub gain_spread: f64,
+    /// Half the width of the 95 % interval of `gain`, by Student's t over the paired differences.
+    /// `None`: fewer than two seeds that both have, or a `confirm` before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain_within: Option<f64>,
 }
 
 impl Contender {

@@ -36,11 +36,20 @@ pub fn worth(predictor: &Predictor, mixtures: &[Vec<f64>]) -> anyhow::Result<Vec
     Ok(mean.into_iter().map(|mean| sign * mean).collect())
 }
 
-fn sign(predictor: &Predictor) -> f64 {
+/// Of a score as worth.
+pub fn sign(predictor: &Predictor) -> f64 {
     match predictor.report.direction {
         Direction::LowerIsBetter => -1.0,
         Direction::HigherIsBetter => 1.0,
     }
+}
+
+/// What mixtures may be worth at best: the mean plus two spreads.
+pub fn optimism(predictor: &Predictor, mixtures: &[Vec<f64>]) -> anyhow::Result<Vec<f64>> {
+    let sign = sign(predictor);
+    let belief = predictor.believe(mixtures)?;
+    let pairs = belief.mean.iter().zip(&belief.spread);
+    Ok(pairs.map(|(m, s)| sign * m + OPTIMISM * s).collect())
 }
 
 /// What mixtures are worth, the more the better.
@@ -109,13 +118,7 @@ impl<'a> Chooser<'a> {
                 (chooser, pool.stream)
             }
             Acquisition::Thompson => {
-                let sign = sign(predictor);
-                let optimistic = |mixtures: &[Vec<f64>]| {
-                    let belief = predictor.believe(mixtures)?;
-                    let pairs = belief.mean.iter().zip(&belief.spread);
-                    Ok(pairs.map(|(m, s)| sign * m + OPTIMISM * s).collect())
-                };
-                let pool = pool(From::Refined, &optimistic)?;
+                let pool = pool(From::Refined, &|m| optimism(predictor, m))?;
                 let chooser = Chooser::Thompson {
                     predictor,
                     prior,

@@ -2,6 +2,7 @@
 //! candidates as in RegMix (arXiv 2407.01492, section 3.3).
 
 mod pareto;
+mod range;
 
 use anyhow::Context;
 use climb_contract::context::TaskContext;
@@ -20,6 +21,9 @@ use crate::sample::pool::{From, best_runs};
 use crate::sample::{Pool, Predictions, Prior, PriorParams, Strategy};
 use crate::stats;
 use crate::wiring;
+
+/// Fewer mixtures than this tell nothing by their ranks.
+const FEWEST_RANKED: usize = 8;
 
 /// Parameters of `select`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -74,7 +78,7 @@ pub struct Select;
 
 impl Stage for Select {
     const KIND: &'static str = "select";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "The best mixture by the predictor, and the best observed one \
                                (CLIMB algorithm 1).";
     type Params = SelectParams;
@@ -126,8 +130,8 @@ impl Select {
         let observed = best_runs(&scored, direction).into_iter().next().cloned();
         let observed = observed.context("there is no scored run to choose from: wire `scored`")?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
-        let chosen = choose(params, &prior, &predictor, &scored)?;
-        let predicted = predictor.predict(std::slice::from_ref(&chosen.weights))?[0];
+        let (chosen, pool) = answer(params, &prior, &predictor, &scored)?;
+        let belief = predictor.believe(std::slice::from_ref(&chosen.weights))?;
         let predictions = match cx.optional("predictions") {
             Some(path) => read_json(path)?,
             None => Predictions::default(),
@@ -136,11 +140,18 @@ impl Select {
         let (before, after): (Vec<f64>, Vec<f64>) = last_iteration.iter().copied().unzip();
         let selection = Selection {
             weights: chosen.weights.clone(),
-            predicted,
+            predicted: belief.mean[0],
+            predicted_spread: Some(belief.spread[0]),
+            ranges: match &pool {
+                Some(pool) => range::ranges(&prior, &predictor, pool)?,
+                None => Vec::new(),
+            },
+            predictor: Some(predictor.report.clone()),
             observed,
             direction,
             runs: scored.len(),
-            last_iteration_spearman: stats::spearman(&before, &after),
+            last_iteration_spearman: stats::spearman(&before, &after)
+                .filter(|_| before.len() >= FEWEST_RANKED),
             last_iteration,
             pareto: pareto::front(params, &prior, &scored)?,
         };
@@ -156,8 +167,18 @@ pub fn choose(
     predictor: &Predictor,
     scored: &[Scored],
 ) -> anyhow::Result<Mixture> {
+    Ok(answer(params, prior, predictor, scored)?.0)
+}
+
+/// [`choose`], and the candidates it was made of, where the predictor was asked.
+fn answer(
+    params: &SelectParams,
+    prior: &Prior,
+    predictor: &Predictor,
+    scored: &[Scored],
+) -> anyhow::Result<(Mixture, Option<Pool>)> {
     if let Some(mixture) = params.strategy.fixed(prior) {
-        return mixture;
+        return Ok((mixture?, None));
     }
     let from = match params.strategy {
         Strategy::Regmix => From::Prior,
@@ -166,13 +187,14 @@ pub fn choose(
             let best = best
                 .first()
                 .context("there is no scored run to choose from")?;
-            return Mixture::normalised(&best.mixture.weights);
+            return Ok((Mixture::normalised(&best.mixture.weights)?, None));
         }
         _ => From::Refined,
     };
     let worth = |mixtures: &[Vec<f64>]| worth(predictor, mixtures);
     let pool = Pool::draw(prior, predictor, scored, params.candidates, from, worth)?;
-    mean(&pool, params.top)
+    let chosen = mean(&pool, params.top)?;
+    Ok((chosen, Some(pool)))
 }
 
 /// The mean of the pool's best, and of all that tie with the last of them.
