@@ -11,6 +11,7 @@ mod completions;
 mod diagnostics;
 mod diff;
 mod doctor;
+mod evidence;
 mod explain;
 mod get;
 mod gone;

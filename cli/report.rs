@@ -12,20 +12,23 @@ use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::de::DeserializeOwned;
 
-use crate::text;
+use crate::{evidence, text};
 
 /// Prints the result tables of a run. Reads files of the cache in `cache` only, so that it works
 /// while another process has it.
 pub fn print(result: &RunResult, cache: &Path) {
     let clusters: Option<Clusters> = last(result, cache, "clusters");
     let selection: Option<Selection> = last(result, cache, "selection");
+    let confirmation: Option<Confirmation> = last(result, cache, "confirmation");
     if let (Some(clusters), Some(selection)) = (&clusters, &selection) {
+        if let Some(headline) = evidence::headline(selection, confirmation.as_ref()) {
+            println!("\n{headline}");
+        }
         print_mixture(clusters, selection);
         print_search(selection);
     }
-    let confirmation: Option<Confirmation> = last(result, cache, "confirmation");
     if let Some(confirmation) = &confirmation {
-        print_confirmation(confirmation);
+        print_confirmation(confirmation, selection.as_ref());
     }
     let lost = |ty, found: bool| !found && last_artifact(result, ty).is_some();
     if lost("selection", selection.is_some()) || lost("confirmation", confirmation.is_some()) {
@@ -158,12 +161,17 @@ fn about(cluster: &ClusterSummary) -> String {
 
 fn print_mixture(clusters: &Clusters, selection: &Selection) {
     let mut table = table(
-        &["cluster", "tokens", "natural", "mixture", "", "about"],
-        &[1, 2, 3, 4],
+        &[
+            "cluster", "tokens", "natural", "mixture", "", "90 %", "about",
+        ],
+        &[1, 2, 3, 4, 5],
     );
-    let mut rows: Vec<_> = clusters.clusters.iter().zip(&selection.weights).collect();
-    rows.sort_by(|a, b| b.1.total_cmp(a.1));
-    for (cluster, &weight) in rows {
+    let ranges = selection.ranges.iter().map(Some);
+    let ranges = ranges.chain(std::iter::repeat(None));
+    let rows = clusters.clusters.iter().zip(&selection.weights);
+    let mut rows: Vec<_> = rows.zip(ranges).collect();
+    rows.sort_by(|a, b| b.0.1.total_cmp(a.0.1));
+    for ((cluster, &weight), range) in rows {
         let times = match weight {
             0.0 => "–".to_string(),
             _ => format!("x{:.1}", weight / cluster.share.max(1e-9)),
@@ -174,10 +182,16 @@ fn print_mixture(clusters: &Clusters, selection: &Selection) {
             percent(cluster.share),
             percent(weight),
             times,
-            text::clip(&about(cluster), 56),
+            range.map_or(String::new(), |range| between(*range)),
+            text::clip(&about(cluster), 44),
         ]);
     }
     println!("\nThe mixture found, by cluster:\n{table}");
+}
+
+/// `2–15 %`: from where to where a weight goes in what may be the best mixture.
+fn between((least, most): (f64, f64)) -> String {
+    format!("{:.0}–{:.0} %", least * 100.0, most * 100.0)
 }
 
 pub fn better(direction: Direction) -> &'static str {
@@ -188,31 +202,39 @@ pub fn better(direction: Direction) -> &'static str {
 }
 
 fn print_search(selection: &Selection) {
+    let spread = selection.predicted_spread;
     println!(
-        "{}; predicted score of this mixture {:.4}, best proxy run {:.4} ({}).",
+        "{}; predicted score of this mixture {:.4}{}, best proxy run {:.4} ({}).",
         text::count(selection.runs, "proxy run"),
         selection.predicted,
+        spread.map_or(String::new(), |spread| format!(" ±{:.4}", 1.96 * spread)),
         selection.observed.score,
         better(selection.direction)
     );
-    if let Some(spearman) = selection.last_iteration_spearman {
-        println!(
-            "Before they were trained, the predictor ranked the last iteration's {} with \
-             Spearman {spearman:+.2}.",
-            text::count(selection.last_iteration.len(), "run")
-        );
+    for line in evidence::of_predictor(selection) {
+        println!("{line}");
     }
 }
 
-fn print_confirmation(confirmation: &Confirmation) {
+fn print_confirmation(confirmation: &Confirmation, selection: Option<&Selection>) {
     let mut table = table(
-        &["trained for real", "score", "spread", "seeds", "gain"],
-        &[1, 2, 3, 4],
+        &[
+            "trained for real",
+            "score",
+            "spread",
+            "seeds",
+            "gain",
+            "95 %",
+        ],
+        &[1, 2, 3, 4, 5],
     );
     for contender in &confirmation.contenders {
-        let gain = match contender.name.as_str() {
-            "chosen" => String::new(),
-            _ => text::difference(contender.gain),
+        let (gain, within) = match contender.name.as_str() {
+            "chosen" => (String::new(), String::new()),
+            _ => (
+                text::difference(contender.gain),
+                text::spread(contender.gain_within),
+            ),
         };
         table.add_row([
             contender.name.clone(),
@@ -220,39 +242,22 @@ fn print_confirmation(confirmation: &Confirmation) {
             text::spread(contender.known_spread()),
             contender.scores.len().to_string(),
             gain,
+            within,
         ]);
     }
     println!(
-        "\nThe evidence ({}):\n{table}",
+        "\nThe evidence ({}; gains are paired by seed):\n{table}",
         better(confirmation.direction)
     );
     let Some((chosen, others)) = confirmation.contenders.split_first() else {
         return;
     };
     for other in others {
-        let spread = other.known_gain_spread(chosen);
-        println!("{}", verdict(&other.name, other.gain, spread));
+        println!("{}", evidence::verdict(other));
     }
-}
-
-/// `The mixture beats natural by 0.2310, 12.4 times the seeds' spread.`
-fn verdict(name: &str, gain: f64, spread: Option<f64>) -> String {
-    let times = match spread {
-        None => "with no spread to compare it with (one seed)".into(),
-        Some(0.0) => "and the seeds have no spread".into(),
-        Some(spread) => format!("{:.1} times the seeds' spread", gain.abs() / spread),
-    };
-    // What is shown as equal is neither better nor worse.
-    match gain {
-        g if g.abs() < 0.00005 => format!("The mixture is as good as {name}."),
-        g if g > 0.0 && g > 2.0 * spread.unwrap_or(0.0) => {
-            format!("The mixture beats {name} by {g:.4}, {times}.")
-        }
-        g if g > 0.0 => format!(
-            "The mixture is better than {name} by {g:.4}, but that is only {times}: more seeds or \
-             more tokens would tell."
-        ),
-        g => format!("The mixture is worse than {name} by {:.4}, {times}.", -g),
+    let beside = selection.and_then(|s| evidence::predicted_and_confirmed(s, chosen));
+    if let Some(beside) = beside {
+        println!("{beside}");
     }
 }
 
@@ -290,20 +295,4 @@ pub fn closing_line(outcome: Outcome, summary: &Summary) -> String {
         line.push_str(&format!(" The cache saved {saved} of work."));
     }
     line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gain_within_the_spread_is_not_sold_as_one() {
-        let of = |gain: f64, spread: f64| verdict("natural", gain, Some(spread));
-        assert!(of(0.2, 0.02).contains("beats natural by 0.2000, 10.0 times"));
-        assert!(of(0.03, 0.02).contains("only 1.5 times"));
-        assert!(of(-0.1, 0.02).contains("worse than natural by 0.1000"));
-        assert!(!of(0.2, 0.0).contains("one seed"));
-        assert_eq!(of(-0.00001, 0.02), "The mixture is as good as natural.");
-        assert!(verdict("natural", 0.2, None).contains("one seed"));
-    }
 }
