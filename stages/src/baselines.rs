@@ -1,17 +1,22 @@
 //! `baselines`: who is to be trained for real at the end: the chosen mixture beside the natural
 //! proportions and the uniform ones, each with several seeds. CLIMB section 4.2.
 
+use std::collections::BTreeMap;
+
 use anyhow::ensure;
 use climb_contract::context::TaskContext;
 use climb_contract::count as counted;
 use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
+use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::fit::read_scored_of;
 use crate::formats::clustering::Clusters;
-use crate::formats::mixture::Mixture;
+use crate::formats::mixture::{Mixture, Scored};
 use crate::formats::{read, write_json};
 use crate::mixture::Baseline;
+use crate::sample::pool::best_runs;
 
 /// Parameters of `baselines`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +30,14 @@ pub struct BaselinesParams {
     pub first_seed: u64,
     /// What the chosen mixture is compared with.
     pub include: Vec<Baseline>,
+    /// So many of the best proxies that were measured too, as `best-1`, `best-2`, …; needs `scored`.
+    /// Those that hardly differ from the chosen mixture or a better one are passed over.
+    pub best: usize,
+    /// The least share of tokens in which they differ.
+    #[schemars(range(min = 0, max = 1))]
+    pub differ: f64,
+    /// Your own mixtures by name, a weight for each final cluster; they need not sum to 1.
+    pub mixtures: BTreeMap<String, Vec<f64>>,
 }
 
 impl Default for BaselinesParams {
@@ -34,6 +47,9 @@ impl Default for BaselinesParams {
             seeds: 3,
             first_seed: 1001,
             include,
+            best: 0,
+            differ: 0.1,
+            mixtures: BTreeMap::new(),
         }
     }
 }
@@ -52,8 +68,23 @@ impl Params for BaselinesParams {
             let message = "there are no such seeds: they end at 2^64";
             problems.push(ParamProblem::new("first_seed", message));
         }
+        for (name, weights) in &self.mixtures {
+            let field = format!("mixtures.{name}");
+            if is_taken(name) {
+                let message = format!("`{name}` is the name of another contender");
+                problems.push(ParamProblem::new(&field, message));
+            }
+            if let Err(error) = Mixture::normalised(weights) {
+                problems.push(ParamProblem::new(&field, format!("{error:#}")));
+            }
+        }
         problems
     }
+}
+
+/// Whether a contender may have this name by itself.
+fn is_taken(name: &str) -> bool {
+    ["chosen", "natural", "uniform"].contains(&name) || name.starts_with("best-")
 }
 
 /// `contenders`: names of the mixtures that are trained.
@@ -97,6 +128,11 @@ impl Stage for Baselines {
                 "The final clusters and their token shares.",
             ),
             InputPort::one("mixture", "mixture", "The chosen mixture."),
+            InputPort::many(
+                "scored",
+                "scored",
+                "All runs of the search, for `best`: `search.all.evaluate`.",
+            ),
         ]
     }
 
@@ -113,7 +149,17 @@ impl Stage for Baselines {
     }
 
     fn list_size(params: &BaselinesParams) -> Option<usize> {
-        Some((1 + params.include.len()) * params.seeds as usize)
+        let contenders = 1 + params.include.len() + params.best + params.mixtures.len();
+        Some(contenders * params.seeds as usize)
+    }
+
+    fn check_wiring(params: &BaselinesParams, stage: &Wired) -> Vec<ParamProblem> {
+        if params.best == 0 || !stage.feeding("scored").is_empty() {
+            return Vec::new();
+        }
+        let message = "`best` asks for measured proxies, and `scored` is not wired";
+        let help = "wire it: `needs: {scored: search.all.evaluate}`";
+        vec![ParamProblem::new("best", message).help(help)]
     }
 }
 
@@ -134,6 +180,19 @@ impl Baselines {
             let weights = baseline.mixture(&clusters)?.weights;
             mixtures.push((baseline.name().to_string(), weights));
         }
+        if params.best > 0 {
+            let scored = read_scored_of(cx, "scored", &clusters)?;
+            mixtures.extend(best(params, &scored, &mixtures[0].1));
+        }
+        for (name, weights) in &params.mixtures {
+            ensure!(
+                weights.len() == count,
+                "the mixture `{name}` of `mixtures` has {} for {}",
+                counted(weights.len(), "weight"),
+                counted(count, "cluster")
+            );
+            mixtures.push((name.clone(), Mixture::normalised(weights)?.weights));
+        }
         let seeds: Vec<u64> = (0..params.seeds).map(|i| params.first_seed + i).collect();
         let folder = cx.output_folder("mixtures")?;
         let all = mixtures
@@ -147,5 +206,97 @@ impl Baselines {
             write_json(&folder.join(format!("{i:06}.json")), &mixture)?;
         }
         write_json(&cx.output("contenders"), &Contenders { mixtures, seeds })
+    }
+}
+
+/// The best measured proxies that differ from the chosen mixture and from each other.
+fn best(params: &BaselinesParams, scored: &[Scored], chosen: &[f64]) -> Vec<(String, Vec<f64>)> {
+    let direction = scored.first().map(|run| run.direction).unwrap_or_default();
+    let mut found: Vec<Vec<f64>> = Vec::new();
+    for run in best_runs(scored, direction) {
+        let weights = &run.mixture.weights;
+        let others = found.iter().map(Vec::as_slice).chain([chosen]);
+        let nearest = others.map(|other| difference(other, weights));
+        let differs = nearest.fold(f64::INFINITY, f64::min) >= params.differ;
+        if differs && found.len() < params.best {
+            found.push(weights.clone());
+        }
+    }
+    let named = found.into_iter().enumerate();
+    named
+        .map(|(i, weights)| (format!("best-{}", i + 1), weights))
+        .collect()
+}
+
+/// The share of tokens in which two mixtures differ.
+fn difference(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::mixture::Direction;
+
+    fn run(weights: [f64; 2], score: f64) -> Scored {
+        Scored {
+            mixture: Mixture {
+                weights: weights.into(),
+                seed: None,
+            },
+            score,
+            direction: Direction::LowerIsBetter,
+            metrics: Default::default(),
+        }
+    }
+
+    #[test]
+    fn the_best_measured_are_those_that_differ() {
+        let scored = [
+            run([0.9, 0.1], 3.2),
+            run([0.5, 0.5], 3.0),
+            run([0.52, 0.48], 3.1),
+            run([0.1, 0.9], 3.3),
+            run([0.7, 0.3], 3.4),
+        ];
+        let names = |best: usize, chosen: [f64; 2]| {
+            let params = BaselinesParams {
+                best,
+                ..BaselinesParams::default()
+            };
+            let found = super::best(&params, &scored, &chosen);
+            let show = |(name, weights): (String, Vec<f64>)| format!("{name} {}", weights[0]);
+            found.into_iter().map(show).collect::<Vec<_>>()
+        };
+        assert_eq!(names(2, [0.3, 0.7]), ["best-1 0.5", "best-2 0.9"]);
+        // The chosen one is the best measured one but for a little.
+        assert_eq!(names(1, [0.53, 0.47]), ["best-1 0.9"]);
+        assert_eq!(names(9, [0.5, 0.5]).len(), 3);
+    }
+
+    #[test]
+    fn own_mixtures_have_names_and_weights_of_their_own() {
+        let params = BaselinesParams {
+            mixtures: [
+                ("natural", vec![1.0]),
+                ("best-2", vec![1.0]),
+                ("mine", vec![-1.0]),
+                ("good", vec![2.0, 3.0]),
+            ]
+            .map(|(name, weights)| (name.to_string(), weights))
+            .into(),
+            ..BaselinesParams::default()
+        };
+        let problems = Params::problems(&params);
+        let texts: Vec<String> = problems.iter().map(|p| p.message.clone()).collect();
+        assert_eq!(texts.len(), 3, "{texts:?}");
+        assert!(
+            texts[1].contains("weights are finite and at least 0"),
+            "{texts:?}"
+        );
+        assert!(
+            texts[2].contains("`natural` is the name of another contender"),
+            "{texts:?}"
+        );
     }
 }
