@@ -9,8 +9,8 @@ use climb_engine::load::{self, Checked};
 use climb_engine::stage::Registry;
 use serde_json::json;
 
-use crate::common::{self, BAD_INPUT};
-use crate::{diagnostics, text};
+use crate::failure::{BAD_INPUT, Failure};
+use crate::{common, diagnostics, text};
 
 /// Check workflows: every error and warning at once
 ///
@@ -34,7 +34,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let registry = common::registry();
     let env = |name: &str| std::env::var(name).ok();
     let check = |file: &PathBuf| match common::is_no_text(file) {
@@ -51,8 +51,10 @@ pub fn run(args: Args) -> u8 {
         let files = args.files.iter().zip(&checked);
         files.for_each(|(file, checked)| print(file, checked, &registry));
     }
-    let good = checked.iter().all(|checked| checked.graph.is_some());
-    if good { 0 } else { BAD_INPUT }
+    match checked.iter().all(|checked| checked.graph.is_some()) {
+        true => Ok(()),
+        false => Err(Failure::Said(BAD_INPUT)),
+    }
 }
 
 fn print(file: &Path, checked: &Checked, registry: &Registry) {

@@ -1,4 +1,4 @@
-//! What most subcommands begin with: the workflow, the cache, and how errors end.
+//! What most subcommands begin with: the workflow and the cache.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,14 +18,8 @@ use climb_engine::stage::{Registry, StageKind};
 use climb_engine::sweep::Setting;
 use climb_engine::walk::{Ground, Walk};
 
-use crate::{diagnostics, text};
-
-/// Exit code for bad input: nothing was started.
-pub const BAD_INPUT: u8 = 2;
-/// Exit code for a failed task.
-pub const FAILED: u8 = 1;
-/// Exit code after an interrupt.
-pub const INTERRUPTED: u8 = 130;
+use crate::diagnostics;
+use crate::failure::Failure;
 
 /// A workflow file and what is set on top of it.
 #[derive(clap::Args, Clone, Debug)]
@@ -66,8 +60,8 @@ pub fn registry() -> Registry {
     Registry::new(kinds).checking(climb_stages::formats::check::check)
 }
 
-/// Loads and checks the workflow; prints what is wrong.
-pub fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, u8> {
+/// Loads and checks the workflow.
+pub fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, Failure> {
     Source::read(args)?.load(registry)
 }
 
@@ -80,8 +74,8 @@ pub struct Planned {
     pub plan: Plan,
 }
 
-/// Loads, checks and plans the workflow; prints what is wrong.
-pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, u8> {
+/// Loads, checks and plans the workflow.
+pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, Failure> {
     let registry = registry();
     let graph = load(args, &registry)?;
     let cache = open_to_look(&cache.cache)?;
@@ -93,7 +87,7 @@ pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, u8> {
         sources: &sources,
         cache: reader,
     });
-    let (mut plan, _) = plan::plan(&mut walk).map_err(cache_failed)?;
+    let (mut plan, _) = plan::plan(&mut walk)?;
     if let Some(live) = cache.live() {
         plan.mark(&live);
     }
@@ -120,9 +114,9 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn read(args: &WorkflowArgs) -> Result<Source, u8> {
+    pub fn read(args: &WorkflowArgs) -> Result<Source, Failure> {
         if let Some(problem) = is_no_text(&args.file) {
-            return Err(bad_input(&[problem]));
+            return Err(problem.into());
         }
         Ok(Source {
             file: args.file.clone(),
@@ -133,15 +127,12 @@ impl Source {
         })
     }
 
-    /// Checks the workflow; prints what is wrong.
-    pub fn load(&mut self, registry: &Registry) -> Result<Graph, u8> {
-        match self.load_variant(&[], registry) {
-            Ok(loaded) => {
-                diagnostics::print(&loaded.warnings);
-                Ok(loaded.graph)
-            }
-            Err(problems) => Err(bad_input(&problems)),
-        }
+    /// Checks the workflow; says what it warns of.
+    pub fn load(&mut self, registry: &Registry) -> Result<Graph, Failure> {
+        let loaded = self.load_variant(&[], registry);
+        let loaded = loaded.map_err(Failure::Problems)?;
+        diagnostics::print(&loaded.warnings);
+        Ok(loaded.graph)
     }
 
     /// The workflow with what a variant of a sweep sets.
@@ -198,32 +189,27 @@ pub fn is_no_text(workflow: &Path) -> Option<Diagnostic> {
     Some(Diagnostic::error(message).help(help))
 }
 
-/// A file's text; says so when there is none.
-pub fn read_text(file: &Path) -> Result<String, u8> {
-    load::read_text(file).map_err(|error| {
-        diagnostics::error(&format!("cannot read {}: {error}", file.display()));
-        BAD_INPUT
-    })
+/// A file's text.
+pub fn read_text(file: &Path) -> Result<String, Failure> {
+    let unreadable = |error| format!("cannot read {}: {error}", file.display());
+    load::read_text(file).map_err(|error| Failure::refused(unreadable(error)))
 }
 
-/// Finds the workflow's source files; prints what is missing.
+/// Finds the workflow's source files.
 pub fn find_sources(
     graph: &Graph,
     registry: &Registry,
     cache: &dyn Reader,
-) -> Result<NodeSources, u8> {
-    sources::find_all(graph, registry, cache).map_err(|problems| bad_input(&problems))
+) -> Result<NodeSources, Failure> {
+    sources::find_all(graph, registry, cache).map_err(Failure::Problems)
 }
 
-pub fn open_cache(dir: &Path) -> Result<Cache, u8> {
-    try_open(dir).map_err(|error| {
-        diagnostics::error(&error.to_string());
-        exit_code(&error)
-    })
+pub fn open_cache(dir: &Path) -> Result<Cache, Failure> {
+    try_open(dir).map_err(Failure::unopened)
 }
 
 /// [`open_cache`] for commands with `--wait`: waits, if asked to, until no other process has it.
-pub fn open_cache_or_wait(dir: &Path, wait: bool) -> Result<Cache, u8> {
+pub fn open_cache_or_wait(dir: &Path, wait: bool) -> Result<Cache, Failure> {
     const LOOK_AGAIN: Duration = Duration::from_millis(200);
     let mut named = None;
     loop {
@@ -237,23 +223,12 @@ pub fn open_cache_or_wait(dir: &Path, wait: bool) -> Result<Cache, u8> {
                 }
                 std::thread::sleep(LOOK_AGAIN);
             }
-            Err(error) => {
-                let mut problem = Diagnostic::error(error.to_string());
-                if error.is_locked() {
-                    problem = problem.help("`--wait` waits for it to end");
-                }
-                diagnostics::print(&[problem]);
-                return Err(exit_code(&error));
+            Err(error) if error.is_locked() => {
+                let problem = Diagnostic::error(error.to_string());
+                return Err(problem.help("`--wait` waits for it to end").into());
             }
+            Err(error) => return Err(Failure::unopened(error)),
         }
-    }
-}
-
-/// Of a cache that cannot be opened: a full disk is nothing that the user typed.
-fn exit_code(error: &CacheError) -> u8 {
-    match error.is_of_the_disk() {
-        true => FAILED,
-        false => BAD_INPUT,
     }
 }
 
@@ -296,11 +271,11 @@ impl Opened {
 
 /// [`open_cache`] for commands that change nothing: another process may have the cache, or it may be
 /// one that cannot be written.
-pub fn open_to_look(dir: &Path) -> Result<Opened, u8> {
+pub fn open_to_look(dir: &Path) -> Result<Opened, Failure> {
     match try_open(dir) {
         Ok(cache) => Ok(Opened::Cache(cache)),
         Err(error) if error.is_locked() || error.is_unwritable() => {
-            let look = Look::new(dir).map_err(cache_failed)?;
+            let look = Look::new(dir)?;
             let anew = match look.hashes_sources_anew() {
                 true => ", so source files are hashed anew",
                 false => "",
@@ -310,55 +285,47 @@ pub fn open_to_look(dir: &Path) -> Result<Opened, u8> {
             ));
             Ok(Opened::Look(look, error))
         }
-        Err(error) => {
-            diagnostics::error(&error.to_string());
-            Err(exit_code(&error))
-        }
+        Err(error) => Err(Failure::unopened(error)),
     }
 }
 
 /// [`open_cache_or_wait`] for a run, which needs no more than to look where it has nothing to do: of
 /// a cache that cannot be written.
-pub fn open_to_run(dir: &Path, wait: bool) -> Result<Opened, u8> {
+pub fn open_to_run(dir: &Path, wait: bool) -> Result<Opened, Failure> {
     match try_open(dir) {
         Ok(cache) => Ok(Opened::Cache(cache)),
         Err(error) if error.is_unwritable() && Layout::of(dir).is_there() => {
-            let look = Look::new(dir).map_err(cache_failed)?;
-            Ok(Opened::Look(look, error))
+            Ok(Opened::Look(Look::new(dir)?, error))
         }
         Err(error) if error.is_locked() => open_cache_or_wait(dir, wait).map(Opened::Cache),
-        Err(error) => {
-            diagnostics::error(&error.to_string());
-            Err(exit_code(&error))
-        }
+        Err(error) => Err(Failure::unopened(error)),
     }
 }
 
 /// [`open_to_look`] of a cache that must be there already.
-pub fn look_at_existing(dir: &Path) -> Result<Opened, u8> {
+pub fn look_at_existing(dir: &Path) -> Result<Opened, Failure> {
     check_existing(dir)?;
     open_to_look(dir)
 }
 
 /// A cache that must be there already, for those who only read where it cannot be written. One that
 /// another process has is refused: it changes while it is read.
-pub fn open_existing_to_read(dir: &Path) -> Result<Opened, u8> {
+pub fn open_existing_to_read(dir: &Path) -> Result<Opened, Failure> {
     check_existing(dir)?;
     open_to_run(dir, false)
 }
 
 /// A cache that must be there already.
-pub fn open_existing_cache(dir: &Path) -> Result<Cache, u8> {
+pub fn open_existing_cache(dir: &Path) -> Result<Cache, Failure> {
     check_existing(dir)?;
     open_cache(dir)
 }
 
-fn check_existing(dir: &Path) -> Result<(), u8> {
+fn check_existing(dir: &Path) -> Result<(), Failure> {
     if !Layout::of(dir).is_there() {
         let message = format!("there is no cache at {}", dir.display());
         let help = "name it with --cache, or $CLIMB_CACHE; `climb run` makes one";
-        diagnostics::print(&[Diagnostic::error(message).help(help)]);
-        return Err(BAD_INPUT);
+        return Err(Diagnostic::error(message).help(help).into());
     }
     Ok(())
 }
@@ -371,33 +338,8 @@ fn try_open(dir: &Path) -> Result<Cache, CacheError> {
     Ok(cache)
 }
 
-/// [`failed`] of the cache: what only another climb can read is no failure, and nothing was done.
-pub fn cache_failed(error: CacheError) -> u8 {
-    diagnostics::error(&error.to_string());
-    match error {
-        CacheError::Newer { .. } => BAD_INPUT,
-        _ => FAILED,
-    }
-}
-
 /// The command line, for people.
 pub fn command_line() -> Vec<String> {
     let args = std::env::args_os();
     args.map(|arg| arg.to_string_lossy().into_owned()).collect()
-}
-
-/// Prints what went wrong while the cache was worked on.
-pub fn failed(error: impl std::fmt::Display) -> u8 {
-    diagnostics::error(&error.to_string());
-    FAILED
-}
-
-pub fn bad_input(problems: &[Diagnostic]) -> u8 {
-    diagnostics::print(problems);
-    let errors = problems.len();
-    if errors > 1 {
-        let errors = text::count(errors, "problem");
-        eprintln!("{errors}; nothing was started");
-    }
-    BAD_INPUT
 }

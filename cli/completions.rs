@@ -2,6 +2,7 @@
 
 use clap_complete::Shell;
 
+use crate::failure::Failure;
 use crate::printing;
 
 /// Print a shell's completions
@@ -18,9 +19,9 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::command(), "climb", &mut script);
     printing::bytes(&script);
-    0
+    Ok(())
 }

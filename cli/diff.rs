@@ -10,7 +10,8 @@ use climb_engine::runs::{self, RunInfo};
 use climb_stages::formats::mixture::{Confirmation, Contender, Selection};
 use serde_json::json;
 
-use crate::common::{BAD_INPUT, CacheArgs};
+use crate::common::CacheArgs;
+use crate::failure::Failure;
 use crate::runs::state_name;
 use crate::{diagnostics, next, report, show, status, text};
 
@@ -42,11 +43,11 @@ struct Side {
     result: RunResult,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let sides = (side(cache, &args.old), side(cache, &args.new));
-    let (Ok(old), Ok(new)) = sides else {
-        return BAD_INPUT;
+    let sides = Failure::all([&args.old, &args.new].map(|name| side(cache, name)))?;
+    let [old, new] = &sides[..] else {
+        unreachable!("there are two");
     };
     let params = compare::params(&old.info.params, &new.info.params);
     let stages = compare::stages(cache, &old.result, &new.result);
@@ -58,17 +59,17 @@ pub fn run(args: Args) -> u8 {
             "{}",
             serde_json::to_string_pretty(&all).expect("plain data")
         );
-        return 0;
+        return Ok(());
     }
     println!("old  {} ({})", old.info.id, state_name(old.info.state));
     println!("new  {} ({})", new.info.id, state_name(new.info.state));
-    for side in [&old, &new] {
+    for side in [old, new] {
         tell_of_sweep(&side.info);
     }
     print_params(&params);
     print_stages(&stages);
-    print_results(cache, &old, &new);
-    0
+    print_results(cache, old, new);
+    Ok(())
 }
 
 /// Its parameters are those of the file, and its result is one variant's.
@@ -86,8 +87,8 @@ fn tell_of_sweep(run: &RunInfo) {
     }
 }
 
-fn side(cache: &Path, name: &str) -> Result<Side, ()> {
-    let id = status::find_run(cache, Some(name)).ok_or(())?;
+fn side(cache: &Path, name: &str) -> Result<Side, Failure> {
+    let id = status::find_run(cache, Some(name))?;
     match (runs::read(cache, &id), show::result(cache, &id)) {
         (Some(info), Some(result)) => Ok(Side { info, result }),
         (
@@ -98,15 +99,13 @@ fn side(cache: &Path, name: &str) -> Result<Side, ()> {
             None,
         ) => {
             let message = format!("run {id} is damaged, there is no result to compare: {damage}");
-            diagnostics::error(&message);
-            Err(())
+            Err(Failure::refused(message))
         }
         (info, _) => {
             let message = format!("run {id} has not come to an end: it has no result to compare");
             let next = info.and_then(|info| next::of_earlier(&info, cache));
             let help = next.unwrap_or("`climb status` shows where it is".into());
-            diagnostics::print(&[Diagnostic::error(message).help(help)]);
-            Err(())
+            Err(Diagnostic::error(message).help(help).into())
         }
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use climb_stages::{embed, libtorch};
 
-use crate::common::{self, CacheArgs};
+use crate::common::CacheArgs;
+use crate::failure::{FAILED, Failure};
 use crate::session::{self, MachineArgs};
 use crate::{text, worker};
 
@@ -26,7 +27,7 @@ struct Finding {
     seen: String,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let devices = worker::devices();
     let findings = [
         found("climb", session::BUILD.into()),
@@ -45,8 +46,8 @@ pub fn run(args: Args) -> u8 {
         println!("{sign}  {what:<width$}  {seen}");
     }
     match findings.iter().all(|finding| finding.good) {
-        true => 0,
-        false => common::FAILED,
+        true => Ok(()),
+        false => Err(Failure::Said(FAILED)),
     }
 }
 

@@ -6,8 +6,9 @@ use climb_engine::graph::{Graph, Node};
 use climb_engine::load::suggest;
 use climb_engine::plan::{Plan, PlannedNode, PlannedTask, Unknown};
 
-use crate::common::{self, BAD_INPUT, CacheArgs, Planned, WorkflowArgs};
-use crate::{diagnostics, text};
+use crate::common::{self, CacheArgs, Planned, WorkflowArgs};
+use crate::failure::Failure;
+use crate::text;
 
 /// Say why tasks would run: what differs from the time before
 ///
@@ -35,14 +36,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> u8 {
-    match try_run(args) {
-        Ok(()) => 0,
-        Err(code) => code,
-    }
-}
-
-fn try_run(args: Args) -> Result<(), u8> {
+pub fn run(args: Args) -> Result<(), Failure> {
     let Planned {
         graph, mut plan, ..
     } = common::plan(&args.workflow, &args.cache)?;
@@ -73,7 +67,7 @@ fn is_of(node: &Node, wanted: &str) -> bool {
     meant(&node.name) || meant(&node.stage)
 }
 
-fn check_stage(graph: &Graph, wanted: Option<&str>) -> Result<(), u8> {
+fn check_stage(graph: &Graph, wanted: Option<&str>) -> Result<(), Failure> {
     let Some(wanted) = wanted else {
         return Ok(());
     };
@@ -82,12 +76,11 @@ fn check_stage(graph: &Graph, wanted: Option<&str>) -> Result<(), u8> {
     }
     let mut names: Vec<&str> = graph.nodes.iter().map(|n| n.stage.as_str()).collect();
     names.dedup();
-    diagnostics::error(&format!(
+    Err(Failure::refused(format!(
         "there is no stage `{wanted}` in {}: {}",
         graph.file.display(),
         suggest::help(wanted, names, "its stages")
-    ));
-    Err(BAD_INPUT)
+    )))
 }
 
 fn print(plan: &Plan) {

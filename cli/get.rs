@@ -11,7 +11,8 @@ use climb_engine::event::Event;
 use climb_engine::load::suggest;
 use climb_engine::survey;
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::common::CacheArgs;
+use crate::failure::Failure;
 use crate::{printing, show, status, text};
 
 /// Copy an output of a finished task out of the cache, checked on the way
@@ -41,40 +42,28 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let Some(id) = status::find_run(cache, args.run.as_deref()) else {
-        return BAD_INPUT;
-    };
-    let ended = match ended(cache, &id) {
-        Ok(ended) => ended,
-        Err(error) => return common::failed(format!("the journal of run {id}: {error}")),
-    };
+    let id = status::find_run(cache, args.run.as_deref())?;
+    let ended = ended(cache, &id)
+        .map_err(|error| Failure::Failed(format!("the journal of run {id}: {error}")))?;
     let wanted = last_iteration(&args.output, &ended.repeats);
-    let (record, name) = match find(cache, &ended, &wanted) {
-        Ok(found) => found,
-        Err((message, help)) => {
-            let message = format!("{message} in run {id}");
-            return common::bad_input(&[Diagnostic::error(message).help(help)]);
-        }
-    };
+    let found = find(cache, &ended, &wanted);
+    let (record, name) = found.map_err(|(message, help)| {
+        Diagnostic::error(format!("{message} in run {id}")).help(help)
+    })?;
     let artifact = &record.outputs[&name];
     if args.destination == Path::new("-") {
         return print(cache, &record, artifact);
     }
-    let destination = match destination(&args.destination, &name) {
-        Ok(destination) => destination,
-        Err(code) => return code,
-    };
-    match write(cache, &record, artifact, &destination) {
-        Ok(()) => {
-            let files = text::count(artifact.files().len(), "file");
-            let size = text::bytes(artifact.size());
-            println!("{} ({files}, {size})", destination.display());
-            0
-        }
-        Err(error) => common::failed(format!("cannot write {}: {error}", destination.display())),
-    }
+    let destination = destination(&args.destination, &name)?;
+    write(cache, &record, artifact, &destination).map_err(|error| {
+        Failure::Failed(format!("cannot write {}: {error}", destination.display()))
+    })?;
+    let files = text::count(artifact.files().len(), "file");
+    let size = text::bytes(artifact.size());
+    println!("{} ({files}, {size})", destination.display());
+    Ok(())
 }
 
 /// Keys by task.
@@ -220,7 +209,7 @@ fn stages(tasks: &BTreeMap<TaskName, Digest>) -> BTreeSet<TaskName> {
 }
 
 /// Into a folder that is there, under the output's own name. Nothing is overwritten.
-fn destination(wanted: &Path, name: &str) -> Result<PathBuf, u8> {
+fn destination(wanted: &Path, name: &str) -> Result<PathBuf, Failure> {
     let path = if wanted.is_dir() {
         wanted.join(name)
     } else {
@@ -229,26 +218,24 @@ fn destination(wanted: &Path, name: &str) -> Result<PathBuf, u8> {
     if path.exists() {
         let message = format!("{} is there already", path.display());
         let help = "nothing is overwritten: name another place";
-        return Err(common::bad_input(&[Diagnostic::error(message).help(help)]));
+        return Err(Diagnostic::error(message).help(help).into());
     }
     Ok(path)
 }
 
-fn print(cache: &Path, record: &Record, artifact: &Artifact) -> u8 {
+fn print(cache: &Path, record: &Record, artifact: &Artifact) -> Result<(), Failure> {
     let Artifact::File(file) = artifact else {
         let message = "it is a folder, which cannot be printed";
         let help = "name a destination instead of `-`";
-        return common::bad_input(&[Diagnostic::error(message).help(help)]);
+        return Err(Diagnostic::error(message).help(help).into());
     };
-    let written =
-        look::bytes(cache, &record.key, file).map(|bytes| match std::io::stdout().is_terminal() {
-            true => print!("{}", String::from_utf8_lossy(&bytes)),
-            false => printing::bytes(&bytes),
-        });
-    match written {
-        Ok(()) => 0,
-        Err(error) => common::failed(error),
+    let bytes = look::bytes(cache, &record.key, file);
+    let bytes = bytes.map_err(|error| Failure::Failed(error.to_string()))?;
+    match std::io::stdout().is_terminal() {
+        true => print!("{}", String::from_utf8_lossy(&bytes)),
+        false => printing::bytes(&bytes),
     }
+    Ok(())
 }
 
 /// Beside the destination first, so that it is there whole or not at all.

@@ -3,6 +3,7 @@
 use climb_engine::graph::{Graph, Select};
 
 use crate::common::{self, WorkflowArgs};
+use crate::failure::Failure;
 
 /// Draw the workflow's DAG, for Graphviz or Mermaid
 ///
@@ -22,12 +23,8 @@ enum Format {
     Mermaid,
 }
 
-pub fn run(args: Args) -> u8 {
-    let registry = common::registry();
-    let graph = match common::load(&args.workflow, &registry) {
-        Ok(graph) => graph,
-        Err(code) => return code,
-    };
+pub fn run(args: Args) -> Result<(), Failure> {
+    let graph = common::load(&args.workflow, &common::registry())?;
     print!(
         "{}",
         match args.format {
@@ -35,7 +32,7 @@ pub fn run(args: Args) -> u8 {
             Format::Mermaid => mermaid(&graph),
         }
     );
-    0
+    Ok(())
 }
 
 /// (from, to, output, drawn as a fan) for each wire.

@@ -1,8 +1,5 @@
 //! `climb init`.
 
-// A diagnostic is large, and made once.
-#![allow(clippy::result_large_err)]
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +12,8 @@ use climb_stages::corpus::survey::{self, CHUNK, Survey};
 use climb_stages::suggest::{Suggestion, suggest};
 use serde_json::json;
 
-use crate::common::{self, BAD_INPUT};
-use crate::{check, diagnostics, text};
+use crate::failure::Failure;
+use crate::{check, common, diagnostics, text};
 
 const STARTER: &str = include_str!("starter.yaml");
 
@@ -51,22 +48,11 @@ pub struct Args {
     force: bool,
 }
 
-pub fn run(args: Args) -> u8 {
-    match try_run(&args) {
-        Ok(()) => 0,
-        Err(problem) => {
-            diagnostics::print(&[problem]);
-            BAD_INPUT
-        }
-    }
-}
-
-fn try_run(args: &Args) -> Result<(), Diagnostic> {
+pub fn run(args: Args) -> Result<(), Failure> {
     if !args.force && args.file.exists() {
         let message = format!("{} is there already", args.file.display());
-        return Err(
-            Diagnostic::error(message).help("give another name, or --force to overwrite it")
-        );
+        let help = "give another name, or --force to overwrite it";
+        return Err(Diagnostic::error(message).help(help).into());
     }
     let corpus: Vec<String> = args
         .corpus
@@ -74,12 +60,11 @@ fn try_run(args: &Args) -> Result<(), Diagnostic> {
         .map(|g| anchored(g, &args.file))
         .collect::<Result<_, _>>()?;
     let files = find("--corpus", "paths", &corpus, &args.file)?;
-    let survey = survey::survey(&files)
-        .map_err(|error| Diagnostic::error(format!("--corpus: {error:#}")))?;
-    let target = target(args, &files)?;
+    let wrong = |error| Failure::refused(format!("--corpus: {error:#}"));
+    let survey = survey::survey(&files).map_err(wrong)?;
+    let target = target(&args, &files)?;
     let wanted = if target == ["**"] { 0.05 } else { 0.4 };
-    let fraction = survey::heldout_fraction(&files, &survey, &target, wanted)
-        .map_err(|error| Diagnostic::error(format!("--corpus: {error:#}")))?;
+    let fraction = survey::heldout_fraction(&files, &survey, &target, wanted).map_err(wrong)?;
     let suggestion = suggest(survey.documents, survey.text_bytes);
     let yaml = starter(
         &args.file,
@@ -88,13 +73,13 @@ fn try_run(args: &Args) -> Result<(), Diagnostic> {
         &survey,
         &suggestion,
     );
-    write(args, &yaml)?;
-    report(args, &survey);
+    write(&args, &yaml)?;
+    report(&args, &survey);
     Ok(())
 }
 
 /// A pattern as seen from the workflow's folder. That of this folder is no glob.
-fn anchored(pattern: &str, file: &Path) -> Result<String, Diagnostic> {
+fn anchored(pattern: &str, file: &Path) -> Result<String, Failure> {
     let here = file.parent().is_none_or(|parent| parent == Path::new(""));
     if here || Path::new(pattern).is_absolute() {
         return Ok(pattern.to_string());
@@ -104,7 +89,7 @@ fn anchored(pattern: &str, file: &Path) -> Result<String, Diagnostic> {
     let (Some(full_text), Some(folder)) = (full.to_str(), folder.to_str()) else {
         let message = format!("the path of {} is not UTF-8", folder.display());
         let help = "give a workflow in this folder, so that the corpus is named without it";
-        return Err(Diagnostic::error(message).help(help));
+        return Err(Diagnostic::error(message).help(help).into());
     };
     Ok(match full.exists() {
         true => full_text.to_string(),
@@ -118,7 +103,7 @@ fn find(
     param: &'static str,
     patterns: &[String],
     file: &Path,
-) -> Result<Vec<FoundFile>, Diagnostic> {
+) -> Result<Vec<FoundFile>, Failure> {
     let spec = SourceSpec {
         group: "files",
         param,
@@ -127,12 +112,12 @@ fn find(
     };
     sources::find(&spec, &sources::base_dir(file)).map_err(|mut problem| {
         problem.message = problem.message.replace(&format!("`{param}`"), option);
-        problem
+        problem.into()
     })
 }
 
 /// The target as globs on names below the corpus's common folder, as `heldout.match` takes them.
-fn target(args: &Args, files: &[FoundFile]) -> Result<Vec<String>, Diagnostic> {
+fn target(args: &Args, files: &[FoundFile]) -> Result<Vec<String>, Failure> {
     let mut globs = Vec::new();
     for pattern in &args.target {
         let on_names = matching(pattern, files);
@@ -149,7 +134,7 @@ fn target(args: &Args, files: &[FoundFile]) -> Result<Vec<String>, Diagnostic> {
                 let names = files.iter().take(3).map(|file| file.name.as_str());
                 let names = names.collect::<Vec<_>>().join(", ");
                 let help = format!("it is matched with names such as {names}; try `**/NAME*`");
-                return Err(Diagnostic::error(message).help(help));
+                return Err(Diagnostic::error(message).help(help).into());
             }
         }
     }
@@ -226,7 +211,7 @@ fn options(survey: &Survey) -> String {
     }
 }
 
-fn write(args: &Args, yaml: &str) -> Result<(), Diagnostic> {
+fn write(args: &Args, yaml: &str) -> Result<(), Failure> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true);
     // Without --force never onto a file, even one that came up just now.
@@ -237,9 +222,8 @@ fn write(args: &Args, yaml: &str) -> Result<(), Diagnostic> {
     let written = options
         .open(&args.file)
         .and_then(|mut file| file.write_all(yaml.as_bytes()));
-    written.map_err(|error| {
-        Diagnostic::error(format!("cannot write {}: {error}", args.file.display()))
-    })
+    written
+        .map_err(|error| Failure::refused(format!("cannot write {}: {error}", args.file.display())))
 }
 
 /// What was written, checked as `climb check` would.

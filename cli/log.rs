@@ -10,8 +10,9 @@ use climb_engine::load::suggest;
 use climb_engine::runs::RunFolder;
 use climb_engine::survey;
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{diagnostics, printing, report, status, text};
+use crate::common::CacheArgs;
+use crate::failure::Failure;
+use crate::{printing, report, status, text};
 
 /// Show what happened in the latest run (or the named one)
 #[derive(clap::Args)]
@@ -35,45 +36,33 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let Some(run) = status::find_run(cache, args.run.as_deref()) else {
-        return BAD_INPUT;
-    };
+    let run = status::find_run(cache, args.run.as_deref())?;
     if let Some(task) = &args.task {
         return task_log(cache, &run, task, args.raw);
     }
-    let events = match survey::read(cache, &run) {
-        Ok(events) => events,
-        Err(error) => {
-            diagnostics::error(&format!("cannot read the journal of run {run}: {error}"));
-            return BAD_INPUT;
-        }
-    };
-    for event in &events {
+    for event in &status::events(cache, &run)? {
         if args.json {
             println!("{}", serde_json::to_string(event).expect("plain data"));
         } else if let Some(line) = describe(event) {
             println!("{} {line}", event.at.strftime("%H:%M:%S"));
         }
     }
-    0
+    Ok(())
 }
 
-fn task_log(cache: &Path, run: &str, task: &str, raw: bool) -> u8 {
-    let log = RunFolder::of(cache, run).log(task);
-    match std::fs::read(log) {
-        Ok(log) if raw => {
-            printing::bytes(&log);
-            0
-        }
-        Ok(log) => {
+fn task_log(cache: &Path, run: &str, task: &str, raw: bool) -> Result<(), Failure> {
+    let log = std::fs::read(RunFolder::of(cache, run).log(task));
+    let log = log.map_err(|_| no_log(cache, run, task))?;
+    match raw {
+        true => printing::bytes(&log),
+        false => {
             let log = String::from_utf8_lossy(&log).replace("\r\n", "\n");
             print!("{}", log.replace('\r', "\n"));
-            0
         }
-        Err(_) => common::bad_input(&[no_log(cache, run, task)]),
     }
+    Ok(())
 }
 
 /// Why there is no log of a task, and what may be meant.

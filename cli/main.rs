@@ -13,6 +13,7 @@ mod diff;
 mod doctor;
 mod evidence;
 mod explain;
+mod failure;
 mod get;
 mod gone;
 mod graph;
@@ -43,6 +44,7 @@ mod worker;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use climb_engine::diagnostic::Diagnostic;
+use failure::Failure;
 use tracing_subscriber::EnvFilter;
 
 /// Search a pretraining data mixture: a cached workflow engine for CLIMB (arXiv 2504.13161).
@@ -102,12 +104,14 @@ impl Command {
     }
 }
 
-/// Says so where the working folder is gone: nothing could be found from there.
-fn working_folder() {
-    if gone::is_gone() {
-        let problem = Diagnostic::error("the working folder is gone");
-        diagnostics::print(&[problem.help("`cd` to a folder that is there")]);
-        printing::leave(common::BAD_INPUT);
+/// Where the working folder is gone, nothing could be found from there.
+fn check_working_folder() -> Result<(), Failure> {
+    match gone::is_gone() {
+        true => {
+            let problem = Diagnostic::error("the working folder is gone");
+            Err(problem.help("`cd` to a folder that is there").into())
+        }
+        false => Ok(()),
     }
 }
 
@@ -127,10 +131,21 @@ fn main() {
         let _ = error.print();
         printing::leave(error.exit_code() as u8)
     });
-    if !cli.command.is_about_climb_itself() {
-        working_folder();
+    let code = match dispatch(cli.command) {
+        Ok(()) => 0,
+        Err(failure) => {
+            failure.show();
+            failure.exit_code()
+        }
+    };
+    printing::leave(code)
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    if !command.is_about_climb_itself() {
+        check_working_folder()?;
     }
-    let code = match cli.command {
+    match command {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Run(args) => run::run(args),
@@ -155,6 +170,5 @@ fn main() {
         Command::Man(args) => man::run(args),
         Command::Task(args) => task::run(args),
         Command::Guard(args) => guard::run(args),
-    };
-    printing::leave(code)
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::FAILED;
-use crate::{diagnostics, printing};
+use crate::failure::Failure;
+use crate::printing;
 
 /// Print the man page, or write those of all commands
 ///
@@ -19,22 +19,17 @@ pub struct Args {
     output: Option<PathBuf>,
 }
 
-pub fn run(args: Args) -> u8 {
-    match &args.output {
-        Some(dir) => {
-            if let Err(error) = write(dir) {
-                diagnostics::error(&format!("cannot write to {}: {error}", dir.display()));
-                return FAILED;
-            }
-        }
-        None => {
-            let mut page = Vec::new();
-            let rendered = clap_mangen::Man::new(crate::command()).render(&mut page);
-            rendered.expect("memory takes it");
-            printing::bytes(&page);
-        }
+pub fn run(args: Args) -> Result<(), Failure> {
+    if let Some(dir) = &args.output {
+        return write(dir).map_err(|error| {
+            Failure::Failed(format!("cannot write to {}: {error}", dir.display()))
+        });
     }
-    0
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(crate::command()).render(&mut page);
+    rendered.expect("memory takes it");
+    printing::bytes(&page);
+    Ok(())
 }
 
 fn write(dir: &Path) -> std::io::Result<()> {

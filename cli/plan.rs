@@ -6,6 +6,7 @@ use climb_engine::plan::{Plan, PlannedNode, Unknown};
 use climb_engine::run::pool::Machine;
 
 use crate::common::{self, CacheArgs, Planned, WorkflowArgs};
+use crate::failure::Failure;
 use crate::session::MachineArgs;
 use crate::{report, text};
 
@@ -33,14 +34,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> u8 {
-    match try_run(args) {
-        Ok(()) => 0,
-        Err(code) => code,
-    }
-}
-
-fn try_run(args: Args) -> Result<(), u8> {
+pub fn run(args: Args) -> Result<(), Failure> {
     let Planned {
         registry,
         graph,

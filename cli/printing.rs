@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::common::FAILED;
+use crate::failure::FAILED;
 
 /// As the standard library's, with control characters made visible.
 macro_rules! print {

@@ -9,7 +9,8 @@ use climb_engine::load;
 use climb_engine::runs::{self, RunFolder, RunInfo, RunState};
 use serde_json::Value;
 
-use crate::common::{self, BAD_INPUT, CacheArgs, Source};
+use crate::common::{self, CacheArgs, Source};
+use crate::failure::Failure;
 use crate::session::{MachineArgs, RunArgs};
 use crate::sweep::show::TableArgs;
 use crate::{diagnostics, run, status, sweep};
@@ -35,20 +36,12 @@ pub struct Args {
     how: RunArgs,
 }
 
-pub fn run(args: Args) -> u8 {
-    match try_run(args) {
-        Ok(code) | Err(code) => code,
-    }
-}
-
-fn try_run(args: Args) -> Result<u8, u8> {
+pub fn run(args: Args) -> Result<(), Failure> {
     let how = args.how;
-    let cache = std::path::absolute(&how.cache.cache).map_err(|error| {
-        diagnostics::error(&format!("{}: {error}", how.cache.cache.display()));
-        BAD_INPUT
-    })?;
+    let cache = std::path::absolute(&how.cache.cache)
+        .map_err(|error| Failure::refused(format!("{}: {error}", how.cache.cache.display())))?;
     let Some(run) = choose(&how.cache.cache, args.run.as_deref(), how.wait)? else {
-        return Ok(0);
+        return Ok(());
     };
     let (source, origin) = source(&cache, &run)?;
     if run.imported.is_some() {
@@ -56,8 +49,7 @@ fn try_run(args: Args) -> Result<u8, u8> {
     }
     std::env::set_current_dir(&origin.cwd).map_err(|error| {
         let cwd = origin.cwd.display();
-        diagnostics::error(&format!("the run's working folder {cwd} is gone: {error}"));
-        BAD_INPUT
+        Failure::refused(format!("the run's working folder {cwd} is gone: {error}"))
     })?;
     if !how.json {
         eprintln!("taking up run {}", run.id);
@@ -86,9 +78,8 @@ fn try_run(args: Args) -> Result<u8, u8> {
 
 /// The run to take up; `None`, and a word why, when there is nothing to do.
 /// `wait`: one that is still running is taken up once it has ended.
-fn choose(cache: &Path, named: Option<&str>, wait: bool) -> Result<Option<RunInfo>, u8> {
-    // Says so when there are no runs, or not this one.
-    let latest = status::find_run(cache, named).ok_or(BAD_INPUT)?;
+fn choose(cache: &Path, named: Option<&str>, wait: bool) -> Result<Option<RunInfo>, Failure> {
+    let latest = status::find_run(cache, named)?;
     let run = match named {
         Some(_) => runs::read(cache, &latest),
         None => {
@@ -104,11 +95,10 @@ fn choose(cache: &Path, named: Option<&str>, wait: bool) -> Result<Option<RunInf
             let help = format!(
                 "`climb resume {latest}` takes up the imported run: it runs the archive's commands"
             );
-            diagnostics::print(&[Diagnostic::error(message).help(help)]);
-            return Err(BAD_INPUT);
+            return Err(Diagnostic::error(message).help(help).into());
         }
-        diagnostics::error(&format!("run {latest} died before it began"));
-        return Err(BAD_INPUT);
+        let message = format!("run {latest} died before it began");
+        return Err(Failure::refused(message));
     };
     match run.state {
         RunState::Succeeded => {
@@ -117,22 +107,21 @@ fn choose(cache: &Path, named: Option<&str>, wait: bool) -> Result<Option<RunInf
         }
         RunState::Running if named.is_none() && !wait => {
             let message = format!("run {} is still running ({})", run.id, run.process_name());
-            diagnostics::print(&[Diagnostic::error(message).help("`climb status` shows it")]);
-            Err(BAD_INPUT)
+            let problem = Diagnostic::error(message);
+            Err(problem.help("`climb status` shows it").into())
         }
         _ => Ok(Some(run)),
     }
 }
 
 /// The run's own workflow, as it was.
-fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
+fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), Failure> {
     let folder = RunFolder::of(cache, &run.id);
     let origin = run.origin.clone();
     if let (None, Some(damage)) = (&origin, &run.damage) {
         let message = format!("run {} cannot be taken up: {damage}", run.id);
         let help = "run its workflow again: what it finished is in the cache";
-        diagnostics::print(&[Diagnostic::error(message).help(help)]);
-        return Err(BAD_INPUT);
+        return Err(Diagnostic::error(message).help(help).into());
     }
     let kept = origin.and_then(|origin| {
         let texts = Texts::read(&folder, &origin.extends).ok()?;
@@ -155,14 +144,12 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
             folder.path().display(),
             run.command.join(" ")
         );
-        diagnostics::print(&[Diagnostic::error(message).help(help)]);
-        return Err(BAD_INPUT);
+        return Err(Diagnostic::error(message).help(help).into());
     }
     let Some((origin, texts)) = kept else {
         let message = format!("run {} did not keep its workflow", run.id);
         let help = format!("run it again as it was: {}", run.command.join(" "));
-        diagnostics::print(&[Diagnostic::error(message).help(help)]);
-        return Err(BAD_INPUT);
+        return Err(Diagnostic::error(message).help(help).into());
     };
     note_change(&run.file, &texts.workflow, &folder.workflow());
     for (i, (file, text)) in texts.extends.iter().enumerate() {
@@ -179,7 +166,7 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), u8> {
 }
 
 /// The commands of somebody else's run, before any of them is started.
-fn show_commands(run: &RunInfo, source: &Source, origin: &Origin) -> Result<(), u8> {
+fn show_commands(run: &RunInfo, source: &Source, origin: &Origin) -> Result<(), Failure> {
     let graph = source.clone().load(&common::registry())?;
     let commands = graph.nodes.iter().filter(|node| node.kind == "command");
     let mut commands: Vec<String> = commands

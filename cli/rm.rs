@@ -1,10 +1,13 @@
 //! `climb rm`.
 
+use std::path::Path;
+
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::runs::{self, RunFolder, RunInfo, RunState};
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{diagnostics, status};
+use crate::common::CacheArgs;
+use crate::failure::Failure;
+use crate::status;
 
 /// Remove runs: their journals, results and logs
 ///
@@ -23,27 +26,10 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let mut refused = false;
-    for name in &args.runs {
-        let Some(id) = status::find_run(cache, Some(name)) else {
-            refused = true;
-            continue;
-        };
-        let problem = match runs::read(cache, &id) {
-            Some(run) => why_not(&run),
-            None => runs::is_beginning(cache, &id)
-                .then(|| Diagnostic::error(format!("run {id} is just beginning"))),
-        };
-        if let Some(problem) = problem {
-            diagnostics::print(&[problem]);
-            refused = true;
-        }
-    }
-    if refused {
-        return BAD_INPUT;
-    }
+    let checks = args.runs.iter().map(|name| check(cache, name));
+    Failure::all(checks)?;
     for name in &args.runs {
         let folder = RunFolder::of(cache, name);
         let folder = folder.path();
@@ -51,21 +37,40 @@ pub fn run(args: Args) -> u8 {
         if folder.exists()
             && let Err(error) = std::fs::remove_dir_all(folder)
         {
-            return common::failed(format!("cannot remove {}: {error}", folder.display()));
+            let message = format!("cannot remove {}: {error}", folder.display());
+            return Err(Failure::Failed(message));
         }
         println!("removed run {name}");
     }
-    0
+    Ok(())
 }
 
-fn why_not(run: &RunInfo) -> Option<Diagnostic> {
+/// Whether the run may go.
+fn check(cache: &Path, name: &str) -> Result<(), Failure> {
+    let id = status::find_run(cache, Some(name))?;
+    match runs::read(cache, &id) {
+        Some(run) => check_state(&run),
+        None if runs::is_beginning(cache, &id) => {
+            Err(Failure::refused(format!("run {id} is just beginning")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_state(run: &RunInfo) -> Result<(), Failure> {
     let id = &run.id;
     if run.pinned {
         let help = format!("`climb runs unpin {id}` lets it go");
-        return Some(Diagnostic::error(format!("run {id} is pinned")).help(help));
+        return Err(Diagnostic::error(format!("run {id} is pinned"))
+            .help(help)
+            .into());
     }
-    (run.state == RunState::Running).then(|| {
-        let process = run.process_name();
-        Diagnostic::error(format!("run {id} is still running ({process})"))
-    })
+    match run.state {
+        RunState::Running => {
+            let process = run.process_name();
+            let message = format!("run {id} is still running ({process})");
+            Err(Failure::refused(message))
+        }
+        _ => Ok(()),
+    }
 }

@@ -3,6 +3,7 @@
 use climb_engine::walk::{Ground, Walk};
 
 use crate::common::{self, Opened, Source, WorkflowArgs};
+use crate::failure::Failure;
 use crate::session::{self, RunArgs};
 use crate::{next, printing, report, standing};
 
@@ -27,18 +28,12 @@ pub struct Args {
     run: RunArgs,
 }
 
-pub fn run(args: Args) -> u8 {
-    match try_run(args) {
-        Ok(code) | Err(code) => code,
-    }
-}
-
-fn try_run(args: Args) -> Result<u8, u8> {
+pub fn run(args: Args) -> Result<(), Failure> {
     launch(Source::read(&args.workflow)?, &args.run)
 }
 
-/// Runs to the end, shows what goes on and what came out. Returns the exit code.
-pub fn launch(mut source: Source, args: &RunArgs) -> Result<u8, u8> {
+/// Runs to the end, shows what goes on and what came out.
+pub fn launch(mut source: Source, args: &RunArgs) -> Result<(), Failure> {
     printing::work_on_when_closed();
     let registry = common::registry();
     let graph = source.load(&registry)?;
@@ -64,5 +59,5 @@ pub fn launch(mut source: Source, args: &RunArgs) -> Result<u8, u8> {
             println!("{next}");
         }
     }
-    Ok(session::exit_code(&result, &cache))
+    session::ended(&result, &cache)
 }

@@ -3,7 +3,8 @@
 use climb_engine::runs::{self, RunInfo, RunState};
 use serde_json::json;
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::common::CacheArgs;
+use crate::failure::Failure;
 use crate::{report, status, text};
 
 /// List the runs of a cache; pin those to keep
@@ -46,7 +47,7 @@ struct PinArgs {
     cache: CacheArgs,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Some(Command::Pin(pin)) => set_pins(&pin, true),
         Some(Command::Unpin(pin)) => set_pins(&pin, false),
@@ -56,31 +57,25 @@ pub fn run(args: Args) -> u8 {
                 true => print_json(&all),
                 false => print(&all, &args.cache),
             }
-            0
+            Ok(())
         }
     }
 }
 
-fn set_pins(args: &PinArgs, pinned: bool) -> u8 {
+fn set_pins(args: &PinArgs, pinned: bool) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let found: Option<Vec<String>> = args
+    let found = args
         .runs
         .iter()
-        .map(|run| status::find_run(cache, Some(run)))
-        .collect();
-    let Some(found) = found else {
-        return BAD_INPUT;
-    };
-    for run in found {
+        .map(|run| status::find_run(cache, Some(run)));
+    for run in found.collect::<Result<Vec<String>, Failure>>()? {
         let done = match pinned {
             true => runs::pin(cache, &run),
             false => runs::unpin(cache, &run),
         };
-        if let Err(error) = done {
-            return common::failed(format!("run {run}: {error}"));
-        }
+        done.map_err(|error| Failure::Failed(format!("run {run}: {error}")))?;
     }
-    0
+    Ok(())
 }
 
 pub fn state_name(state: RunState) -> &'static str {

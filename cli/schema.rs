@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::common::{self, FAILED};
-use crate::text;
+use crate::failure::Failure;
+use crate::{common, text};
 
 /// Print the JSON Schema of workflow files, for editors
 ///
@@ -22,11 +22,8 @@ pub struct Args {
     output: Option<PathBuf>,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let schema = climb_engine::load::json_schema(&common::registry());
     let json = serde_json::to_string_pretty(&schema).expect("plain data") + "\n";
-    match text::write_or_print(args.output.as_deref(), &json) {
-        Ok(()) => 0,
-        Err(()) => FAILED,
-    }
+    text::write_or_print(args.output.as_deref(), &json)
 }

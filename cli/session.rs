@@ -1,5 +1,4 @@
-//! What `run`, `sweep` and `resume` share: options, signals, and a run from its start to its exit
-//! code.
+//! What `run`, `sweep` and `resume` share: options, signals, and a run from its start to its end.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -19,7 +18,8 @@ use climb_engine::stage::Registry;
 use climb_engine::walk::{Ground, Step, Walk};
 use jiff::Timestamp;
 
-use crate::common::{self, CacheArgs, FAILED, INTERRUPTED, Source};
+use crate::common::{self, CacheArgs, Source};
+use crate::failure::{BAD_INPUT, FAILED, Failure, INTERRUPTED};
 use crate::progress::Progress;
 use crate::view::RunView;
 use crate::{diagnostics, progress, worker};
@@ -100,11 +100,9 @@ pub fn options(
     source: Source,
     args: &RunArgs,
     sweep: Option<SweepOrigin>,
-) -> Result<RunOptions, u8> {
-    let cwd = std::env::current_dir().map_err(|error| {
-        diagnostics::error(&format!("the working folder is gone: {error}"));
-        common::BAD_INPUT
-    })?;
+) -> Result<RunOptions, Failure> {
+    let cwd = std::env::current_dir();
+    let cwd = cwd.map_err(|e| Failure::refused(format!("the working folder is gone: {e}")))?;
     args.machine.tell_of_missing_gpus();
     let texts = Texts {
         workflow: source.text,
@@ -135,11 +133,9 @@ pub fn options(
 /// Names this build: the version, and a digest of the sources that it was made of.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("CLIMB_SOURCES"));
 
-fn own_program() -> Result<Program, u8> {
-    let name = std::env::current_exe().map_err(|error| {
-        diagnostics::error(&format!("cannot find climb's own binary: {error}"));
-        FAILED
-    })?;
+fn own_program() -> Result<Program, Failure> {
+    let name = std::env::current_exe();
+    let name = name.map_err(|e| Failure::Failed(format!("cannot find climb's own binary: {e}")))?;
     Ok(Program {
         exe: "/proc/self/exe".into(),
         name,
@@ -147,8 +143,12 @@ fn own_program() -> Result<Program, u8> {
     })
 }
 
-/// Reports stages that could never start on this machine.
-pub fn check_resources(graph: &Graph, registry: &Registry, machine: &Machine) -> Result<(), u8> {
+/// Refuses stages that could never start on this machine.
+pub fn check_resources(
+    graph: &Graph,
+    registry: &Registry,
+    machine: &Machine,
+) -> Result<(), Failure> {
     let mut problems = Vec::new();
     for node in &graph.nodes {
         if let Some(why) = machine.cannot_fit(&machine.wanted(node, registry)) {
@@ -157,16 +157,19 @@ pub fn check_resources(graph: &Graph, registry: &Registry, machine: &Machine) ->
             problems.push(problem.at(node.span.clone()).help("lower its `resources:`"));
         }
     }
-    if problems.is_empty() {
-        return Ok(());
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Refused(problems)),
     }
-    diagnostics::print(&problems);
-    Err(common::BAD_INPUT)
 }
 
-/// Reports stages with tasks to run that no memory of this machine can hold. What is in the cache may
+/// Refuses stages with tasks to run that no memory of this machine can hold. What is in the cache may
 /// be from a larger machine.
-pub fn check_memory(walk: &mut Walk, walked: &mut Vec<Step>, machine: &Machine) -> Result<(), u8> {
+pub fn check_memory(
+    walk: &mut Walk,
+    walked: &mut Vec<Step>,
+    machine: &Machine,
+) -> Result<(), Failure> {
     let Ground {
         graph, registry, ..
     } = walk.ground();
@@ -190,7 +193,7 @@ pub fn check_memory(walk: &mut Walk, walked: &mut Vec<Step>, machine: &Machine) 
     problems.dedup();
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(common::bad_input(&problems)),
+        false => Err(Failure::Problems(problems)),
     }
 }
 
@@ -223,7 +226,7 @@ pub fn execute(
     options: RunOptions,
     json: bool,
     also: &mut dyn FnMut(&Stamped),
-) -> Result<RunResult, u8> {
+) -> Result<RunResult, Failure> {
     let jobs = options.machine.cpus;
     let (mut walk, mut walked) = (walk, walked);
     check_workers(&mut walk, &mut walked, &options)?;
@@ -251,12 +254,11 @@ pub fn execute(
     drop(shown);
     let result = result.map_err(|error| {
         let folder = Layout::of(cache.dir()).runs();
-        diagnostics::error(&format!(
+        Failure::Failed(format!(
             "cannot write the run's journal in {}: {error}{}",
             folder.display(),
             climb_cache::hint(error.kind())
-        ));
-        FAILED
+        ))
     })?;
     for notice in cache.notices() {
         diagnostics::note(&notice);
@@ -265,7 +267,11 @@ pub fn execute(
 }
 
 /// A worker that is not there is said before anything starts, where it is needed.
-fn check_workers(walk: &mut Walk, walked: &mut Vec<Step>, options: &RunOptions) -> Result<(), u8> {
+fn check_workers(
+    walk: &mut Walk,
+    walked: &mut Vec<Step>,
+    options: &RunOptions,
+) -> Result<(), Failure> {
     let missing = options.workers.iter().filter_map(|(name, worker)| {
         let why = worker.as_ref().err()?;
         Some((*name, why))
@@ -280,21 +286,21 @@ fn check_workers(walk: &mut Walk, walked: &mut Vec<Step>, options: &RunOptions) 
         let is_its = |kind: &str| ground.registry.get(kind).and_then(|k| k.worker()) == Some(name);
         let mut nodes = ground.graph.nodes.iter().enumerate();
         if nodes.any(|(id, node)| is_its(&node.kind) && !tracker.is_over(id)) {
-            diagnostics::error(why);
-            return Err(common::BAD_INPUT);
+            return Err(Failure::refused(why));
         }
     }
     Ok(())
 }
 
-pub fn exit_code(result: &RunResult, cache: &Cache) -> u8 {
-    match result.outcome {
+/// How a run whose end was shown ends the command.
+pub fn ended(result: &RunResult, cache: &Cache) -> Result<(), Failure> {
+    Err(Failure::Said(match result.outcome {
+        Outcome::Succeeded => return Ok(()),
         // It stopped at what only another climb can read.
-        Outcome::Failed if cache.met_unknown() => common::BAD_INPUT,
-        Outcome::Succeeded => 0,
+        Outcome::Failed if cache.met_unknown() => BAD_INPUT,
         Outcome::Failed => FAILED,
         Outcome::Interrupted => INTERRUPTED,
-    }
+    }))
 }
 
 /// One interrupt may come several times: Ctrl-C reaches a whole group, and who started climb passes
@@ -303,12 +309,10 @@ const SAME_INTERRUPT: Duration = Duration::from_millis(300);
 
 /// The first asks, the second ends. A stage on a thread cannot be killed, so after the second the
 /// whole process goes; what is committed is safe.
-fn listen_for_signals(interrupter: Interrupter) -> Result<(), u8> {
+fn listen_for_signals(interrupter: Interrupter) -> Result<(), Failure> {
     let signals = signal_hook::iterator::Signals::new(climb_engine::task::interrupts());
-    let mut signals = signals.map_err(|error| {
-        diagnostics::error(&format!("cannot listen for Ctrl-C: {error}"));
-        FAILED
-    })?;
+    let mut signals =
+        signals.map_err(|e| Failure::Failed(format!("cannot listen for Ctrl-C: {e}")))?;
     let listen = move || {
         let mut first: Option<Instant> = None;
         for _ in signals.forever() {
@@ -324,8 +328,8 @@ fn listen_for_signals(interrupter: Interrupter) -> Result<(), u8> {
         }
     };
     let thread = std::thread::Builder::new().spawn(listen);
-    thread.map(|_| ()).map_err(|error| {
-        diagnostics::error(&no_more_processes(&error));
-        FAILED
-    })
+    match thread {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::Failed(no_more_processes(&error))),
+    }
 }

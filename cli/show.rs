@@ -9,7 +9,8 @@ use climb_engine::survey;
 use climb_engine::warnings;
 use serde_json::Value;
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
+use crate::common::CacheArgs;
+use crate::failure::Failure;
 use crate::runs::state_name;
 use crate::view::{RunView, StageView};
 use crate::{next, report, status, text};
@@ -27,13 +28,11 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let Some(id) = status::find_run(cache, args.run.as_deref()) else {
-        return BAD_INPUT;
-    };
+    let id = status::find_run(cache, args.run.as_deref())?;
     let Some(info) = runs::read(cache, &id) else {
-        return common::failed(format!("run {id} died before it began"));
+        return Err(Failure::Failed(format!("run {id} died before it began")));
     };
     // What is wrong with the journal stands in `info`.
     let events = survey::milestones(cache, &id).unwrap_or_default();
@@ -56,7 +55,7 @@ pub fn run(args: Args) -> u8 {
     if let Some(next) = next::of_earlier(&info, cache) {
         println!("{next}");
     }
-    0
+    Ok(())
 }
 
 fn print_warnings(warnings: &[(TaskName, String)]) {

@@ -1,11 +1,12 @@
 //! `climb stages`.
 
 use climb_engine::catalog::{self, KindDoc, ParamDoc};
+use climb_engine::diagnostic::Diagnostic;
 use climb_engine::stage::Registry;
 use serde_json::Value;
 
-use crate::common::{self, BAD_INPUT};
-use crate::{diagnostics, text};
+use crate::failure::Failure;
+use crate::{common, text};
 
 const WIDTH: usize = 80;
 
@@ -25,13 +26,13 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> u8 {
+pub fn run(args: Args) -> Result<(), Failure> {
     let registry = common::registry();
     match &args.kind {
         Some(name) => one(name, &registry, args.json),
         None => {
             all(&registry, args.json);
-            0
+            Ok(())
         }
     }
 }
@@ -48,13 +49,11 @@ fn all(registry: &Registry, json: bool) {
     println!("\n`climb stages KIND` documents one.");
 }
 
-fn one(name: &str, registry: &Registry, json: bool) -> u8 {
+fn one(name: &str, registry: &Registry, json: bool) -> Result<(), Failure> {
     let Some(kind) = registry.get(name) else {
         let help = climb_engine::load::suggest_kind(name, registry);
-        let error =
-            climb_engine::diagnostic::Diagnostic::error(format!("there is no stage kind `{name}`"));
-        diagnostics::print(&[error.help(help)]);
-        return BAD_INPUT;
+        let error = Diagnostic::error(format!("there is no stage kind `{name}`"));
+        return Err(error.help(help).into());
     };
     let doc = catalog::describe(kind, registry);
     if json {
@@ -62,7 +61,7 @@ fn one(name: &str, registry: &Registry, json: bool) -> u8 {
     } else {
         print(&doc);
     }
-    0
+    Ok(())
 }
 
 fn print_json(value: &impl serde::Serialize) {

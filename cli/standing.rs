@@ -9,20 +9,21 @@ use climb_engine::standing::{Standing, standing};
 use climb_engine::walk::{Ground, Walk};
 use jiff::Timestamp;
 
-use crate::common::{self, BAD_INPUT};
+use crate::common;
+use crate::failure::Failure;
 use crate::session::RunArgs;
 use crate::view::RunView;
 use crate::{diagnostics, progress, report, text};
 
 /// Shows what a run would, where all is cached; else says that nothing can be run. `why`: what kept
-/// the cache from being opened. Returns the exit code.
+/// the cache from being opened.
 pub fn show(
     graph: &Graph,
     registry: &Registry,
     look: &Look,
     why: &CacheError,
     args: &RunArgs,
-) -> Result<u8, u8> {
+) -> Result<(), Failure> {
     let sources = common::find_sources(graph, registry, look)?;
     let mut walk = Walk::new(Ground {
         graph,
@@ -30,7 +31,7 @@ pub fn show(
         sources: &sources,
         cache: look,
     });
-    let found = standing(&mut walk).map_err(common::cache_failed)?;
+    let found = standing(&mut walk)?;
     let (events, result) = match found {
         Standing::Done { events, result } => (events, result),
         Standing::ToRun(tasks) => {
@@ -38,8 +39,7 @@ pub fn show(
             let message =
                 format!("{why}; {tasks} would run at least, and need a cache to write to");
             let help = "`climb plan` shows them; `--cache DIR` names another cache";
-            diagnostics::print(&[Diagnostic::error(message).help(help)]);
-            return Err(BAD_INPUT);
+            return Err(Diagnostic::error(message).help(help).into());
         }
     };
     let mut view = RunView::default();
@@ -56,5 +56,5 @@ pub fn show(
         report::print(&result, look.dir());
         diagnostics::note(&format!("{why}; nothing was to be run, so no run was kept"));
     }
-    Ok(0)
+    Ok(())
 }

@@ -1,15 +1,18 @@
 //! `climb status`: where a run is, from its journal; works while it goes on.
 
+use std::path::Path;
+
 use climb_engine::diagnostic::Diagnostic;
-use climb_engine::event::Outcome;
+use climb_engine::event::{Outcome, Stamped};
 use climb_engine::runs::{self, RunState};
 use climb_engine::survey;
 use jiff::Timestamp;
 
-use crate::common::{BAD_INPUT, CacheArgs};
+use crate::common::CacheArgs;
+use crate::failure::Failure;
 use crate::progress::{mark, silence, stage_end};
 use crate::view::{RunView, StageView, seconds_between};
-use crate::{diagnostics, next, text};
+use crate::{next, text};
 
 /// Show where the latest run (or the named one) is
 #[derive(clap::Args)]
@@ -21,58 +24,49 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: Args) -> u8 {
-    let Some(run) = find_run(&args.cache.cache, args.run.as_deref()) else {
-        return BAD_INPUT;
-    };
-    match survey::read(&args.cache.cache, &run) {
-        Ok(events) => {
-            let mut view = RunView::of(&events);
-            if view.end.is_none() && is_running(&view, &args.cache.cache) {
-                view.seen = Some(Timestamp::now());
-            }
-            print(&view, &args.cache.cache);
-            let info = runs::read(&args.cache.cache, &run);
-            if let Some(info) = info {
-                if let Some(damage) = &info.damage {
-                    println!("the run is damaged: {damage}");
-                }
-                if let Some(next) = next::of_earlier(&info, &args.cache.cache) {
-                    println!("{next}");
-                }
-            }
-            0
-        }
-        Err(error) => {
-            diagnostics::error(&format!("cannot read the journal of run {run}: {error}"));
-            BAD_INPUT
-        }
+pub fn run(args: Args) -> Result<(), Failure> {
+    let cache = &args.cache.cache;
+    let run = find_run(cache, args.run.as_deref())?;
+    let mut view = RunView::of(&events(cache, &run)?);
+    if view.end.is_none() && is_running(&view, cache) {
+        view.seen = Some(Timestamp::now());
     }
+    print(&view, cache);
+    let Some(info) = runs::read(cache, &run) else {
+        return Ok(());
+    };
+    if let Some(damage) = &info.damage {
+        println!("the run is damaged: {damage}");
+    }
+    if let Some(next) = next::of_earlier(&info, cache) {
+        println!("{next}");
+    }
+    Ok(())
 }
 
-/// The named run or the latest; says what is wrong when there is none.
-pub fn find_run(cache: &std::path::Path, named: Option<&str>) -> Option<String> {
-    let runs = runs::ids(cache);
-    match named {
-        None if runs.is_empty() => {
-            let place = cache.display();
-            diagnostics::error(&format!(
-                "no runs yet in the cache {place}; is it the right one?"
-            ));
-            None
-        }
-        None => runs.last().cloned(),
-        Some(name) if runs.iter().any(|run| run == name) => Some(name.to_string()),
-        Some(name) => {
-            let message = format!("no run `{name}` in the cache {}", cache.display());
-            let help = match nearest(name, &runs) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "`climb runs` lists them".into(),
-            };
-            diagnostics::print(&[Diagnostic::error(message).help(help)]);
-            None
-        }
+/// All that the run's journal tells.
+pub fn events(cache: &Path, run: &str) -> Result<Vec<Stamped>, Failure> {
+    let unreadable = |error| format!("cannot read the journal of run {run}: {error}");
+    survey::read(cache, run).map_err(|error| Failure::refused(unreadable(error)))
+}
+
+/// The named run or the latest.
+pub fn find_run(cache: &Path, named: Option<&str>) -> Result<String, Failure> {
+    let mut runs = runs::ids(cache);
+    let Some(name) = named else {
+        let place = cache.display();
+        let none = || format!("no runs yet in the cache {place}; is it the right one?");
+        return runs.pop().ok_or_else(|| Failure::refused(none()));
+    };
+    if runs.iter().any(|run| run == name) {
+        return Ok(name.to_string());
     }
+    let message = format!("no run `{name}` in the cache {}", cache.display());
+    let help = match nearest(name, &runs) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`climb runs` lists them".into(),
+    };
+    Err(Diagnostic::error(message).help(help).into())
 }
 
 /// The latest run whose id has this text in it.
@@ -80,7 +74,7 @@ fn nearest<'a>(name: &str, runs: &'a [String]) -> Option<&'a String> {
     runs.iter().rev().find(|run| run.contains(name))
 }
 
-fn print(view: &RunView, cache: &std::path::Path) {
+fn print(view: &RunView, cache: &Path) {
     println!("{}: run {}", view.workflow, view.run);
     for stage in view.stages.iter().filter(|stage| stage.expanded) {
         println!(
@@ -155,7 +149,7 @@ fn stage_line(stage: &StageView, view: &RunView) -> String {
     line
 }
 
-fn state(view: &RunView, cache: &std::path::Path) -> &'static str {
+fn state(view: &RunView, cache: &Path) -> &'static str {
     match &view.end {
         Some((Outcome::Succeeded, _)) => "succeeded",
         Some((Outcome::Failed, _)) => "failed",
@@ -165,7 +159,7 @@ fn state(view: &RunView, cache: &std::path::Path) -> &'static str {
     }
 }
 
-fn is_running(view: &RunView, cache: &std::path::Path) -> bool {
+fn is_running(view: &RunView, cache: &Path) -> bool {
     let run = runs::read(cache, &view.run);
     run.is_some_and(|run| run.state == RunState::Running)
 }

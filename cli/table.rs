@@ -2,8 +2,8 @@
 
 use climb_engine::runs::{self, RunState};
 
-use crate::common::{BAD_INPUT, CacheArgs};
-use crate::diagnostics;
+use crate::common::CacheArgs;
+use crate::failure::Failure;
 use crate::status;
 use crate::sweep::row::{State, Sweep};
 use crate::sweep::show::TableArgs;
@@ -28,10 +28,8 @@ pub struct Args {
     table: TableArgs,
 }
 
-pub fn run(args: Args) -> u8 {
-    let Some(mut sweep) = find(&args) else {
-        return BAD_INPUT;
-    };
+pub fn run(args: Args) -> Result<(), Failure> {
+    let mut sweep = find(&args)?;
     let info = runs::read(&args.cache.cache, &sweep.run);
     let is_running = info.is_some_and(|info| info.state == RunState::Running);
     if sweep.state == State::Running && !is_running {
@@ -51,36 +49,25 @@ pub fn run(args: Args) -> u8 {
             sweep.state.word()
         );
     }
-    match args.table.show(&sweep) {
-        Ok(()) => 0,
-        Err(code) => code,
-    }
+    args.table.show(&sweep)
 }
 
-fn find(args: &Args) -> Option<Sweep> {
+fn find(args: &Args) -> Result<Sweep, Failure> {
     let cache = &args.cache.cache;
     let run = match &args.run {
         Some(name) => status::find_run(cache, Some(name))?,
         None => {
             let runs = runs::ids(cache);
             let mut sweeps = runs.into_iter().rev();
-            let Some(run) = sweeps.find(|run| Sweep::path(cache, run).exists()) else {
-                let message = format!("no sweep yet in the cache {}", cache.display());
-                diagnostics::error(&message);
-                return None;
-            };
-            run
+            let latest = sweeps.find(|run| Sweep::path(cache, run).exists());
+            let none = || format!("no sweep yet in the cache {}", cache.display());
+            latest.ok_or_else(|| Failure::refused(none()))?
         }
     };
-    match Sweep::read(cache, &run) {
-        Ok(sweep) => Some(sweep),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            diagnostics::error(&format!("run {run} is no sweep: it has no table"));
-            None
-        }
-        Err(error) => {
-            diagnostics::error(&format!("cannot read the table of run {run}: {error}"));
-            None
-        }
-    }
+    Sweep::read(cache, &run).map_err(|error| {
+        Failure::refused(match error.kind() {
+            std::io::ErrorKind::NotFound => format!("run {run} is no sweep: it has no table"),
+            _ => format!("cannot read the table of run {run}: {error}"),
+        })
+    })
 }

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use crate::session;
+use crate::failure::Failure;
+use crate::{common, session};
 
 /// Run one task from its description (used by `climb run`)
 #[derive(clap::Args)]
@@ -12,6 +13,9 @@ pub struct Args {
     file: PathBuf,
 }
 
-pub fn run(args: Args) -> u8 {
-    climb_engine::task::main(&crate::common::registry(), &args.file, session::BUILD) as u8
+pub fn run(args: Args) -> Result<(), Failure> {
+    match climb_engine::task::main(&common::registry(), &args.file, session::BUILD) {
+        0 => Ok(()),
+        code => Err(Failure::Said(code as u8)),
+    }
 }

@@ -9,8 +9,9 @@ use climb_engine::diagnostic::Diagnostic;
 use climb_engine::runs::result::RunResult;
 use climb_engine::runs::{self, RunFolder};
 
-use crate::common::{self, BAD_INPUT, CacheArgs, Opened};
-use crate::{diagnostics, next, printing, show, status, text};
+use crate::common::{self, CacheArgs, Opened};
+use crate::failure::Failure;
+use crate::{next, printing, show, status, text};
 
 /// Write what a run made to one file, to carry to another machine
 ///
@@ -40,9 +41,9 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: &Args) -> Result<(), u8> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let dir = &args.cache.cache;
-    let id = status::find_run(dir, args.run.as_deref()).ok_or(BAD_INPUT)?;
+    let id = status::find_run(dir, args.run.as_deref())?;
     let keys = match args.stage.is_empty() {
         true => all_keys(dir, &id)?,
         false => keys_of(&result(dir, &id)?, &args.stage)?,
@@ -54,8 +55,7 @@ pub fn run(args: &Args) -> Result<(), u8> {
     let to_stdout = args.output == Path::new("-");
     if to_stdout && std::io::stdout().is_terminal() {
         let problem = Diagnostic::error("an archive is not for a terminal");
-        diagnostics::print(&[problem.help("send it to a file or a pipe")]);
-        return Err(BAD_INPUT);
+        return Err(problem.help("send it to a file or a pipe").into());
     }
     let cache = common::open_existing_to_read(dir)?;
     let packed = match to_stdout {
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result<(), u8> {
     {
         printing::closed();
     }
-    let packed = packed.map_err(common::cache_failed)?;
+    let packed = packed?;
     // Not on stdout, which may be the archive.
     eprintln!(
         "exported {}, {} ({}){}",
@@ -81,34 +81,32 @@ pub fn run(args: &Args) -> Result<(), u8> {
 }
 
 /// All that the run made or used; also of a run that has not come to an end.
-fn all_keys(dir: &Path, id: &str) -> Result<BTreeSet<Digest>, u8> {
+fn all_keys(dir: &Path, id: &str) -> Result<BTreeSet<Digest>, Failure> {
     match runs::read(dir, id) {
         Some(run) if run.is_partly_unknown => {
             let damage = run.damage.as_deref().unwrap_or("its journal was cut off");
             let message = format!("not all that run {id} made is known: {damage}");
             let help = "`--stage` exports stages that its result tells of";
-            diagnostics::print(&[Diagnostic::error(message).help(help)]);
-            Err(BAD_INPUT)
+            Err(Diagnostic::error(message).help(help).into())
         }
         Some(run) => Ok(run.done),
-        None => Err(common::failed(format!(
+        None => Err(Failure::Failed(format!(
             "the journal of run {id} cannot be read"
         ))),
     }
 }
 
-fn result(dir: &Path, id: &str) -> Result<RunResult, u8> {
+fn result(dir: &Path, id: &str) -> Result<RunResult, Failure> {
     show::result(dir, id).ok_or_else(|| {
         let message = format!("run {id} has not come to an end");
         let next = runs::read(dir, id).and_then(|run| next::of_earlier(&run, dir));
         let next = next.unwrap_or("`climb status` shows where it is".into());
         let help = format!("{next} Without --stage it can be exported");
-        diagnostics::print(&[Diagnostic::error(message).help(help)]);
-        BAD_INPUT
+        Diagnostic::error(message).help(help).into()
     })
 }
 
-fn keys_of(result: &RunResult, stages: &[String]) -> Result<BTreeSet<Digest>, u8> {
+fn keys_of(result: &RunResult, stages: &[String]) -> Result<BTreeSet<Digest>, Failure> {
     let mut keys = BTreeSet::new();
     for wanted in stages {
         let named = result.stages.iter();
@@ -123,8 +121,7 @@ fn keys_of(result: &RunResult, stages: &[String]) -> Result<BTreeSet<Digest>, u8
                 result.run
             );
             let help = format!("its stages are {}", names.join(", "));
-            diagnostics::print(&[Diagnostic::error(message).help(help)]);
-            return Err(BAD_INPUT);
+            return Err(Diagnostic::error(message).help(help).into());
         }
     }
     Ok(keys)

@@ -8,8 +8,9 @@ use climb_engine::retention::Rules;
 use climb_engine::runs::{self, RunInfo};
 use jiff::{Span, Timestamp, tz::TimeZone};
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{diagnostics, text};
+use crate::common::{self, CacheArgs};
+use crate::failure::Failure;
+use crate::text;
 
 /// Remove what nobody wants any more, and free the room
 ///
@@ -48,11 +49,11 @@ pub struct Args {
     dry_run: bool,
 }
 
-pub fn run(args: &Args) -> Result<(), u8> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let cache = common::open_existing_cache(&args.cache.cache)?;
     let runs = runs::all(cache.dir()).map_err(|error| {
         let folder = Layout::of(cache.dir()).runs();
-        common::failed(format!("cannot read {}: {error}", folder.display()))
+        Failure::Failed(format!("cannot read {}: {error}", folder.display()))
     })?;
     let rules = Rules {
         keep_runs: args.keep_runs.unwrap_or(0),
@@ -70,17 +71,16 @@ pub fn run(args: &Args) -> Result<(), u8> {
         max_bytes: args.max_size,
         only_kept: args.keep_runs.is_some() && no_other,
     };
-    let garbage = cache.find_garbage(&wanted, &limits);
-    let garbage = garbage.map_err(common::cache_failed)?;
+    let garbage = cache.find_garbage(&wanted, &limits)?;
     if !args.dry_run {
-        cache.remove(&garbage).map_err(common::cache_failed)?;
+        cache.remove(&garbage)?;
     }
     print(&garbage, args.dry_run);
     Ok(())
 }
 
 /// Nothing is removed while it cannot be told what a run that is kept needs.
-fn check_clear(unclear: &[&RunInfo]) -> Result<(), u8> {
+fn check_clear(unclear: &[&RunInfo]) -> Result<(), Failure> {
     let problem = |run: &&RunInfo| {
         let (id, damage) = (&run.id, run.damage.as_deref());
         let damage = damage.unwrap_or("its journal was cut off");
@@ -98,11 +98,7 @@ fn check_clear(unclear: &[&RunInfo]) -> Result<(), u8> {
     };
     match unclear.is_empty() {
         true => Ok(()),
-        false => {
-            let problems: Vec<Diagnostic> = unclear.iter().map(problem).collect();
-            diagnostics::print(&problems);
-            Err(BAD_INPUT)
-        }
+        false => Err(Failure::Refused(unclear.iter().map(problem).collect())),
     }
 }
 

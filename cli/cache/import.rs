@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use climb_cache::CacheError;
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{diagnostics, text};
+use crate::common::{self, CacheArgs};
+use crate::failure::Failure;
+use crate::text;
 
 /// Take in what `climb cache export` wrote
 ///
@@ -26,21 +27,17 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: &Args) -> Result<(), u8> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let input: Box<dyn std::io::Read> = match args.file == Path::new("-") {
         true => Box::new(std::io::stdin().lock()),
         false => Box::new(std::fs::File::open(&args.file).map_err(|error| {
-            diagnostics::error(&format!("cannot read {}: {error}", args.file.display()));
-            BAD_INPUT
+            Failure::refused(format!("cannot read {}: {error}", args.file.display()))
         })?),
     };
     let cache = common::open_cache(&args.cache.cache)?;
     let imported = cache.import(input).map_err(|error| match error {
-        CacheError::Archive(_) => {
-            diagnostics::error(&format!("{}: {error}", args.file.display()));
-            BAD_INPUT
-        }
-        other => common::cache_failed(other),
+        CacheError::Archive(_) => Failure::refused(format!("{}: {error}", args.file.display())),
+        other => other.into(),
     })?;
     println!(
         "Imported {}, {} ({}).",

@@ -7,6 +7,8 @@ mod rebuild;
 mod stats;
 mod verify;
 
+use crate::failure::Failure;
+
 /// Look after the cache: what it holds, what can go, what is damaged; carry parts of it elsewhere
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,17 +26,13 @@ enum Command {
     Import(import::Args),
 }
 
-pub fn run(args: Args) -> u8 {
-    let done = match args.command {
+pub fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
         Command::Stats(args) => stats::run(&args),
         Command::Gc(args) => gc::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
-    };
-    match done {
-        Ok(()) => 0,
-        Err(code) => code,
     }
 }

@@ -1,7 +1,8 @@
 //! `climb cache rebuild`.
 
-use crate::common::{self, BAD_INPUT, CacheArgs};
-use crate::{diagnostics, text};
+use crate::common::{self, CacheArgs};
+use crate::failure::Failure;
+use crate::text;
 
 /// Fill the index anew from the records
 ///
@@ -12,9 +13,9 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: &Args) -> Result<(), u8> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let cache = common::open_existing_cache(&args.cache.cache)?;
-    let rebuilt = cache.rebuild().map_err(common::cache_failed)?;
+    let rebuilt = cache.rebuild()?;
     let records = text::count(rebuilt.found, "record");
     println!("The index holds {records}.");
     if rebuilt.damaged > 0 {
@@ -28,6 +29,5 @@ pub fn run(args: &Args) -> Result<(), u8> {
         1 => String::new(),
         n => format!(" (and {} more like it)", n - 1),
     };
-    diagnostics::error(&format!("{about}{more}"));
-    Err(BAD_INPUT)
+    Err(Failure::refused(format!("{about}{more}")))
 }

@@ -5,6 +5,7 @@ use climb_engine::runs::{self, RunInfo, RunState};
 use serde_json::json;
 
 use crate::common::{self, CacheArgs, Opened};
+use crate::failure::Failure;
 use crate::{report, text};
 
 /// Show what the cache holds and what room that takes
@@ -20,13 +21,12 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Result<(), u8> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let cache = common::look_at_existing(&args.cache.cache)?;
     let usage = match &cache {
-        Opened::Cache(cache) => cache.usage(),
-        Opened::Look(look, _) => look.usage(),
+        Opened::Cache(cache) => cache.usage()?,
+        Opened::Look(look, _) => look.usage()?,
     };
-    let usage = usage.map_err(common::cache_failed)?;
     let dir = cache.reader().dir();
     let runs = runs::list(dir);
     if args.json {

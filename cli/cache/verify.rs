@@ -6,7 +6,8 @@ use std::time::Instant;
 use climb_cache::{Damage, Fate, Verified};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::common::{self, BAD_INPUT, CacheArgs, FAILED, Opened};
+use crate::common::{self, CacheArgs, Opened};
+use crate::failure::{BAD_INPUT, FAILED, Failure};
 use crate::{diagnostics, text};
 
 /// Hash every object and record again, and set aside what is damaged
@@ -20,7 +21,7 @@ pub struct Args {
     cache: CacheArgs,
 }
 
-pub fn run(args: &Args) -> Result<(), u8> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let cache = common::open_existing_to_read(&args.cache.cache)?;
     let bar = bar(climb_cache::bytes_to_verify(cache.reader().dir()));
     let started = Instant::now();
@@ -30,7 +31,7 @@ pub fn run(args: &Args) -> Result<(), u8> {
     };
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
-    let verified = verified.map_err(common::cache_failed)?;
+    let verified = verified?;
     for about in &verified.unknown {
         diagnostics::note(about);
     }
@@ -39,8 +40,8 @@ pub fn run(args: &Args) -> Result<(), u8> {
     }
     println!("{}", total(&verified, seconds));
     match (verified.damage.is_empty(), verified.unknown.is_empty()) {
-        (false, _) => Err(FAILED),
-        (true, false) => Err(BAD_INPUT),
+        (false, _) => Err(Failure::Said(FAILED)),
+        (true, false) => Err(Failure::Said(BAD_INPUT)),
         (true, true) => Ok(()),
     }
 }

@@ -19,7 +19,8 @@ use climb_engine::stage::Registry;
 use climb_engine::sweep::{Spec, Union, Variant};
 use climb_engine::walk::{Ground, Walk};
 
-use crate::common::{self, BAD_INPUT, Opened, Source, WorkflowArgs};
+use crate::common::{self, Opened, Source, WorkflowArgs};
+use crate::failure::Failure;
 use crate::session::{self, RunArgs};
 use crate::{diagnostics, next, printing, report, standing};
 use announce::Announcement;
@@ -67,14 +68,8 @@ pub struct Args {
     table: TableArgs,
 }
 
-pub fn run(args: Args) -> u8 {
-    match try_run(args) {
-        Ok(code) | Err(code) => code,
-    }
-}
-
-fn try_run(args: Args) -> Result<u8, u8> {
-    let read = |file: PathBuf| -> Result<(PathBuf, String), u8> {
+pub fn run(args: Args) -> Result<(), Failure> {
+    let read = |file: PathBuf| -> Result<(PathBuf, String), Failure> {
         let text = common::read_text(&file)?;
         Ok((std::path::absolute(&file).unwrap_or(file), text))
     };
@@ -103,12 +98,11 @@ pub struct Launch {
     pub dry_run: bool,
 }
 
-pub fn launch(mut launch: Launch) -> Result<u8, u8> {
+pub fn launch(mut launch: Launch) -> Result<(), Failure> {
     let registry = common::registry();
     let variants = spec(&mut launch, &registry)?.expand().map_err(|message| {
         let help = "name some with `--over params.NAME=VALUE,VALUE`, or in a `sweep:` section";
-        diagnostics::print(&[Diagnostic::error(message).help(help)]);
-        BAD_INPUT
+        Diagnostic::error(message).help(help)
     })?;
     let union = union(&mut launch.source, variants, &registry)?;
     let cache = match launch.dry_run {
@@ -124,14 +118,14 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
         sources: &sources,
         cache: cache.reader(),
     });
-    let (plan, mut walked) = climb_engine::plan::plan(&mut walk).map_err(common::cache_failed)?;
+    let (plan, mut walked) = climb_engine::plan::plan(&mut walk)?;
     let sizes = Sizes::of_plan(&plan, &sources);
     let estimator = Estimator::new(&union.graph, &registry, cache.reader(), &machine, &sizes);
     let costs = cost::by_stage(&plan, &union.graph, &registry, &estimator, &machine);
     let announcement = Announcement::new(&union, &plan, &registry, &costs);
     if launch.dry_run {
         println!("{}\n{}", announcement.summary(), announcement.table());
-        return Ok(0);
+        return Ok(());
     }
     printing::work_on_when_closed();
     eprintln!("{}", announcement.summary());
@@ -174,36 +168,37 @@ pub fn launch(mut launch: Launch) -> Result<u8, u8> {
             false => println!("{closing}"),
         }
     }
-    Ok(session::exit_code(&result, cache))
+    session::ended(&result, cache)
 }
 
 /// The variants asked for: the file's section, with the axes of `--over`.
-fn spec(launch: &mut Launch, registry: &Registry) -> Result<Spec, u8> {
+fn spec(launch: &mut Launch, registry: &Registry) -> Result<Spec, Failure> {
     let file = &launch.asked.file;
     let spec = launch.source.with_outside(|source, outside| match file {
         Some((file, text)) => load::read_sweep(text, file, registry, outside),
         None => load::read_sweep(&source.text, &source.file, registry, outside),
     });
-    let spec = spec.map_err(|problems| common::bad_input(&problems))?;
+    let spec = spec.map_err(Failure::Problems)?;
     if let (None, Some((file, _))) = (&spec, file) {
         let message = format!("{} has no `sweep:` section", file.display());
         let help = "it begins with `sweep:`, and `matrix:` or `variants:` below it";
-        diagnostics::print(&[Diagnostic::error(message).help(help)]);
-        return Err(BAD_INPUT);
+        return Err(Diagnostic::error(message).help(help).into());
     }
     let mut spec = spec.unwrap_or_default();
     for text in &launch.asked.over {
-        let over = over::parse(text).map_err(|message| {
-            diagnostics::error(&format!("--over {text}: {message}"));
-            BAD_INPUT
-        })?;
+        let over = over::parse(text);
+        let over = over.map_err(|why| Failure::refused(format!("--over {text}: {why}")))?;
         spec.set_axis(over.axis, over.values);
     }
     Ok(spec)
 }
 
 /// Loads every variant; what is wrong with any of them is reported, and nothing is run.
-fn union(source: &mut Source, variants: Vec<Variant>, registry: &Registry) -> Result<Union, u8> {
+fn union(
+    source: &mut Source,
+    variants: Vec<Variant>,
+    registry: &Registry,
+) -> Result<Union, Failure> {
     let base = source.load(registry)?;
     let mut loaded: Vec<(Variant, Graph)> = Vec::new();
     let mut problems: Vec<Diagnostic> = Vec::new();
@@ -229,7 +224,7 @@ fn union(source: &mut Source, variants: Vec<Variant>, registry: &Registry) -> Re
     }
     match problems.is_empty() {
         true => Ok(Union::of(&base, loaded)),
-        false => Err(common::bad_input(&problems)),
+        false => Err(Failure::Problems(problems)),
     }
 }
 

@@ -11,8 +11,8 @@ use climb_stages::formats::mixture::Direction;
 use parquet::arrow::ArrowWriter;
 
 use super::row::{Row, ScoredBy, Sort, State, Sweep};
-use crate::common::FAILED;
-use crate::{diagnostics, printing, report, text};
+use crate::failure::Failure;
+use crate::{printing, report, text};
 
 /// How a table is shown.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -45,13 +45,11 @@ impl TableArgs {
         self.format != Format::Table && self.output.is_none()
     }
 
-    pub fn show(&self, sweep: &Sweep) -> Result<(), u8> {
+    pub fn show(&self, sweep: &Sweep) -> Result<(), Failure> {
         let mut sweep = sweep.clone();
         sweep.sort(self.sort);
-        let wrong = |error: anyhow::Error| {
-            diagnostics::error(&format!("cannot write the table: {error:#}"));
-            FAILED
-        };
+        let wrong =
+            |error: anyhow::Error| Failure::Failed(format!("cannot write the table: {error:#}"));
         let bytes = match self.format {
             Format::Table => drawn(&sweep).into_bytes(),
             Format::Json => {
