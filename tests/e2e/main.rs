@@ -18,7 +18,9 @@ mod kept;
 mod killing;
 mod materialize;
 mod numbers;
+mod older;
 mod on_failure;
+
 mod reading;
 mod runs;
 mod segments;
