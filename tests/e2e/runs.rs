@@ -294,7 +294,7 @@ fn show_tells_all_of_a_run() {
         "clusters   8",
         "search[2].train",
         "The mixture found, by cluster:",
-        "The evidence (lower is better)",
+        "The evidence (lower is better; gains are paired by seed)",
         "Done in ",
     ] {
         assert!(

@@ -1,5 +1,7 @@
 //! How sure each weight of the answer is.
 
+use std::collections::BTreeSet;
+
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::predictor::Predictor;
@@ -8,7 +10,7 @@ use crate::sample::{Pool, Prior};
 
 /// Truths that are drawn.
 const TRUTHS: usize = 100;
-/// Candidates that may be the best in one of them: those with the greatest mean plus two spreads.
+/// Candidates that may be the best in one of them.
 const CANDIDATES: usize = 300;
 /// In each truth the mean of so many of its best: one alone differs from the next by chance.
 const BEST: usize = 5;
@@ -42,13 +44,16 @@ pub fn ranges(
     Ok((0..clusters).map(|cluster| range(&best, cluster)).collect())
 }
 
+/// The best by their mean, which the answer is made of, and by turns those that may be better.
 fn candidates(predictor: &Predictor, pool: &Pool) -> anyhow::Result<Vec<Vec<f64>>> {
     let all: Vec<Vec<f64>> = pool.ranked.iter().map(|(m, _)| m.weights.clone()).collect();
     let hopes = optimism(predictor, &all)?;
-    let mut order: Vec<usize> = (0..all.len()).collect();
-    order.sort_by(|&a, &b| hopes[b].total_cmp(&hopes[a]));
-    order.truncate(CANDIDATES);
-    Ok(order.into_iter().map(|i| all[i].clone()).collect())
+    let mut hopeful: Vec<usize> = (0..all.len()).collect();
+    hopeful.sort_by(|&a, &b| hopes[b].total_cmp(&hopes[a]));
+    let by_turns = (0..all.len()).flat_map(|rank| [rank, hopeful[rank]]);
+    let mut seen = BTreeSet::new();
+    let chosen = by_turns.filter(|i| seen.insert(*i)).take(CANDIDATES);
+    Ok(chosen.map(|i| all[i].clone()).collect())
 }
 
 fn mean(mixtures: Vec<&Vec<f64>>) -> Vec<f64> {
@@ -63,4 +68,59 @@ fn range(best: &[Vec<f64>], cluster: usize) -> (f64, f64) {
     let last = weights.len() - 1;
     let at = |share: f64| weights[(share * last as f64).round() as usize];
     (at(TAIL), at(1.0 - TAIL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::mixture::{Direction, Mixture, Scored};
+    use crate::predictor::FitParams;
+    use crate::sample::PriorParams;
+    use crate::sample::tests::clusters;
+    use crate::select::{SelectParams, answer};
+
+    /// Best with .6 of the first cluster; how the others share the rest matters little.
+    fn score(weights: &[f64]) -> f64 {
+        3.0 + 4.0 * (weights[0] - 0.6).powi(2) + 0.01 * weights[1]
+    }
+
+    fn found(runs: usize) -> (Mixture, Vec<(f64, f64)>) {
+        let clusters = clusters(&[0.4, 0.3, 0.3]);
+        let prior = Prior::new(&clusters, &PriorParams::default(), 1).unwrap();
+        let scored: Vec<Scored> = (0..runs)
+            .map(|i| prior.draw("runs", i).unwrap())
+            .map(|mixture| Scored {
+                score: score(&mixture.weights),
+                mixture,
+                direction: Direction::LowerIsBetter,
+                metrics: Default::default(),
+            })
+            .collect();
+        let predictor = Predictor::fit(&scored, &FitParams::default()).unwrap();
+        let params = SelectParams {
+            candidates: 2000,
+            ..SelectParams::default()
+        };
+        let (mixture, pool) = answer(&params, &prior, &predictor, &scored).unwrap();
+        let pool = pool.expect("the predictor was asked");
+        let found = ranges(&prior, &predictor, &pool).unwrap();
+        assert_eq!(found, ranges(&prior, &predictor, &pool).unwrap());
+        (mixture, found)
+    }
+
+    #[test]
+    fn what_matters_is_known_and_more_runs_tell_more() {
+        let width = |(least, most): (f64, f64)| most - least;
+        let (mixture, ranges) = found(24);
+        let (least, most) = ranges[0];
+        assert!(least <= 0.6 && 0.6 <= most, "{ranges:?}");
+        let weight = mixture.weights[0];
+        assert!(
+            least - 0.02 <= weight && weight <= most + 0.02,
+            "{ranges:?}"
+        );
+        assert!(width(ranges[0]) < width(ranges[1]), "{ranges:?}");
+        let few = found(6).1;
+        assert!(width(few[0]) > width(ranges[0]), "{few:?} {ranges:?}");
+    }
 }
