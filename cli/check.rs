@@ -9,8 +9,9 @@ use climb_engine::load::{self, Checked};
 use climb_engine::stage::Registry;
 use serde_json::json;
 
+use crate::common;
 use crate::failure::{BAD_INPUT, Failure};
-use crate::{common, diagnostics, text};
+use crate::render::{self, diagnostics, text};
 
 /// Check workflows: every error and warning at once
 ///
@@ -89,8 +90,7 @@ fn print_json(files: &[PathBuf], checked: &[Checked], registry: &Registry) {
         })
     };
     let entries: Vec<_> = files.iter().zip(checked).map(entry).collect();
-    let json = serde_json::to_string_pretty(&entries).expect("plain data");
-    println!("{json}");
+    render::json(&entries);
 }
 
 fn counts(problems: &[Diagnostic]) -> String {

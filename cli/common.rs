@@ -18,8 +18,8 @@ use climb_engine::stage::{Registry, StageKind};
 use climb_engine::sweep::Setting;
 use climb_engine::walk::{Ground, Walk};
 
-use crate::diagnostics;
 use crate::failure::Failure;
+use crate::render::diagnostics;
 
 /// A workflow file and what is set on top of it.
 #[derive(clap::Args, Clone, Debug)]

@@ -7,13 +7,17 @@ use climb_engine::compare::{self, Changed, StageChange, StageComparison};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::runs::result::{Dropped, RunResult};
 use climb_engine::runs::{self, RunInfo};
-use climb_stages::formats::mixture::{Confirmation, Contender, Selection};
+use climb_stages::formats::mixture::Contender;
 use serde_json::json;
 
 use crate::common::CacheArgs;
 use crate::failure::Failure;
-use crate::runs::state_name;
-use crate::{diagnostics, next, report, show, status, text};
+use crate::render::ending::better;
+use crate::render::run::state_name;
+use crate::render::table::table;
+use crate::render::{self, diagnostics, text};
+use crate::story::{self, Answer};
+use crate::{next, status};
 
 /// Compare two runs: parameters, artifacts stage by stage, and results
 ///
@@ -55,10 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let all = json!({
             "old": old.info.id, "new": new.info.id, "params": params, "stages": stages,
         });
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&all).expect("plain data")
-        );
+        render::json(&all);
         return Ok(());
     }
     println!("old  {} ({})", old.info.id, state_name(old.info.state));
@@ -89,7 +90,7 @@ fn tell_of_sweep(run: &RunInfo) {
 
 fn side(cache: &Path, name: &str) -> Result<Side, Failure> {
     let id = status::find_run(cache, Some(name))?;
-    match (runs::read(cache, &id), show::result(cache, &id)) {
+    match (runs::read(cache, &id), story::result(cache, &id)) {
         (Some(info), Some(result)) => Ok(Side { info, result }),
         (
             Some(RunInfo {
@@ -232,7 +233,7 @@ fn lost(side: &str, dropped: &[Dropped]) -> Vec<String> {
 }
 
 fn print_results(cache: &Path, old: &Side, new: &Side) {
-    let mut table = report::table(&["result", "old", "new"], &[1, 2]);
+    let mut table = table(&["result", "old", "new"], &[1, 2]);
     for (name, value) in results(cache, old, new) {
         table.add_row([name, value.0, value.1]);
     }
@@ -242,23 +243,18 @@ fn print_results(cache: &Path, old: &Side, new: &Side) {
 /// (what, (old, new)).
 fn results(cache: &Path, old: &Side, new: &Side) -> Vec<(String, (String, String))> {
     let mut rows = Vec::new();
-    let selections = [old, new].map(|s| report::last::<Selection>(&s.result, cache, "selection"));
-    if let [Some(a), Some(b)] = &selections {
+    let [before, after] = [old, new].map(|side| Answer::in_run(&side.result, cache));
+    if let (Some(a), Some(b)) = (&before.selection, &after.selection) {
         let score = |n: f64| format!("{n:.4}");
         rows.push((
             "proxy runs".into(),
             (a.runs.to_string(), b.runs.to_string()),
         ));
         let best = (score(a.observed.score), score(b.observed.score));
-        rows.push((
-            format!("best proxy ({})", report::better(b.direction)),
-            best,
-        ));
+        rows.push((format!("best proxy ({})", better(b.direction)), best));
         rows.push(("predicted".into(), (score(a.predicted), score(b.predicted))));
     }
-    let confirmations =
-        [old, new].map(|s| report::last::<Confirmation>(&s.result, cache, "confirmation"));
-    if let [Some(a), Some(b)] = &confirmations {
+    if let (Some(a), Some(b)) = (&before.evidence, &after.evidence) {
         for contender in &b.contenders {
             let Some(before) = a.contenders.iter().find(|c| c.name == contender.name) else {
                 continue;

@@ -7,8 +7,9 @@ use climb_stages::{embed, libtorch};
 
 use crate::common::CacheArgs;
 use crate::failure::{FAILED, Failure};
+use crate::render::text;
 use crate::session::{self, MachineArgs};
-use crate::{text, worker};
+use crate::worker;
 
 /// Say what climb found on this machine, and what to do about what it did not
 ///

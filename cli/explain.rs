@@ -8,7 +8,7 @@ use climb_engine::plan::{Plan, PlannedNode, PlannedTask, Unknown};
 
 use crate::common::{self, CacheArgs, Planned, WorkflowArgs};
 use crate::failure::Failure;
-use crate::text;
+use crate::render::{self, text};
 
 /// Say why tasks would run: what differs from the time before
 ///
@@ -49,8 +49,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         node.is_some_and(|node| wanted.is_none_or(|wanted| is_of(node, wanted)))
     });
     if args.json {
-        let json = serde_json::to_string_pretty(&plan).expect("plain data");
-        println!("{json}");
+        render::json(&plan);
     } else {
         print(&plan);
     }

@@ -3,7 +3,7 @@
 use climb_cache::CacheError;
 use climb_engine::diagnostic::Diagnostic;
 
-use crate::{diagnostics, text};
+use crate::render::{diagnostics, text};
 
 /// Exit code for bad input: nothing was started.
 pub const BAD_INPUT: u8 = 2;

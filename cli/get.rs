@@ -13,7 +13,8 @@ use climb_engine::survey;
 
 use crate::common::CacheArgs;
 use crate::failure::Failure;
-use crate::{printing, show, status, text};
+use crate::render::text;
+use crate::{printing, status, story};
 
 /// Copy an output of a finished task out of the cache, checked on the way
 ///
@@ -84,7 +85,7 @@ struct Ended {
 fn ended(cache: &Path, run: &str) -> std::io::Result<Ended> {
     let mut ended = Ended::default();
     let (tasks, repeats) = (&mut ended.finished, &mut ended.repeats);
-    let events = match (survey::milestones(cache, run), show::result(cache, run)) {
+    let events = match (survey::milestones(cache, run), story::result(cache, run)) {
         (Err(error), None) => return Err(error),
         (events, result) => {
             // A journal may be damaged: the result tells of the same tasks.

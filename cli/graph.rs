@@ -14,11 +14,11 @@ pub struct Args {
     workflow: WorkflowArgs,
 
     #[arg(long, value_enum, default_value = "dot")]
-    format: Format,
+    format: Drawing,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Format {
+enum Drawing {
     Dot,
     Mermaid,
 }
@@ -28,8 +28,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     print!(
         "{}",
         match args.format {
-            Format::Dot => dot(&graph),
-            Format::Mermaid => mermaid(&graph),
+            Drawing::Dot => dot(&graph),
+            Drawing::Mermaid => mermaid(&graph),
         }
     );
     Ok(())

@@ -13,7 +13,8 @@ use climb_stages::suggest::{Suggestion, suggest};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::{check, common, diagnostics, text};
+use crate::render::{diagnostics, text};
+use crate::{check, common};
 
 const STARTER: &str = include_str!("starter.yaml");
 

@@ -12,7 +12,9 @@ use climb_engine::survey;
 
 use crate::common::CacheArgs;
 use crate::failure::Failure;
-use crate::{printing, report, status, text};
+use crate::render::ending::ends;
+use crate::render::text;
+use crate::{printing, status};
 
 /// Show what happened in the latest run (or the named one)
 #[derive(clap::Args)]
@@ -145,7 +147,7 @@ fn describe(event: &Stamped) -> Option<String> {
         } => {
             let outcome = format!("{outcome:?}").to_lowercase();
             let wall = text::seconds(summary.wall_seconds);
-            format!("run {outcome} after {wall}: {}", report::ends(summary))
+            format!("run {outcome} after {wall}: {}", ends(summary))
         }
         Event::StageExpanded { .. } | Event::TaskReported { .. } | Event::StageFinished { .. } => {
             return None;

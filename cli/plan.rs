@@ -7,8 +7,10 @@ use climb_engine::run::pool::Machine;
 
 use crate::common::{self, CacheArgs, Planned, WorkflowArgs};
 use crate::failure::Failure;
+use crate::render::ending::budget_plan;
+use crate::render::table::table;
+use crate::render::{self, text};
 use crate::session::MachineArgs;
-use crate::{report, text};
 
 /// Show what a run would do: which tasks are cached, which would run and why
 ///
@@ -52,10 +54,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&plan).expect("plain data")
-        );
+        render::json(&plan);
     } else {
         print(
             &plan,
@@ -162,10 +161,7 @@ fn why(node: &PlannedNode) -> Option<String> {
 fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json: bool) {
     if json {
         let all = serde_json::json!({"stages": stages, "budgets": budgets});
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&all).expect("plain data")
-        );
+        render::json(&all);
         return;
     }
     if stages.is_empty() {
@@ -173,7 +169,7 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
         return;
     }
     let header = ["stage", "tasks", "tokens", "FLOPs", "work", "known from"];
-    let mut table = report::table(&header, &[1, 2, 3, 4]);
+    let mut table = table(&header, &[1, 2, 3, 4]);
     let amount = |value: f64| match value {
         0.0 => String::new(),
         value => text::short(value),
@@ -210,7 +206,7 @@ fn show_costs(stages: &[StageCost], budgets: &[Budget], machine: &Machine, json:
     );
     println!("{}", expected_time(stages, machine));
     for budget in budgets {
-        println!("{}", report::budget_plan(budget));
+        println!("{}", budget_plan(budget));
     }
 }
 

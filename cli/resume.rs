@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use crate::common::{self, CacheArgs, Source};
 use crate::failure::Failure;
+use crate::render::diagnostics;
 use crate::session::{MachineArgs, RunArgs};
-use crate::sweep::show::TableArgs;
-use crate::{diagnostics, run, status, sweep};
+use crate::table::TableArgs;
+use crate::{run, status, sweep};
 
 /// Take up a run that was interrupted, failed or died, just as it was
 ///

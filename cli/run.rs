@@ -4,8 +4,10 @@ use climb_engine::walk::{Ground, Walk};
 
 use crate::common::{self, Opened, Source, WorkflowArgs};
 use crate::failure::Failure;
+use crate::render::ending;
 use crate::session::{self, RunArgs};
-use crate::{next, printing, report, standing};
+use crate::story::Ending;
+use crate::{next, printing, standing};
 
 /// Run a workflow: only what is not in the cache yet
 ///
@@ -54,7 +56,7 @@ pub fn launch(mut source: Source, args: &RunArgs) -> Result<(), Failure> {
     session::check_memory(&mut walk, &mut walked, &options.machine)?;
     let result = session::execute(walk, walked, &cache, options, args.json, &mut |_| {})?;
     if !args.json {
-        report::print(&result, cache.dir());
+        ending::print(&Ending::of(&result, cache.dir()));
         if let Some(next) = next::after(result.outcome, cache.dir()) {
             println!("{next}");
         }

@@ -1,11 +1,14 @@
 //! `climb runs`: the runs of a cache, from their journals; works while one goes on.
 
-use climb_engine::runs::{self, RunInfo, RunState};
+use climb_engine::runs::{self, RunInfo};
 use serde_json::json;
 
 use crate::common::CacheArgs;
 use crate::failure::Failure;
-use crate::{report, status, text};
+use crate::render::run::state_name;
+use crate::render::table::table;
+use crate::render::{self, text};
+use crate::status;
 
 /// List the runs of a cache; pin those to keep
 ///
@@ -78,16 +81,6 @@ fn set_pins(args: &PinArgs, pinned: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn state_name(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Succeeded => "succeeded",
-        RunState::Failed => "failed",
-        RunState::Interrupted => "interrupted",
-        RunState::Died => "died",
-    }
-}
-
 fn print_json(all: &[RunInfo]) {
     let runs: Vec<serde_json::Value> = all
         .iter()
@@ -97,10 +90,7 @@ fn print_json(all: &[RunInfo]) {
             value
         })
         .collect();
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&runs).expect("plain data")
-    );
+    render::json(&runs);
 }
 
 fn print(all: &[RunInfo], cache: &CacheArgs) {
@@ -109,7 +99,7 @@ fn print(all: &[RunInfo], cache: &CacheArgs) {
         return;
     }
     let header = ["run", "state", "started (UTC)", "run", "cached", "time", ""];
-    let mut table = report::table(&header, &[3, 4, 5]);
+    let mut table = table(&header, &[3, 4, 5]);
     for run in all {
         table.add_row([
             run.id.clone(),

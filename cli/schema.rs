@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::common;
 use crate::failure::Failure;
-use crate::{common, text};
 
 /// Print the JSON Schema of workflow files, for editors
 ///
@@ -25,5 +25,10 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let schema = climb_engine::load::json_schema(&common::registry());
     let json = serde_json::to_string_pretty(&schema).expect("plain data") + "\n";
-    text::write_or_print(args.output.as_deref(), &json)
+    let Some(file) = args.output else {
+        print!("{json}");
+        return Ok(());
+    };
+    std::fs::write(&file, json)
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", file.display())))
 }

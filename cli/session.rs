@@ -21,8 +21,9 @@ use jiff::Timestamp;
 use crate::common::{self, CacheArgs, Source};
 use crate::failure::{BAD_INPUT, FAILED, Failure, INTERRUPTED};
 use crate::progress::Progress;
+use crate::render::diagnostics;
 use crate::view::RunView;
-use crate::{diagnostics, progress, worker};
+use crate::{progress, worker};
 
 /// What a run may use.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]

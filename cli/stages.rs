@@ -5,8 +5,9 @@ use climb_engine::diagnostic::Diagnostic;
 use climb_engine::stage::Registry;
 use serde_json::Value;
 
+use crate::common;
 use crate::failure::Failure;
-use crate::{common, text};
+use crate::render::{self, text};
 
 const WIDTH: usize = 80;
 
@@ -40,7 +41,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn all(registry: &Registry, json: bool) {
     let kinds = catalog::all(registry);
     if json {
-        return print_json(&kinds);
+        return render::json(&kinds);
     }
     let width = kinds.iter().map(|kind| kind.kind.len()).max().unwrap_or(0);
     for kind in &kinds {
@@ -57,16 +58,11 @@ fn one(name: &str, registry: &Registry, json: bool) -> Result<(), Failure> {
     };
     let doc = catalog::describe(kind, registry);
     if json {
-        print_json(&doc);
+        render::json(&doc);
     } else {
         print(&doc);
     }
     Ok(())
-}
-
-fn print_json(value: &impl serde::Serialize) {
-    let json = serde_json::to_string_pretty(value).expect("plain data");
-    println!("{json}");
 }
 
 fn print(kind: &KindDoc) {

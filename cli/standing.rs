@@ -9,11 +9,12 @@ use climb_engine::standing::{Standing, standing};
 use climb_engine::walk::{Ground, Walk};
 use jiff::Timestamp;
 
-use crate::common;
 use crate::failure::Failure;
+use crate::render::{diagnostics, ending, text};
 use crate::session::RunArgs;
+use crate::story::Ending;
 use crate::view::RunView;
-use crate::{diagnostics, progress, report, text};
+use crate::{common, progress};
 
 /// Shows what a run would, where all is cached; else says that nothing can be run. `why`: what kept
 /// the cache from being opened.
@@ -53,7 +54,7 @@ pub fn show(
     drop(progress);
     if !args.json {
         use climb_cache::Reader;
-        report::print(&result, look.dir());
+        ending::print(&Ending::of(&result, look.dir()));
         diagnostics::note(&format!("{why}; nothing was to be run, so no run was kept"));
     }
     Ok(())

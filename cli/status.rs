@@ -10,9 +10,10 @@ use jiff::Timestamp;
 
 use crate::common::CacheArgs;
 use crate::failure::Failure;
+use crate::next;
 use crate::progress::{mark, silence, stage_end};
+use crate::render::text;
 use crate::view::{RunView, StageView, seconds_between};
-use crate::{next, text};
 
 /// Show where the latest run (or the named one) is
 #[derive(clap::Args)]

@@ -1,12 +1,15 @@
 //! `climb table`: the table of a sweep, also while it runs.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 use climb_engine::runs::{self, RunState};
 
 use crate::common::CacheArgs;
 use crate::failure::Failure;
-use crate::status;
-use crate::sweep::row::{State, Sweep};
-use crate::sweep::show::TableArgs;
+use crate::render::{self, columns};
+use crate::story::sweep::{Sort, Sweep, SweepState};
+use crate::{printing, status};
 
 /// Show the table of the latest sweep (or of the named run)
 ///
@@ -28,18 +31,80 @@ pub struct Args {
     table: TableArgs,
 }
 
+/// How a table is shown.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct TableArgs {
+    /// Sort the table by a column
+    #[arg(long, value_enum, default_value = "variant", value_name = "COLUMN")]
+    sort: Sort,
+
+    /// The table's form
+    #[arg(long, value_enum, default_value = "table", value_name = "FORM")]
+    format: Form,
+
+    /// Write the table to this file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    #[default]
+    Table,
+    Csv,
+    Json,
+    Parquet,
+}
+
+impl TableArgs {
+    /// Whether stdout gets a table that a program may read.
+    pub fn is_for_programs(&self) -> bool {
+        self.format != Form::Table && self.output.is_none()
+    }
+
+    pub fn show(&self, sweep: &Sweep) -> Result<(), Failure> {
+        let mut sweep = sweep.clone();
+        sweep.sort(self.sort);
+        let wrong =
+            |error: anyhow::Error| Failure::Failed(format!("cannot write the table: {error:#}"));
+        let bytes = match self.format {
+            Form::Table => render::sweep::drawn(&sweep).into_bytes(),
+            Form::Json => {
+                let mut json = serde_json::to_vec_pretty(&sweep).expect("plain data");
+                json.push(b'\n');
+                json
+            }
+            Form::Csv => columns::csv(&sweep).into_bytes(),
+            Form::Parquet => columns::parquet(&sweep).map_err(wrong)?,
+        };
+        write(self.output.as_deref(), &bytes).map_err(wrong)
+    }
+}
+
+fn write(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
+    match path {
+        Some(path) => std::fs::write(path, bytes).with_context(|| format!("{}", path.display())),
+        // A text is printed as all texts are; Parquet is none.
+        None => match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                print!("{text}");
+                Ok(())
+            }
+            Err(_) => {
+                printing::bytes(bytes);
+                Ok(())
+            }
+        },
+    }
+}
+
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut sweep = find(&args)?;
     let info = runs::read(&args.cache.cache, &sweep.run);
     let is_running = info.is_some_and(|info| info.state == RunState::Running);
-    if sweep.state == State::Running && !is_running {
+    if sweep.state == SweepState::Running && !is_running {
         // Killed: nobody was left to say so.
-        sweep.state = State::Interrupted;
-        for row in &mut sweep.rows {
-            if matches!(row.state, State::Running | State::Waiting) {
-                row.state = State::Interrupted;
-            }
-        }
+        sweep.mark_interrupted();
     }
     if !args.table.is_for_programs() {
         println!(

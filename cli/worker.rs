@@ -104,7 +104,7 @@ pub fn devices() -> Result<Devices, String> {
 pub fn why_so_few(seen: usize) -> String {
     let how_many = match seen {
         0 => "libtorch sees no GPU, and all is computed on the CPU".to_string(),
-        seen => format!("libtorch sees {}", crate::text::count(seen, "GPU")),
+        seen => format!("libtorch sees {}", crate::render::text::count(seen, "GPU")),
     };
     let why = match (
         std::env::var("CUDA_VISIBLE_DEVICES"),

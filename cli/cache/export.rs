@@ -11,7 +11,8 @@ use climb_engine::runs::{self, RunFolder};
 
 use crate::common::{self, CacheArgs, Opened};
 use crate::failure::Failure;
-use crate::{next, printing, show, status, text};
+use crate::render::text;
+use crate::{next, printing, status, story};
 
 /// Write what a run made to one file, to carry to another machine
 ///
@@ -97,7 +98,7 @@ fn all_keys(dir: &Path, id: &str) -> Result<BTreeSet<Digest>, Failure> {
 }
 
 fn result(dir: &Path, id: &str) -> Result<RunResult, Failure> {
-    show::result(dir, id).ok_or_else(|| {
+    story::result(dir, id).ok_or_else(|| {
         let message = format!("run {id} has not come to an end");
         let next = runs::read(dir, id).and_then(|run| next::of_earlier(&run, dir));
         let next = next.unwrap_or("`climb status` shows where it is".into());

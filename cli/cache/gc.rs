@@ -10,7 +10,7 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 
 use crate::common::{self, CacheArgs};
 use crate::failure::Failure;
-use crate::text;
+use crate::render::text;
 
 /// Remove what nobody wants any more, and free the room
 ///

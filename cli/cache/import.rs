@@ -6,7 +6,7 @@ use climb_cache::CacheError;
 
 use crate::common::{self, CacheArgs};
 use crate::failure::Failure;
-use crate::text;
+use crate::render::text;
 
 /// Take in what `climb cache export` wrote
 ///

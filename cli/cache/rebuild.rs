@@ -2,7 +2,7 @@
 
 use crate::common::{self, CacheArgs};
 use crate::failure::Failure;
-use crate::text;
+use crate::render::text;
 
 /// Fill the index anew from the records
 ///

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::common::{self, CacheArgs, Opened};
 use crate::failure::Failure;
-use crate::{report, text};
+use crate::render::table::table;
+use crate::render::{self, text};
 
 /// Show what the cache holds and what room that takes
 ///
@@ -33,10 +34,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let mut value = json!(usage);
         value["cache"] = json!(dir);
         value["runs"] = json!(runs.len());
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&value).expect("plain data")
-        );
+        render::json(&value);
         return Ok(());
     }
     println!("{}", dir.display());
@@ -45,7 +43,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn print(usage: &Usage, runs: &[RunInfo]) {
-    let mut table = report::table(&["stage kind", "records", "outputs", "work"], &[1, 2, 3]);
+    let mut table = table(&["stage kind", "records", "outputs", "work"], &[1, 2, 3]);
     for (kind, of) in &usage.kinds {
         table.add_row([
             kind.clone(),

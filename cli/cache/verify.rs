@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::common::{self, CacheArgs, Opened};
 use crate::failure::{BAD_INPUT, FAILED, Failure};
-use crate::{diagnostics, text};
+use crate::render::{diagnostics, text};
 
 /// Hash every object and record again, and set aside what is damaged
 ///

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Progress, plain, silence};
 use crate::printing::visible;
-use crate::text;
+use crate::render::text;
 use crate::view::{Outlook, RunView, StageView, seconds_between};
 
 /// Bars move in thousandths, so that a task's own progress shows.

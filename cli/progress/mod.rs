@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 use climb_engine::cost::RESUMED;
 use climb_engine::event::Stamped;
 
-use crate::text;
+use crate::render::text;
 use crate::view::{RunView, StageView};
 
 /// Something that shows events as they come.

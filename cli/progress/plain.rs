@@ -7,7 +7,7 @@ use climb_engine::event::{Event, Stamped, TaskReport};
 
 use super::{Progress, mark, silence, stage_end};
 use crate::printing::visible;
-use crate::text;
+use crate::render::text;
 use crate::view::RunView;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -6,8 +6,8 @@ use climb_engine::plan::{Plan, Unknown};
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Member, Union};
 
-use crate::report;
-use crate::text;
+use crate::render::table::table;
+use crate::render::text;
 
 /// Tasks by what is known of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,7 +115,7 @@ impl<'a> Announcement<'a> {
             "to run",
             "not known yet",
         ];
-        let mut table = report::table(&header, &[1, 2, 3, 4, 5]);
+        let mut table = table(&header, &[1, 2, 3, 4, 5]);
         for member in &self.union.members {
             let count = self.of(member);
             let shared = member.nodes.iter().filter(|id| self.uses[**id] > 1);

@@ -1,10 +1,7 @@
 //! `climb sweep`: a workflow in many variants, as one run.
 
 mod announce;
-mod collect;
 mod over;
-pub mod row;
-pub mod show;
 
 use std::path::PathBuf;
 
@@ -21,13 +18,14 @@ use climb_engine::walk::{Ground, Walk};
 
 use crate::common::{self, Opened, Source, WorkflowArgs};
 use crate::failure::Failure;
+use crate::render::diagnostics;
+use crate::render::ending::closing_line;
 use crate::session::{self, RunArgs};
-use crate::{diagnostics, next, printing, report, standing};
+use crate::story::sweep::{Collector, Sweep, SweepState};
+use crate::table::TableArgs;
+use crate::{next, printing, standing};
 use announce::Announcement;
-use collect::Collector;
 use over::Over;
-use row::{State, Sweep};
-use show::TableArgs;
 
 /// Run a workflow in many variants and compare what they come to
 ///
@@ -159,7 +157,7 @@ pub fn launch(mut launch: Launch) -> Result<(), Failure> {
     }
     if !json {
         launch.table.show(&collector.sweep)?;
-        let mut closing = report::closing_line(result.outcome, &result.summary);
+        let mut closing = closing_line(result.outcome, &result.summary);
         if let Some(next) = next::after(result.outcome, cache.dir()) {
             closing.push_str(&format!("\n{next}"));
         }
@@ -235,7 +233,7 @@ fn blank(source: &Source, union: &Union, cache: &Cache) -> Sweep {
     let earlier = runs
         .filter_map(|run| Sweep::read(cache.dir(), &run).ok())
         .find(|sweep| sweep.identity == identity)
-        .filter(|sweep| sweep.state != State::Done);
+        .filter(|sweep| sweep.state != SweepState::Done);
     let continues = earlier.map_or_else(Vec::new, |sweep| {
         let mut runs = sweep.continues;
         runs.push(sweep.run);
@@ -252,7 +250,7 @@ fn blank(source: &Source, union: &Union, cache: &Cache) -> Sweep {
         pid: std::process::id(),
         identity,
         continues,
-        state: State::Waiting,
+        state: SweepState::Waiting,
         direction: None,
         rows: Vec::new(),
     }

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::{RunView, StageView};
-use crate::text;
+
+use crate::render::text;
 
 /// The totals that time goes with.
 const DRIVERS: [&str; 2] = ["flops", "tokens"];

@@ -1,18 +1,18 @@
 //! From a run's events and the cache's records to the rows of the table.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use climb_cache::{Cache, Digest, Record, TaskName};
-use climb_engine::event::{Event, Outcome, Stamped, Summary};
-use climb_engine::graph::NodeId;
-use climb_engine::runs::result::{RunResult, StageResult, TaskResult};
+use climb_engine::event::{Event, Outcome, Stamped};
+use climb_engine::graph::{Node, NodeId};
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Member, Union};
-use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
 use climb_stages::stats;
 
-use super::row::{Gain, Row, ScoredBy, State, Sweep};
-use crate::report;
+use super::score::{Score, gains};
+use super::{Sweep, SweepState, VariantRow};
+use crate::story::made::{Made, MadeByStage};
 
 /// What is known of a node of the union.
 #[derive(Default)]
@@ -20,21 +20,11 @@ struct Seen {
     /// How many tasks it will be, as far as that can be told.
     expected: usize,
     /// Finished ones by item.
-    tasks: BTreeMap<usize, (TaskName, Digest)>,
+    tasks: BTreeMap<usize, Digest>,
     started: bool,
     over: bool,
     /// Why it is not all done: (task, error).
     error: Option<(String, String)>,
-}
-
-/// The answer of one variant with one seed.
-struct Answer {
-    score: f64,
-    spread: Option<f64>,
-    by: ScoredBy,
-    direction: Direction,
-    gains: Vec<Gain>,
-    proxy_runs: Option<f64>,
 }
 
 pub struct Collector<'a> {
@@ -100,7 +90,7 @@ impl<'a> Collector<'a> {
         match &stamped.event {
             Event::RunStarted { run, stages, .. } => {
                 self.sweep.run = run.clone();
-                self.sweep.state = State::Running;
+                self.sweep.state = SweepState::Running;
                 for outlook in stages {
                     if let Some(seen) = self.node(&outlook.name) {
                         seen.expected = outlook.tasks.unwrap_or(1);
@@ -159,9 +149,9 @@ impl<'a> Collector<'a> {
             Event::RunFinished { outcome, .. } => {
                 self.ended = Some(*outcome);
                 self.sweep.state = match outcome {
-                    Outcome::Succeeded => State::Done,
-                    Outcome::Failed => State::Failed,
-                    Outcome::Interrupted => State::Interrupted,
+                    Outcome::Succeeded => SweepState::Done,
+                    Outcome::Failed => SweepState::Failed,
+                    Outcome::Interrupted => SweepState::Interrupted,
                 };
                 self.dirty = (0..self.members_of.len()).collect();
                 return self.refresh();
@@ -185,8 +175,7 @@ impl<'a> Collector<'a> {
             self.records.insert(key, record);
         }
         if let Some(seen) = self.node(stage) {
-            seen.tasks
-                .insert(task.item().unwrap_or(0), (task.clone(), key));
+            seen.tasks.insert(task.item().unwrap_or(0), key);
         }
     }
 
@@ -213,14 +202,15 @@ impl<'a> Collector<'a> {
         changed
     }
 
-    fn row(&mut self, row: usize) -> Row {
+    fn row(&mut self, row: usize) -> VariantRow {
         let members: Vec<&Member> = self.members_of[row]
             .iter()
             .map(|id| &self.union.members[*id])
             .collect();
-        let answers: Vec<Answer> = members.iter().filter_map(|m| self.answer(m)).collect();
-        if let Some(answer) = answers.first() {
-            self.sweep.direction = Some(answer.direction);
+        let made = members.iter().map(|member| self.made(member));
+        let found: Vec<Score> = made.filter_map(|made| Score::of(&made)).collect();
+        if let Some(one) = found.first() {
+            self.sweep.direction = Some(one.direction);
         }
         let variant = &members[0].variant;
         let settings = variant.settings.iter();
@@ -229,23 +219,23 @@ impl<'a> Collector<'a> {
         let keys = self.keys(&nodes);
         let costs: Vec<[f64; 3]> = members.iter().map(|m| self.costs(m)).collect();
         let mean = |i: usize| costs.iter().map(|c| c[i]).sum::<f64>() / costs.len() as f64;
-        let scores: Vec<f64> = answers.iter().map(|a| a.score).collect();
-        let runs: Option<Vec<f64>> = answers.iter().map(|a| a.proxy_runs).collect();
+        let scores: Vec<f64> = found.iter().map(|one| one.score).collect();
+        let runs: Option<Vec<f64>> = found.iter().map(|one| one.proxy_runs).collect();
         let (state, error) = self.state(&nodes);
-        Row {
+        VariantRow {
             variant: variant.row.clone(),
             settings: settings
                 .map(|s| (s.name.clone(), s.value.clone()))
                 .collect(),
             seeds: members.len(),
             score: (!scores.is_empty()).then(|| stats::mean(&scores)),
-            spread: match &answers[..] {
+            spread: match &found[..] {
                 [] => None,
                 [one] => one.spread,
                 _ => Some(stats::spread(&scores)),
             },
-            scored_by: answers.first().map(|answer| answer.by),
-            gains: gains(&answers),
+            scored_by: found.first().map(|one| one.by),
+            gains: gains(&found),
             proxy_runs: runs.filter(|r| !r.is_empty()).map(|r| stats::mean(&r)),
             tokens: mean(0),
             flops: mean(1),
@@ -265,7 +255,7 @@ impl<'a> Collector<'a> {
     /// there are.
     fn keys(&self, nodes: &BTreeSet<NodeId>) -> Vec<Digest> {
         let tasks = nodes.iter().flat_map(|id| self.seen[*id].tasks.values());
-        tasks.map(|(_, key)| *key).collect()
+        tasks.copied().collect()
     }
 
     fn was_cached(&self, key: &Digest) -> bool {
@@ -294,107 +284,37 @@ impl<'a> Collector<'a> {
         costs
     }
 
-    fn state(&self, nodes: &BTreeSet<NodeId>) -> (State, Option<String>) {
+    fn state(&self, nodes: &BTreeSet<NodeId>) -> (SweepState, Option<String>) {
         let seen = || nodes.iter().map(|id| &self.seen[*id]);
         let errors = seen().filter_map(|seen| seen.error.as_ref());
         if let Some((task, error)) = errors.into_iter().next() {
-            return (State::Failed, Some(format!("{task}: {error}")));
+            return (SweepState::Failed, Some(format!("{task}: {error}")));
         }
         let state = match self.ended {
-            _ if seen().all(|seen| seen.over) => State::Done,
-            Some(_) => State::Interrupted,
-            None if seen().any(|seen| seen.started || !seen.tasks.is_empty()) => State::Running,
-            None => State::Waiting,
+            _ if seen().all(|seen| seen.over) => SweepState::Done,
+            Some(_) => SweepState::Interrupted,
+            None if seen().any(|seen| seen.started || !seen.tasks.is_empty()) => {
+                SweepState::Running
+            }
+            None => SweepState::Waiting,
         };
         (state, None)
     }
 
-    fn answer(&self, member: &Member) -> Option<Answer> {
-        let (result, cache) = (self.result(member), self.cache.dir());
-        let selection: Option<Selection> = report::last(&result, cache, "selection");
-        let proxy_runs = selection.as_ref().map(|selection| selection.runs as f64);
-        if let Some(confirmation) = report::last::<Confirmation>(&result, cache, "confirmation") {
-            let (chosen, others) = confirmation.contenders.split_first()?;
-            let gains = others.iter().map(|other| Gain {
-                baseline: other.name.clone(),
-                gain: other.gain,
-                spread: other.known_gain_spread(chosen),
-            });
-            return Some(Answer {
-                score: chosen.mean,
-                spread: chosen.known_spread(),
-                by: ScoredBy::Confirmation,
-                direction: confirmation.direction,
-                gains: gains.collect(),
-                proxy_runs,
-            });
-        }
-        let selection = selection?;
-        Some(Answer {
-            score: selection.predicted,
-            spread: None,
-            by: ScoredBy::Selection,
-            direction: selection.direction,
-            gains: Vec::new(),
-            proxy_runs,
-        })
-    }
-
-    /// The variant's part of the run, under its own names.
-    fn result(&self, member: &Member) -> RunResult {
-        let stage = |(node, id): (&climb_engine::graph::Node, &NodeId)| StageResult {
-            name: node.name.clone(),
-            kind: node.kind.clone(),
-            types: self.registry.output_types(&node.kind, &node.params),
-            tasks: self.seen[*id]
-                .tasks
-                .values()
-                .filter_map(|(name, key)| {
-                    Some(TaskResult {
-                        name: name.clone(),
-                        key: *key,
-                        cached: self.was_cached(key),
-                        outputs: self.records.get(key)?.outputs.clone(),
-                    })
-                })
-                .collect(),
+    /// What the variant's stages have made so far.
+    fn made(&self, member: &Member) -> Made<'_> {
+        let stage = |(node, id): (&Node, &NodeId)| {
+            let tasks = self.seen[*id].tasks.values();
+            let tasks = tasks.filter_map(|key| Some((*key, &self.records.get(key)?.outputs)));
+            MadeByStage {
+                types: Cow::Owned(self.registry.output_types(&node.kind, &node.params)),
+                tasks: tasks.collect(),
+            }
         };
-        RunResult {
-            run: self.sweep.run.clone(),
-            workflow: self.sweep.workflow.clone(),
-            outcome: Outcome::Succeeded,
-            summary: Summary::default(),
-            budgets: Vec::new(),
-            dropped: Vec::new(),
-            stages: member
-                .graph
-                .nodes
-                .iter()
-                .zip(&member.nodes)
-                .map(stage)
-                .collect(),
+        let nodes = member.graph.nodes.iter().zip(&member.nodes);
+        Made {
+            cache: self.cache.dir(),
+            stages: nodes.map(stage).collect(),
         }
     }
-}
-
-/// Means over seeds; the spread over them, or the one seed's own.
-fn gains(answers: &[Answer]) -> Vec<Gain> {
-    let Some(first) = answers.first() else {
-        return Vec::new();
-    };
-    let merged = first.gains.iter().map(|gain| {
-        let same = answers.iter().flat_map(|answer| &answer.gains);
-        let same = same.filter(|other| other.baseline == gain.baseline);
-        let all: Vec<f64> = same.map(|gain| gain.gain).collect();
-        let spread = match all.len() {
-            1 => gain.spread,
-            _ => Some(stats::spread(&all)),
-        };
-        Gain {
-            baseline: gain.baseline.clone(),
-            gain: stats::mean(&all),
-            spread,
-        }
-    });
-    merged.collect()
 }

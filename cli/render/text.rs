@@ -2,8 +2,6 @@
 
 pub use climb_cache::count;
 
-use crate::failure::Failure;
-
 /// `740 ms`, `12.3 s`, `4 min 05 s`, `3 h 07 min`.
 pub fn seconds(s: f64) -> String {
     let s = plus_zero(s);
@@ -122,16 +120,6 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// Writes to a file, or to stdout without one.
-pub fn write_or_print(file: Option<&std::path::Path>, text: &str) -> Result<(), Failure> {
-    let Some(file) = file else {
-        print!("{text}");
-        return Ok(());
-    };
-    std::fs::write(file, text)
-        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", file.display())))
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
-//! The table of a sweep as data: `runs/<id>/sweep.json`, kept up to date while it runs.
+//! A sweep as data: the table of its variants, in `runs/<id>/sweep.json`, kept up to date while it
+//! runs.
+
+mod collect;
+mod score;
+mod sort;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,6 +12,11 @@ use climb_engine::runs::RunFolder;
 use climb_stages::formats::mixture::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::Gain;
+
+pub use collect::Collector;
+pub use sort::Sort;
 
 /// A sweep, as far as it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,16 +29,16 @@ pub struct Sweep {
     pub identity: String,
     /// Earlier, unfinished runs of the same sweep. Their work is its own, not the cache's gift.
     pub continues: Vec<String>,
-    pub state: State,
+    pub state: SweepState,
     #[serde(default)]
     pub direction: Option<Direction>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<VariantRow>,
 }
 
 /// Where a variant, or the whole sweep, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum SweepState {
     Waiting,
     Running,
     Done,
@@ -36,14 +46,14 @@ pub enum State {
     Interrupted,
 }
 
-impl State {
+impl SweepState {
     pub fn word(self) -> &'static str {
         match self {
-            State::Waiting => "waiting",
-            State::Running => "running",
-            State::Done => "done",
-            State::Failed => "failed",
-            State::Interrupted => "interrupted",
+            SweepState::Waiting => "waiting",
+            SweepState::Running => "running",
+            SweepState::Done => "done",
+            SweepState::Failed => "failed",
+            SweepState::Interrupted => "interrupted",
         }
     }
 }
@@ -60,7 +70,7 @@ pub enum ScoredBy {
 
 /// A variant, all its seeds together.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
+pub struct VariantRow {
     pub variant: String,
     /// What it sets; not the seed.
     pub settings: BTreeMap<String, Value>,
@@ -82,56 +92,21 @@ pub struct Row {
     pub done: usize,
     /// Done tasks that were in the cache before this sweep first started.
     pub cached: usize,
-    pub state: State,
+    pub state: SweepState,
     pub error: Option<String>,
 }
 
-/// How much better the chosen mixture is than a baseline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gain {
-    pub baseline: String,
-    pub gain: f64,
-    /// `None` with one seed.
+/// The best finished variant, and the one after it.
+pub struct Lead {
+    pub best: String,
+    pub next: String,
+    /// How much better its score is.
+    pub ahead: f64,
+    /// The larger spread of the two, where both have one.
     pub spread: Option<f64>,
 }
 
-/// What a table can be sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Sort {
-    /// The variants' own order
-    #[default]
-    Variant,
-    /// The best first
-    Score,
-    /// The largest gain over the first baseline first
-    Gain,
-    /// The smallest first
-    Spread,
-    /// The fewest runs of proxies first
-    Runs,
-    /// The fewest first
-    Tokens,
-    /// The fewest first
-    Flops,
-    /// The least first
-    #[value(alias = "time")]
-    Work,
-    /// The largest cached share first
-    Cached,
-    /// Done, failed, interrupted
-    State,
-}
-
 impl Sweep {
-    pub fn sort(&mut self, by: Sort) {
-        if by == Sort::Variant {
-            return;
-        }
-        let direction = self.direction.unwrap_or_default();
-        let rank = |row: &Row| rank(row, by, direction);
-        self.rows.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
-    }
-
     pub fn path(cache: &Path, run: &str) -> PathBuf {
         RunFolder::of(cache, run).sweep()
     }
@@ -148,24 +123,46 @@ impl Sweep {
         let bytes = climb_cache::read_plain(&Sweep::path(cache, run))?;
         Ok(serde_json::from_slice(&bytes)?)
     }
-}
 
-/// Small is first; what is not known is last.
-fn rank(row: &Row, by: Sort, direction: Direction) -> f64 {
-    let known = match by {
-        Sort::Variant => Some(0.0),
-        Sort::Score => row.score.map(|score| match direction {
-            Direction::LowerIsBetter => score,
-            Direction::HigherIsBetter => -score,
-        }),
-        Sort::Gain => row.gains.first().map(|gain| -gain.gain),
-        Sort::Spread => row.spread,
-        Sort::Runs => row.proxy_runs,
-        Sort::Tokens => Some(row.tokens),
-        Sort::Flops => Some(row.flops),
-        Sort::Work => Some(row.seconds),
-        Sort::Cached => (row.done > 0).then(|| -(row.cached as f64) / row.done as f64),
-        Sort::State => Some(row.state as usize as f64),
-    };
-    known.unwrap_or(f64::INFINITY)
+    /// It and what of it is not done.
+    pub fn mark_interrupted(&mut self) {
+        self.state = SweepState::Interrupted;
+        for row in &mut self.rows {
+            if matches!(row.state, SweepState::Running | SweepState::Waiting) {
+                row.state = SweepState::Interrupted;
+            }
+        }
+    }
+
+    /// Names of baselines, in their order.
+    pub fn baselines(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for gain in self.rows.iter().flat_map(|row| &row.gains) {
+            if !names.contains(&gain.baseline) {
+                names.push(gain.baseline.clone());
+            }
+        }
+        names
+    }
+
+    /// `None` where there are no two to be compared.
+    pub fn lead(&self) -> Option<Lead> {
+        let direction = self.direction?;
+        let done = self.rows.iter().filter(|row| row.state == SweepState::Done);
+        let scored = done.filter_map(|row| Some((row, row.score?)));
+        let mut scored: Vec<(&VariantRow, f64)> = scored.collect();
+        scored.sort_by(|a, b| match direction {
+            Direction::LowerIsBetter => a.1.total_cmp(&b.1),
+            Direction::HigherIsBetter => b.1.total_cmp(&a.1),
+        });
+        let [(best, first), (next, second), ..] = scored[..] else {
+            return None;
+        };
+        Some(Lead {
+            best: best.variant.clone(),
+            next: next.variant.clone(),
+            ahead: (second - first).abs(),
+            spread: best.spread.zip(next.spread).map(|(a, b)| a.max(b)),
+        })
+    }
 }

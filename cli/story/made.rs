@@ -1,0 +1,56 @@
+//! Artifacts by their type.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use climb_cache::{Artifact, Digest, look};
+use climb_engine::runs::result::RunResult;
+use serde::de::DeserializeOwned;
+
+/// What stages made, in the workflow's order.
+pub struct Made<'a> {
+    pub cache: &'a Path,
+    pub stages: Vec<MadeByStage<'a>>,
+}
+
+pub struct MadeByStage<'a> {
+    /// The type of each output.
+    pub types: Cow<'a, BTreeMap<String, String>>,
+    /// Key and outputs of each finished task.
+    pub tasks: Vec<(Digest, &'a BTreeMap<String, Artifact>)>,
+}
+
+impl<'a> Made<'a> {
+    pub fn in_run(result: &'a RunResult, cache: &'a Path) -> Made<'a> {
+        let stages = result.stages.iter().map(|stage| MadeByStage {
+            types: Cow::Borrowed(&stage.types),
+            tasks: stage.tasks.iter().map(|t| (t.key, &t.outputs)).collect(),
+        });
+        let stages = stages.collect();
+        Made { cache, stages }
+    }
+
+    /// Whether there was an artifact of this type, be it still in the cache or not.
+    pub fn has(&self, ty: &str) -> bool {
+        self.find(ty).is_some()
+    }
+
+    /// The last artifact of this type, a JSON file; `None` as well when the cache has lost it.
+    pub fn last<T: DeserializeOwned>(&self, ty: &str) -> Option<T> {
+        let (key, artifact) = self.find(ty)?;
+        let Artifact::File(file) = artifact else {
+            return None;
+        };
+        serde_json::from_slice(&look::bytes(self.cache, key, file).ok()?).ok()
+    }
+
+    fn find(&self, ty: &str) -> Option<(&Digest, &Artifact)> {
+        let mut stages = self.stages.iter().rev();
+        stages.find_map(|stage| {
+            let (port, _) = stage.types.iter().rev().find(|(_, port)| *port == ty)?;
+            let mut tasks = stage.tasks.iter().rev();
+            tasks.find_map(|(key, outputs)| Some((key, outputs.get(port)?)))
+        })
+    }
+}
