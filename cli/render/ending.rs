@@ -9,9 +9,9 @@ use climb_stages::formats::mixture::{Direction, Selection};
 
 use super::table::table;
 use super::text;
-use crate::story::{BudgetUse, ClusterWeight, Ending, Evidence, Gain, Verdict};
+use crate::story::{BudgetUse, ClusterWeight, Evidence, Gain, GainVerdict, RunEnding};
 
-pub fn print(ending: &Ending) {
+pub fn print(ending: &RunEnding) {
     let answer = &ending.answer;
     if let (Some(mixture), Some(selection)) = (&answer.mixture, &answer.selection) {
         print_mixture(mixture);
@@ -122,14 +122,14 @@ fn verdict(gain: &Gain) -> String {
         Some(0.0) => "and the seeds have no spread".into(),
         Some(spread) => format!("{:.1} times the seeds' spread", gain.abs() / spread),
     };
-    match Verdict::on(*gain, *spread) {
-        Verdict::Equal => format!("The mixture is as good as {baseline}."),
-        Verdict::Better => format!("The mixture beats {baseline} by {gain:.4}, {times}."),
-        Verdict::Perhaps => format!(
+    match GainVerdict::on(*gain, *spread) {
+        GainVerdict::Equal => format!("The mixture is as good as {baseline}."),
+        GainVerdict::Better => format!("The mixture beats {baseline} by {gain:.4}, {times}."),
+        GainVerdict::Perhaps => format!(
             "The mixture is better than {baseline} by {gain:.4}, but that is only {times}: more seeds \
              or more tokens would tell."
         ),
-        Verdict::Worse => {
+        GainVerdict::Worse => {
             format!(
                 "The mixture is worse than {baseline} by {:.4}, {times}.",
                 -gain

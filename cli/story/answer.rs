@@ -7,10 +7,10 @@ use climb_stages::formats::clustering::{ClusterSummary, Clusters};
 use climb_stages::formats::mixture::{Confirmation, Contender, Direction, Selection};
 use serde::{Deserialize, Serialize};
 
-use super::made::Made;
+use super::artifacts::Artifacts;
 
 /// As far as the workflow asks for it and the cache still has it.
-pub struct Answer {
+pub struct SearchResult {
     /// The mixture by cluster, the largest weight first.
     pub mixture: Option<Vec<ClusterWeight>>,
     pub selection: Option<Selection>,
@@ -19,17 +19,17 @@ pub struct Answer {
     pub is_lost: bool,
 }
 
-impl Answer {
-    pub fn in_run(result: &RunResult, cache: &Path) -> Answer {
-        Answer::of(&Made::in_run(result, cache))
+impl SearchResult {
+    pub fn in_run(result: &RunResult, cache: &Path) -> SearchResult {
+        SearchResult::of(&Artifacts::in_run(result, cache))
     }
 
-    fn of(made: &Made) -> Answer {
-        let clusters: Option<Clusters> = made.last("clusters");
-        let selection: Option<Selection> = made.last("selection");
-        let evidence = Evidence::of(made);
-        let lost = |ty, found: bool| !found && made.has(ty);
-        Answer {
+    fn of(artifacts: &Artifacts) -> SearchResult {
+        let clusters: Option<Clusters> = artifacts.last("clusters");
+        let selection: Option<Selection> = artifacts.last("selection");
+        let evidence = Evidence::of(artifacts);
+        let lost = |ty, found: bool| !found && artifacts.has(ty);
+        SearchResult {
             is_lost: lost("selection", selection.is_some())
                 || lost("confirmation", evidence.is_some()),
             mixture: clusters.zip(selection.as_ref()).map(weights),
@@ -70,11 +70,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    pub fn of(made: &Made) -> Option<Evidence> {
+    pub fn of(artifacts: &Artifacts) -> Option<Evidence> {
         let Confirmation {
             direction,
             contenders,
-        } = made.last("confirmation")?;
+        } = artifacts.last("confirmation")?;
         let gains = contenders.split_first().map(|(chosen, others)| {
             let gains = others.iter().map(|other| Gain {
                 baseline: other.name.clone(),
@@ -102,7 +102,7 @@ pub struct Gain {
 
 /// What a difference is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GainVerdict {
     /// What is shown as equal is neither better nor worse.
     Equal,
     Better,
@@ -111,14 +111,14 @@ pub enum Verdict {
     Worse,
 }
 
-impl Verdict {
+impl GainVerdict {
     /// Of a gain; `spread`: of the seeds, where there are several.
-    pub fn on(gain: f64, spread: Option<f64>) -> Verdict {
+    pub fn on(gain: f64, spread: Option<f64>) -> GainVerdict {
         match gain {
-            g if g.abs() < 0.00005 => Verdict::Equal,
-            g if g > 0.0 && g > 2.0 * spread.unwrap_or(0.0) => Verdict::Better,
-            g if g > 0.0 => Verdict::Perhaps,
-            _ => Verdict::Worse,
+            g if g.abs() < 0.00005 => GainVerdict::Equal,
+            g if g > 0.0 && g > 2.0 * spread.unwrap_or(0.0) => GainVerdict::Better,
+            g if g > 0.0 => GainVerdict::Perhaps,
+            _ => GainVerdict::Worse,
         }
     }
 }
