@@ -62,7 +62,7 @@ pub fn registry() -> Registry {
 
 /// Loads and checks the workflow.
 pub fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, Failure> {
-    Source::read(args)?.load(registry)
+    WorkflowSource::read(args)?.load(registry)
 }
 
 /// A workflow, and what a run of it would do.
@@ -102,7 +102,7 @@ pub fn plan(args: &WorkflowArgs, cache: &CacheArgs) -> Result<Planned, Failure> 
 
 /// What a workflow is loaded from. A run keeps it, so that it can be taken up as it was.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct WorkflowSource {
     pub file: PathBuf,
     pub text: String,
     pub set: Vec<(String, String)>,
@@ -113,12 +113,12 @@ pub struct Source {
     pub extends: BTreeMap<PathBuf, String>,
 }
 
-impl Source {
-    pub fn read(args: &WorkflowArgs) -> Result<Source, Failure> {
+impl WorkflowSource {
+    pub fn read(args: &WorkflowArgs) -> Result<WorkflowSource, Failure> {
         if let Some(problem) = is_no_text(&args.file) {
             return Err(problem.into());
         }
-        Ok(Source {
+        Ok(WorkflowSource {
             file: args.file.clone(),
             text: read_text(&args.file)?,
             set: args.set.clone(),
@@ -149,7 +149,7 @@ impl Source {
 
     /// Calls `f` with look-ups of environment variables and extended files that remember what was
     /// asked, so that every variant sees the same.
-    pub fn with_outside<T>(&mut self, f: impl FnOnce(&Source, Outside) -> T) -> T {
+    pub fn with_outside<T>(&mut self, f: impl FnOnce(&WorkflowSource, Outside) -> T) -> T {
         let asked = RefCell::new(std::mem::take(&mut self.env));
         let env = |name: &str| {
             let mut asked = asked.borrow_mut();

@@ -16,7 +16,7 @@ use crate::render::ending::better;
 use crate::render::run::state_name;
 use crate::render::table::table;
 use crate::render::{self, diagnostics, text};
-use crate::story::{self, Answer};
+use crate::story::{self, SearchResult};
 use crate::{next, status};
 
 /// Compare two runs: parameters, artifacts stage by stage, and results
@@ -42,7 +42,7 @@ pub struct Args {
 }
 
 /// One of the two.
-struct Side {
+struct RunSide {
     info: RunInfo,
     result: RunResult,
 }
@@ -88,10 +88,10 @@ fn tell_of_sweep(run: &RunInfo) {
     }
 }
 
-fn side(cache: &Path, name: &str) -> Result<Side, Failure> {
+fn side(cache: &Path, name: &str) -> Result<RunSide, Failure> {
     let id = status::find_run(cache, Some(name))?;
     match (runs::read(cache, &id), story::result(cache, &id)) {
-        (Some(info), Some(result)) => Ok(Side { info, result }),
+        (Some(info), Some(result)) => Ok(RunSide { info, result }),
         (
             Some(RunInfo {
                 damage: Some(damage),
@@ -232,7 +232,7 @@ fn lost(side: &str, dropped: &[Dropped]) -> Vec<String> {
     all
 }
 
-fn print_results(cache: &Path, old: &Side, new: &Side) {
+fn print_results(cache: &Path, old: &RunSide, new: &RunSide) {
     let mut table = table(&["result", "old", "new"], &[1, 2]);
     for (name, value) in results(cache, old, new) {
         table.add_row([name, value.0, value.1]);
@@ -241,9 +241,9 @@ fn print_results(cache: &Path, old: &Side, new: &Side) {
 }
 
 /// (what, (old, new)).
-fn results(cache: &Path, old: &Side, new: &Side) -> Vec<(String, (String, String))> {
+fn results(cache: &Path, old: &RunSide, new: &RunSide) -> Vec<(String, (String, String))> {
     let mut rows = Vec::new();
-    let [before, after] = [old, new].map(|side| Answer::in_run(&side.result, cache));
+    let [before, after] = [old, new].map(|side| SearchResult::in_run(&side.result, cache));
     if let (Some(a), Some(b)) = (&before.selection, &after.selection) {
         let score = |n: f64| format!("{n:.4}");
         rows.push((

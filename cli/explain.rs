@@ -1,6 +1,6 @@
 //! `climb explain`.
 
-use climb_cache::TaskName;
+use climb_cache::{TaskName, name};
 use climb_engine::explain::Reason;
 use climb_engine::graph::{Graph, Node};
 use climb_engine::load::suggest;
@@ -59,11 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 /// Whether a node is meant by what the user wrote.
 fn is_of(node: &Node, wanted: &str) -> bool {
     // The links of a chain (`train~2`) belong to their stage.
-    let meant = |name: &str| {
-        let rest = name.strip_prefix(wanted);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', '{', '~']))
-    };
-    meant(&node.name) || meant(&node.stage)
+    name::starts_with(&node.name, wanted) || name::starts_with(&node.stage, wanted)
 }
 
 fn check_stage(graph: &Graph, wanted: Option<&str>) -> Result<(), Failure> {

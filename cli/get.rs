@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use climb_cache::{Artifact, Digest, Record, TaskName, look};
+use climb_cache::{Artifact, Digest, Record, TaskName, look, name};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::event::Event;
 use climb_engine::load::suggest;
@@ -48,7 +48,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let id = status::find_run(cache, args.run.as_deref())?;
     let ended = ended(cache, &id)
         .map_err(|error| Failure::Failed(format!("the journal of run {id}: {error}")))?;
-    let wanted = last_iteration(&args.output, &ended.repeats);
+    let last = |repeat: &str| ended.repeats.get(repeat).copied();
+    let wanted = name::in_iteration(&args.output, last);
     let found = find(cache, &ended, &wanted);
     let (record, name) = found.map_err(|(message, help)| {
         Diagnostic::error(format!("{message} in run {id}")).help(help)
@@ -74,7 +75,7 @@ type Repeats = BTreeMap<String, usize>;
 
 /// How the tasks of a run ended.
 #[derive(Default)]
-struct Ended {
+struct TaskEnds {
     /// Those that the run has done, or found cached.
     finished: Tasks,
     /// Why the others are not there.
@@ -82,8 +83,8 @@ struct Ended {
     repeats: Repeats,
 }
 
-fn ended(cache: &Path, run: &str) -> std::io::Result<Ended> {
-    let mut ended = Ended::default();
+fn ended(cache: &Path, run: &str) -> std::io::Result<TaskEnds> {
+    let mut ended = TaskEnds::default();
     let (tasks, repeats) = (&mut ended.finished, &mut ended.repeats);
     let events = match (survey::milestones(cache, run), story::result(cache, run)) {
         (Err(error), None) => return Err(error),
@@ -130,27 +131,20 @@ fn ended(cache: &Path, run: &str) -> std::io::Result<Ended> {
     Ok(ended)
 }
 
-/// `search.fit` is the last iteration's, as in a workflow.
-fn last_iteration(wanted: &str, repeats: &Repeats) -> String {
-    let Some((repeat, rest)) = wanted.split_once('.') else {
-        return wanted.into();
-    };
-    match repeats.get(repeat) {
-        Some(last) => TaskName::of(Some((repeat, *last)), rest).into(),
-        None => wanted.into(),
-    }
-}
-
 /// The record and the output that `wanted` names. The error is (message, help).
-fn find(cache: &Path, ended: &Ended, wanted: &str) -> Result<(Record, String), (String, String)> {
+fn find(
+    cache: &Path,
+    ended: &TaskEnds,
+    wanted: &str,
+) -> Result<(Record, String), (String, String)> {
     let tasks = &ended.finished;
-    let task = wanted.rsplit_once('.').map_or(wanted, |(task, _)| task);
+    let task = name::split_output(wanted).map_or(wanted, |(task, _)| task);
     let mut lacking = ended.lacking.iter();
     if let Some((task, why)) = lacking.find(|(name, _)| **name == task || **name == wanted) {
         let help = format!("`climb log --task '{task}'` shows what it said, if it was begun");
         return Err((format!("`{task}` has no outputs: it {why},"), help));
     }
-    let (task, output) = match wanted.rsplit_once('.') {
+    let (task, output) = match name::split_output(wanted) {
         _ if tasks.contains_key(wanted) => (wanted, None),
         Some((task, output)) if tasks.contains_key(task) => (task, Some(output)),
         _ => {
@@ -160,7 +154,7 @@ fn find(cache: &Path, ended: &Ended, wanted: &str) -> Result<(Record, String), (
                 let help = format!("it is {of_it}: name one, as `{first}`");
                 return Err((format!("`{wanted}` is a fan-out, not one task,"), help));
             }
-            if let Some((stage, output)) = wanted.rsplit_once('.')
+            if let Some((stage, output)) = name::split_output(wanted)
                 && let Some(first) = tasks.keys().find(|task| task.is_item_of(stage))
             {
                 let help = format!("name one of its tasks, as `{first}.{output}`");

@@ -9,7 +9,7 @@ use climb_engine::load;
 use climb_engine::runs::{self, RunFolder, RunInfo, RunState};
 use serde_json::Value;
 
-use crate::common::{self, CacheArgs, Source};
+use crate::common::{self, CacheArgs, WorkflowSource};
 use crate::failure::Failure;
 use crate::render::diagnostics;
 use crate::session::{MachineArgs, RunArgs};
@@ -116,7 +116,7 @@ fn choose(cache: &Path, named: Option<&str>, wait: bool) -> Result<Option<RunInf
 }
 
 /// The run's own workflow, as it was.
-fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), Failure> {
+fn source(cache: &Path, run: &RunInfo) -> Result<(WorkflowSource, Origin), Failure> {
     let folder = RunFolder::of(cache, &run.id);
     let origin = run.origin.clone();
     if let (None, Some(damage)) = (&origin, &run.damage) {
@@ -156,7 +156,7 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), Failure> {
     for (i, (file, text)) in texts.extends.iter().enumerate() {
         note_change(file, text, &folder.extended(i));
     }
-    let source = Source {
+    let source = WorkflowSource {
         file: run.file.clone(),
         text: texts.workflow,
         set: origin.set.clone(),
@@ -167,7 +167,7 @@ fn source(cache: &Path, run: &RunInfo) -> Result<(Source, Origin), Failure> {
 }
 
 /// The commands of somebody else's run, before any of them is started.
-fn show_commands(run: &RunInfo, source: &Source, origin: &Origin) -> Result<(), Failure> {
+fn show_commands(run: &RunInfo, source: &WorkflowSource, origin: &Origin) -> Result<(), Failure> {
     let graph = source.clone().load(&common::registry())?;
     let commands = graph.nodes.iter().filter(|node| node.kind == "command");
     let mut commands: Vec<String> = commands

@@ -2,11 +2,11 @@
 
 use climb_engine::walk::{Ground, Walk};
 
-use crate::common::{self, Opened, Source, WorkflowArgs};
+use crate::common::{self, Opened, WorkflowArgs, WorkflowSource};
 use crate::failure::Failure;
 use crate::render::ending;
 use crate::session::{self, RunArgs};
-use crate::story::Ending;
+use crate::story::RunEnding;
 use crate::{next, printing, standing};
 
 /// Run a workflow: only what is not in the cache yet
@@ -31,11 +31,11 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    launch(Source::read(&args.workflow)?, &args.run)
+    launch(WorkflowSource::read(&args.workflow)?, &args.run)
 }
 
 /// Runs to the end, shows what goes on and what came out.
-pub fn launch(mut source: Source, args: &RunArgs) -> Result<(), Failure> {
+pub fn launch(mut source: WorkflowSource, args: &RunArgs) -> Result<(), Failure> {
     printing::work_on_when_closed();
     let registry = common::registry();
     let graph = source.load(&registry)?;
@@ -56,7 +56,7 @@ pub fn launch(mut source: Source, args: &RunArgs) -> Result<(), Failure> {
     session::check_memory(&mut walk, &mut walked, &options.machine)?;
     let result = session::execute(walk, walked, &cache, options, args.json, &mut |_| {})?;
     if !args.json {
-        ending::print(&Ending::of(&result, cache.dir()));
+        ending::print(&RunEnding::of(&result, cache.dir()));
         if let Some(next) = next::after(result.outcome, cache.dir()) {
             println!("{next}");
         }

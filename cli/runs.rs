@@ -22,7 +22,7 @@ use crate::status;
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<RunsCommand>,
 
     #[command(flatten)]
     cache: CacheArgs,
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 #[derive(clap::Subcommand)]
-enum Command {
+enum RunsCommand {
     /// Keep runs, and what they made
     Pin(PinArgs),
     /// Do not keep them any longer
@@ -52,8 +52,8 @@ struct PinArgs {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     match args.command {
-        Some(Command::Pin(pin)) => set_pins(&pin, true),
-        Some(Command::Unpin(pin)) => set_pins(&pin, false),
+        Some(RunsCommand::Pin(pin)) => set_pins(&pin, true),
+        Some(RunsCommand::Unpin(pin)) => set_pins(&pin, false),
         None => {
             let all = runs::list(&args.cache.cache);
             match args.json {

@@ -18,7 +18,7 @@ use climb_engine::stage::Registry;
 use climb_engine::walk::{Ground, Step, Walk};
 use jiff::Timestamp;
 
-use crate::common::{self, CacheArgs, Source};
+use crate::common::{self, CacheArgs, WorkflowSource};
 use crate::failure::{BAD_INPUT, FAILED, Failure, INTERRUPTED};
 use crate::progress::Progress;
 use crate::render::diagnostics;
@@ -98,7 +98,7 @@ fn total_memory() -> Option<u64> {
 /// Options of a run by this very binary.
 pub fn options(
     (graph, registry): (&Graph, &Registry),
-    source: Source,
+    source: WorkflowSource,
     args: &RunArgs,
     sweep: Option<SweepOrigin>,
 ) -> Result<RunOptions, Failure> {

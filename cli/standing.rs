@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::failure::Failure;
 use crate::render::{diagnostics, ending, text};
 use crate::session::RunArgs;
-use crate::story::Ending;
+use crate::story::RunEnding;
 use crate::view::RunView;
 use crate::{common, progress};
 
@@ -54,7 +54,7 @@ pub fn show(
     drop(progress);
     if !args.json {
         use climb_cache::Reader;
-        ending::print(&Ending::of(&result, look.dir()));
+        ending::print(&RunEnding::of(&result, look.dir()));
         diagnostics::note(&format!("{why}; nothing was to be run, so no run was kept"));
     }
     Ok(())

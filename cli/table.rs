@@ -40,7 +40,7 @@ pub struct TableArgs {
 
     /// The table's form
     #[arg(long, value_enum, default_value = "table", value_name = "FORM")]
-    format: Form,
+    format: TableForm,
 
     /// Write the table to this file instead of stdout
     #[arg(long, short, value_name = "FILE")]
@@ -48,7 +48,7 @@ pub struct TableArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
+enum TableForm {
     #[default]
     Table,
     Csv,
@@ -59,7 +59,7 @@ enum Form {
 impl TableArgs {
     /// Whether stdout gets a table that a program may read.
     pub fn is_for_programs(&self) -> bool {
-        self.format != Form::Table && self.output.is_none()
+        self.format != TableForm::Table && self.output.is_none()
     }
 
     pub fn show(&self, sweep: &Sweep) -> Result<(), Failure> {
@@ -68,14 +68,14 @@ impl TableArgs {
         let wrong =
             |error: anyhow::Error| Failure::Failed(format!("cannot write the table: {error:#}"));
         let bytes = match self.format {
-            Form::Table => render::sweep::drawn(&sweep).into_bytes(),
-            Form::Json => {
+            TableForm::Table => render::sweep::drawn(&sweep).into_bytes(),
+            TableForm::Json => {
                 let mut json = serde_json::to_vec_pretty(&sweep).expect("plain data");
                 json.push(b'\n');
                 json
             }
-            Form::Csv => columns::csv(&sweep).into_bytes(),
-            Form::Parquet => columns::parquet(&sweep).map_err(wrong)?,
+            TableForm::Csv => columns::csv(&sweep).into_bytes(),
+            TableForm::Parquet => columns::parquet(&sweep).map_err(wrong)?,
         };
         write(self.output.as_deref(), &bytes).map_err(wrong)
     }

@@ -20,7 +20,7 @@ mod layout;
 mod leftovers;
 mod lock;
 pub mod look;
-mod name;
+pub mod name;
 mod objects;
 mod plain;
 mod process;

@@ -181,6 +181,29 @@ pub fn maker(artifact: &str) -> String {
     artifact.chars().filter(outside).collect()
 }
 
+/// The task, or node, and the output that an artifact's name tells: of `train{lr=0.1}.model` they are
+/// `train{lr=0.1}` and `model`. `None` where it tells no output.
+pub fn split_output(artifact: &str) -> Option<(&str, &str)> {
+    let (made_by, output) = artifact.rsplit_once('.')?;
+    let is_plain = !output.contains(['[', ']', '{', '}']);
+    is_plain.then_some((made_by, output))
+}
+
+/// A name of the workflow's own, in the iteration that is told of its repeat: `search.fit` is
+/// `search[3].fit`.
+pub fn in_iteration(name: &str, iteration: impl Fn(&str) -> Option<usize>) -> String {
+    let of_repeat = |(repeat, stage)| Some(TaskName::of(Some((repeat, iteration(repeat)?)), stage));
+    let name_then = name.split_once('.').and_then(of_repeat);
+    name_then.map_or_else(|| name.into(), |name| name.to_string())
+}
+
+/// Whether `start` is the whole name, or ends where a part of it does: `search` and `search[2]` of
+/// `search[2].train~3[5]`.
+pub fn starts_with(name: &str, start: &str) -> bool {
+    let rest = name.strip_prefix(start);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', '{', '~']))
+}
+
 /// `train{k=4}[5]` -> `train{k=4}`, 5.
 fn cut_item(name: &str) -> (&str, Option<usize>) {
     let cut = || {
@@ -268,6 +291,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_a_user_writes_is_taken_apart() {
+        let output = Some(("search[2].train{lr=0.1}[5]", "model"));
+        assert_eq!(split_output("search[2].train{lr=0.1}[5].model"), output);
+        assert_eq!(split_output("embed"), None);
+        assert_eq!(split_output("train{lr=0.1}"), None);
+        let last = |repeat: &str| (repeat == "search").then_some(3);
+        assert_eq!(
+            in_iteration("search.fit.model", last),
+            "search[3].fit.model"
+        );
+        for as_it_is in ["search[1].fit", "select.mixture", "search"] {
+            assert_eq!(in_iteration(as_it_is, last), as_it_is);
+        }
+        for start in [
+            "search",
+            "search[2]",
+            "search[2].train",
+            "search[2].train~3",
+        ] {
+            assert!(starts_with("search[2].train~3", start), "{start}");
+        }
+        assert!(!starts_with("search[2].train~3", "search[2].tr"));
+        assert!(!starts_with("embed", "embedding"));
+    }
 
     #[test]
     fn a_name_says_what_the_task_is() {

@@ -13,11 +13,11 @@ use crate::failure::Failure;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: CacheCommand,
 }
 
 #[derive(clap::Subcommand)]
-enum Command {
+enum CacheCommand {
     Stats(stats::Args),
     Gc(gc::Args),
     Verify(verify::Args),
@@ -28,11 +28,11 @@ enum Command {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     match args.command {
-        Command::Stats(args) => stats::run(&args),
-        Command::Gc(args) => gc::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Rebuild(args) => rebuild::run(&args),
-        Command::Export(args) => export::run(&args),
-        Command::Import(args) => import::run(&args),
+        CacheCommand::Stats(args) => stats::run(&args),
+        CacheCommand::Gc(args) => gc::run(&args),
+        CacheCommand::Verify(args) => verify::run(&args),
+        CacheCommand::Rebuild(args) => rebuild::run(&args),
+        CacheCommand::Export(args) => export::run(&args),
+        CacheCommand::Import(args) => import::run(&args),
     }
 }

@@ -9,12 +9,12 @@ use crate::printing::{self, visible};
 use crate::view::RunView;
 
 #[derive(Default)]
-pub struct Json {
+pub struct JsonLines {
     /// Nobody reads stdout any more.
     closed: bool,
 }
 
-impl Progress for Json {
+impl Progress for JsonLines {
     fn show(&mut self, event: &Stamped, view: &RunView) {
         if self.closed {
             return;
@@ -24,28 +24,21 @@ impl Progress for Json {
         let Err(error) = std::io::stdout().write_all(visible(&line).as_bytes()) else {
             return;
         };
-        match error.kind() {
+        let why = match error.kind() {
             // The run is worth more than who listened to it.
-            ErrorKind::BrokenPipe => {
-                self.closed = true;
-                eprintln!(
-                    "warning: stdout was closed: the run goes on without its events there. `climb log \
-                     {} --json` has them all",
-                    view.run
-                );
-            }
+            ErrorKind::BrokenPipe => "stdout was closed: the".to_string(),
             // The terminal is gone; that interrupts the run, whose tasks are to save their state.
-            _ if error.raw_os_error() == Some(libc::EIO) => {}
+            _ if error.raw_os_error() == Some(libc::EIO) => return,
             // Nor is a full disk below it a reason to end what goes on above it.
             _ => {
                 printing::lost();
-                self.closed = true;
-                eprintln!(
-                    "warning: cannot write to stdout: {error}. The run goes on without its events there. \
-                     `climb log {} --json` has them all",
-                    view.run
-                );
+                format!("cannot write to stdout: {error}. The")
             }
-        }
+        };
+        self.closed = true;
+        eprintln!(
+            "warning: {why} run goes on without its events there. `climb log {} --json` has them all",
+            view.run
+        );
     }
 }

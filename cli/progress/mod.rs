@@ -24,7 +24,7 @@ pub trait Progress {
 /// The display that fits where the output goes.
 pub fn choose(json: bool, jobs: usize) -> Box<dyn Progress + Send> {
     if json {
-        Box::new(json::Json::default())
+        Box::new(json::JsonLines::default())
     } else if std::io::stderr().is_terminal() {
         Box::new(fancy::Fancy::new(jobs))
     } else {

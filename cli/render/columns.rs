@@ -9,17 +9,19 @@ use parquet::arrow::ArrowWriter;
 
 use crate::story::sweep::{ScoredBy, Sweep, VariantRow};
 
-enum Column {
+enum TableColumn {
     Text(Vec<Option<String>>),
     Number(Vec<Option<f64>>),
 }
 
-fn columns(sweep: &Sweep) -> Vec<(String, Column)> {
+fn columns(sweep: &Sweep) -> Vec<(String, TableColumn)> {
     let rows = &sweep.rows;
-    let text =
-        |of: &dyn Fn(&VariantRow) -> Option<String>| Column::Text(rows.iter().map(of).collect());
-    let number =
-        |of: &dyn Fn(&VariantRow) -> Option<f64>| Column::Number(rows.iter().map(of).collect());
+    let text = |of: &dyn Fn(&VariantRow) -> Option<String>| {
+        TableColumn::Text(rows.iter().map(of).collect())
+    };
+    let number = |of: &dyn Fn(&VariantRow) -> Option<f64>| {
+        TableColumn::Number(rows.iter().map(of).collect())
+    };
     let mut columns = vec![("variant".into(), text(&|row| Some(row.variant.clone())))];
     let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.settings.keys()).collect();
     for name in names {
@@ -63,19 +65,19 @@ pub fn csv(sweep: &Sweep) -> String {
     csv_of(&columns(sweep))
 }
 
-fn csv_of(columns: &[(String, Column)]) -> String {
+fn csv_of(columns: &[(String, TableColumn)]) -> String {
     let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_string(),
     };
     let header: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
     let rows = columns.first().map_or(0, |(_, column)| match column {
-        Column::Text(values) => values.len(),
-        Column::Number(values) => values.len(),
+        TableColumn::Text(values) => values.len(),
+        TableColumn::Number(values) => values.len(),
     });
-    let cell = |column: &Column, row: usize| match column {
-        Column::Text(values) => quoted(values[row].as_deref().unwrap_or_default()),
-        Column::Number(values) => values[row].map_or_else(String::new, |v| v.to_string()),
+    let cell = |column: &TableColumn, row: usize| match column {
+        TableColumn::Text(values) => quoted(values[row].as_deref().unwrap_or_default()),
+        TableColumn::Number(values) => values[row].map_or_else(String::new, |v| v.to_string()),
     };
     let mut csv = header.join(",") + "\n";
     for row in 0..rows {
@@ -89,8 +91,10 @@ pub fn parquet(sweep: &Sweep) -> anyhow::Result<Vec<u8>> {
     let (mut fields, mut arrays): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
     for (name, column) in columns(sweep) {
         let (ty, array): (DataType, ArrayRef) = match column {
-            Column::Text(values) => (DataType::Utf8, Arc::new(StringArray::from(values))),
-            Column::Number(values) => (DataType::Float64, Arc::new(Float64Array::from(values))),
+            TableColumn::Text(values) => (DataType::Utf8, Arc::new(StringArray::from(values))),
+            TableColumn::Number(values) => {
+                (DataType::Float64, Arc::new(Float64Array::from(values)))
+            }
         };
         fields.push(Field::new(name, ty, true));
         arrays.push(array);
@@ -112,9 +116,12 @@ mod tests {
         let columns = [
             (
                 "a".to_string(),
-                Column::Text(vec![Some("x,\"y\"".into()), None]),
+                TableColumn::Text(vec![Some("x,\"y\"".into()), None]),
             ),
-            ("b".to_string(), Column::Number(vec![Some(0.5), Some(3.0)])),
+            (
+                "b".to_string(),
+                TableColumn::Number(vec![Some(0.5), Some(3.0)]),
+            ),
         ];
         assert_eq!(csv_of(&columns), "a,b\n\"x,\"\"y\"\"\",0.5\n,3\n");
     }

@@ -10,10 +10,10 @@ use climb_stages::formats::mixture::{Direction, Selection};
 use super::table::table;
 use super::text;
 use crate::story::{
-    Agreement, Bias, BudgetUse, Caveat, ClusterWeight, Ending, Evidence, Gain, Verdict,
+    Agreement, Bias, BudgetUse, Caveat, ClusterWeight, Evidence, Gain, GainVerdict, RunEnding,
 };
 
-pub fn print(ending: &Ending) {
+pub fn print(ending: &RunEnding) {
     let answer = &ending.answer;
     if let (Some(mixture), Some(selection)) = (&answer.mixture, &answer.selection) {
         if let Some(caveat) = &answer.caveat {
@@ -211,18 +211,18 @@ fn verdict(gain: &Gain) -> String {
     let by = format!("The mixture is {is} than {name} by {:.4}", gain.gain.abs());
     let within = gain.within.unwrap_or_default();
     match gain.verdict() {
-        Verdict::Equal => format!("The mixture is as good as {name}."),
-        Verdict::Better => {
+        GainVerdict::Equal => format!("The mixture is as good as {name}."),
+        GainVerdict::Better => {
             format!("The mixture beats {name} by {:.4} ±{within:.4}.", gain.gain)
         }
-        Verdict::Worse => format!("{by} ±{within:.4}."),
-        Verdict::Perhaps => {
+        GainVerdict::Worse => format!("{by} ±{within:.4}."),
+        GainVerdict::Perhaps => {
             format!("{by} ±{within:.4}, which can be chance: more seeds or more tokens would tell.")
         }
-        Verdict::Unknown if gain.spread.is_none() => {
+        GainVerdict::Unknown if gain.spread.is_none() => {
             format!("{by}, of one seed, which tells nothing of chance.")
         }
-        Verdict::Unknown => format!("{by}, of which an older climb has kept no interval."),
+        GainVerdict::Unknown => format!("{by}, of which an older climb has kept no interval."),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::ending::better;
 use super::table::table;
 use super::text;
-use crate::story::Verdict;
+use crate::story::GainVerdict;
 use crate::story::sweep::{Lead, ScoredBy, Sweep, SweepState, VariantRow};
 
 /// What stands where there is nothing.
@@ -111,13 +111,13 @@ fn winner(lead: &Lead) -> String {
         ahead,
         spread,
     } = lead;
-    match (Verdict::on(*ahead, *spread), spread) {
-        (Verdict::Equal, _) => format!("no best: {best} and {next} have the same score"),
+    match (GainVerdict::on(*ahead, *spread), spread) {
+        (GainVerdict::Equal, _) => format!("no best: {best} and {next} have the same score"),
         (_, None) => format!(
             "the best: {best}, ahead of {next} by {ahead:.4} (with one seed no spread tells whether \
              that is chance)"
         ),
-        (Verdict::Better, Some(s)) => {
+        (GainVerdict::Better, Some(s)) => {
             format!("the best: {best}, ahead of {next} by {ahead:.4} (spread {s:.4})")
         }
         (_, Some(s)) => format!(

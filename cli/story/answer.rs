@@ -7,11 +7,11 @@ use climb_stages::formats::clustering::{ClusterSummary, Clusters};
 use climb_stages::formats::mixture::{Confirmation, Contender, Direction, Selection};
 use serde::{Deserialize, Serialize};
 
+use super::artifacts::Artifacts;
 use super::doubt::Caveat;
-use super::made::Made;
 
 /// As far as the workflow asks for it and the cache still has it.
-pub struct Answer {
+pub struct SearchResult {
     /// The mixture by cluster, the largest weight first.
     pub mixture: Option<Vec<ClusterWeight>>,
     pub selection: Option<Selection>,
@@ -21,17 +21,17 @@ pub struct Answer {
     pub is_lost: bool,
 }
 
-impl Answer {
-    pub fn in_run(result: &RunResult, cache: &Path) -> Answer {
-        Answer::of(&Made::in_run(result, cache))
+impl SearchResult {
+    pub fn in_run(result: &RunResult, cache: &Path) -> SearchResult {
+        SearchResult::of(&Artifacts::in_run(result, cache))
     }
 
-    fn of(made: &Made) -> Answer {
-        let clusters: Option<Clusters> = made.last("clusters");
-        let selection: Option<Selection> = made.last("selection");
-        let evidence = Evidence::of(made);
-        let lost = |ty, found: bool| !found && made.has(ty);
-        Answer {
+    fn of(artifacts: &Artifacts) -> SearchResult {
+        let clusters: Option<Clusters> = artifacts.last("clusters");
+        let selection: Option<Selection> = artifacts.last("selection");
+        let evidence = Evidence::of(artifacts);
+        let lost = |ty, found: bool| !found && artifacts.has(ty);
+        SearchResult {
             is_lost: lost("selection", selection.is_some())
                 || lost("confirmation", evidence.is_some()),
             caveat: selection
@@ -83,8 +83,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    pub fn of(made: &Made) -> Option<Evidence> {
-        let confirmation: Confirmation = made.last("confirmation")?;
+    pub fn of(artifacts: &Artifacts) -> Option<Evidence> {
+        let confirmation: Confirmation = artifacts.last("confirmation")?;
         Some(Evidence::from(
             confirmation.contenders,
             confirmation.direction,
@@ -123,7 +123,7 @@ pub struct Gain {
 
 /// What a difference is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GainVerdict {
     /// What is shown as equal is neither better nor worse.
     Equal,
     Better,
@@ -134,15 +134,15 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Verdict {
+impl GainVerdict {
     /// Of a gain; `within`: half the width of its 95 % interval.
-    pub fn on(gain: f64, within: Option<f64>) -> Verdict {
+    pub fn on(gain: f64, within: Option<f64>) -> GainVerdict {
         match (gain, within) {
-            (gain, _) if gain.abs() < 0.00005 => Verdict::Equal,
-            (_, None) => Verdict::Unknown,
-            (gain, Some(within)) if gain > within => Verdict::Better,
-            (gain, Some(within)) if gain < -within => Verdict::Worse,
-            _ => Verdict::Perhaps,
+            (gain, _) if gain.abs() < 0.00005 => GainVerdict::Equal,
+            (_, None) => GainVerdict::Unknown,
+            (gain, Some(within)) if gain > within => GainVerdict::Better,
+            (gain, Some(within)) if gain < -within => GainVerdict::Worse,
+            _ => GainVerdict::Perhaps,
         }
     }
 }

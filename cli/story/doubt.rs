@@ -4,7 +4,7 @@
 use climb_stages::formats::mixture::{Contender, Direction, Selection};
 use climb_stages::stats;
 
-use super::answer::{Evidence, Gain, Verdict};
+use super::answer::{Evidence, Gain, GainVerdict};
 
 /// Half the width of a normal 95 % interval, in standard deviations.
 const NINETY_FIVE: f64 = 1.96;
@@ -24,28 +24,29 @@ pub enum Caveat {
 impl Caveat {
     pub fn of(selection: &Selection, evidence: Option<&Evidence>) -> Option<Caveat> {
         let gains = evidence.map_or(&[][..], |evidence| &evidence.gains);
-        let of = |verdict: fn(Verdict) -> bool| gains.iter().filter(move |g| verdict(g.verdict()));
-        let better = of(|verdict| verdict == Verdict::Worse);
+        let of =
+            |verdict: fn(GainVerdict) -> bool| gains.iter().filter(move |g| verdict(g.verdict()));
+        let better = of(|verdict| verdict == GainVerdict::Worse);
         if let Some(better) = better.min_by(|a, b| a.gain.total_cmp(&b.gain)) {
             return Some(Caveat::BeatenBy(better.baseline.clone()));
         }
         if let Some(doubt) = selection.predictor.as_ref().and_then(|p| p.doubt()) {
-            let beaten = of(|verdict| verdict == Verdict::Better).count();
+            let beaten = of(|verdict| verdict == GainVerdict::Better).count();
             let is_confirmed = beaten == gains.len() && !gains.is_empty();
             return Some(Caveat::Guess {
                 doubt,
                 is_confirmed,
             });
         }
-        let like = of(|verdict| !matches!(verdict, Verdict::Better | Verdict::Unknown));
+        let like = of(|verdict| !matches!(verdict, GainVerdict::Better | GainVerdict::Unknown));
         let like: Vec<String> = like.map(|gain| gain.baseline.clone()).collect();
         (!like.is_empty()).then_some(Caveat::LikeOthers(like))
     }
 }
 
 impl Gain {
-    pub fn verdict(&self) -> Verdict {
-        Verdict::on(self.gain, self.within)
+    pub fn verdict(&self) -> GainVerdict {
+        GainVerdict::on(self.gain, self.within)
     }
 }
 
@@ -69,8 +70,8 @@ impl Bias {
         let (worse, within) = (stats::mean(&off), stats::mean_within(&off)?);
         let bias = Bias { worse, within };
         matches!(
-            Verdict::on(worse, Some(within)),
-            Verdict::Better | Verdict::Worse
+            GainVerdict::on(worse, Some(within)),
+            GainVerdict::Better | GainVerdict::Worse
         )
         .then_some(bias)
     }

@@ -5,11 +5,11 @@ use std::path::Path;
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::runs::result::{Dropped, RunResult};
 
-use super::answer::Answer;
+use super::answer::SearchResult;
 use super::budget::BudgetUse;
 
-pub struct Ending {
-    pub answer: Answer,
+pub struct RunEnding {
+    pub answer: SearchResult,
     pub budgets: Vec<BudgetUse>,
     /// What the results are without.
     pub dropped: Vec<Dropped>,
@@ -17,11 +17,11 @@ pub struct Ending {
     pub summary: Summary,
 }
 
-impl Ending {
-    pub fn of(result: &RunResult, cache: &Path) -> Ending {
+impl RunEnding {
+    pub fn of(result: &RunResult, cache: &Path) -> RunEnding {
         let budgets = result.budgets.iter();
-        Ending {
-            answer: Answer::in_run(result, cache),
+        RunEnding {
+            answer: SearchResult::in_run(result, cache),
             budgets: budgets
                 .map(|budget| BudgetUse::of(budget, result, cache))
                 .collect(),

@@ -2,10 +2,10 @@
 //! and files of the cache, so that it can be told while another process has that; `render` draws it.
 
 mod answer;
+mod artifacts;
 mod budget;
 mod doubt;
 mod ending;
-mod made;
 pub mod sweep;
 
 use std::path::Path;
@@ -17,10 +17,10 @@ use climb_engine::{survey, warnings};
 
 use crate::view::{RunView, StageView};
 
-pub use answer::{Answer, ClusterWeight, Evidence, Gain, Verdict};
+pub use answer::{ClusterWeight, Evidence, Gain, GainVerdict, SearchResult};
 pub use budget::BudgetUse;
 pub use doubt::{Agreement, Bias, Caveat};
-pub use ending::Ending;
+pub use ending::RunEnding;
 
 /// A run, as far as it has come.
 pub struct Story {
@@ -31,7 +31,7 @@ pub struct Story {
     /// Which task warned of what.
     pub warnings: Vec<(TaskName, String)>,
     /// `None` while it goes on, or when it died.
-    pub ending: Option<Ending>,
+    pub ending: Option<RunEnding>,
 }
 
 /// A task that failed, or a stage as a whole.
@@ -59,7 +59,7 @@ impl Story {
             stages: stages.filter(|stage| stage.expanded).collect(),
             failed: view.failures.into_iter().map(failed).collect(),
             warnings: warnings::of_run(cache, id),
-            ending: result(cache, id).map(|result| Ending::of(&result, cache)),
+            ending: result(cache, id).map(|result| RunEnding::of(&result, cache)),
         })
     }
 }

@@ -11,19 +11,19 @@ use crate::render::text;
 
 /// Tasks by what is known of them.
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
+struct TaskCounts {
     cached: usize,
     run: usize,
     unknown: usize,
 }
 
-impl Count {
+impl TaskCounts {
     fn all(self) -> usize {
         self.cached + self.run + self.unknown
     }
 
-    fn plus(self, other: Count) -> Count {
-        Count {
+    fn plus(self, other: TaskCounts) -> TaskCounts {
+        TaskCounts {
             cached: self.cached + other.cached,
             run: self.run + other.run,
             unknown: self.unknown + other.unknown,
@@ -33,7 +33,7 @@ impl Count {
 
 pub struct Announcement<'a> {
     union: &'a Union,
-    counts: Vec<Count>,
+    counts: Vec<TaskCounts>,
     /// How many variants use each node.
     uses: Vec<usize>,
     costs: &'a [StageCost],
@@ -54,7 +54,7 @@ impl<'a> Announcement<'a> {
                 // Where nothing tells the size of a list it counts as one.
                 Unknown::List => cost::expected_tasks(&union.graph, id, registry).unwrap_or(1),
             };
-            Count {
+            TaskCounts {
                 cached: planned.cached,
                 run: planned.run.len(),
                 unknown,
@@ -76,7 +76,7 @@ impl<'a> Announcement<'a> {
             .counts
             .iter()
             .copied()
-            .fold(Count::default(), Count::plus);
+            .fold(TaskCounts::default(), TaskCounts::plus);
         let shared: usize = self
             .counts
             .iter()
@@ -128,9 +128,9 @@ impl<'a> Announcement<'a> {
         table.to_string()
     }
 
-    fn of(&self, member: &Member) -> Count {
+    fn of(&self, member: &Member) -> TaskCounts {
         let counts = member.nodes.iter().map(|id| self.counts[*id]);
-        counts.fold(Count::default(), Count::plus)
+        counts.fold(TaskCounts::default(), TaskCounts::plus)
     }
 }
 

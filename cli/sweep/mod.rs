@@ -16,7 +16,7 @@ use climb_engine::stage::Registry;
 use climb_engine::sweep::{Spec, Union, Variant};
 use climb_engine::walk::{Ground, Walk};
 
-use crate::common::{self, Opened, Source, WorkflowArgs};
+use crate::common::{self, Opened, WorkflowArgs, WorkflowSource};
 use crate::failure::Failure;
 use crate::render::diagnostics;
 use crate::render::ending::closing_line;
@@ -25,7 +25,7 @@ use crate::story::sweep::{Collector, Sweep, SweepState};
 use crate::table::TableArgs;
 use crate::{next, printing, standing};
 use announce::Announcement;
-use over::Over;
+use over::OverArg;
 
 /// Run a workflow in many variants and compare what they come to
 ///
@@ -49,7 +49,7 @@ pub struct Args {
     ///
     /// Repeatable: every combination is a variant. A value that is a list stands in brackets.
     #[arg(long, value_name = "NAME=VALUES", value_parser = over::parse)]
-    over: Vec<Over>,
+    over: Vec<OverArg>,
 
     /// Take the `sweep:` section from this file instead of the workflow
     #[arg(long, value_name = "FILE")]
@@ -73,7 +73,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let file = args.sweep.map(read).transpose()?;
     launch(Launch {
-        source: Source::read(&args.workflow)?,
+        source: WorkflowSource::read(&args.workflow)?,
         asked: SweepOrigin {
             over: args.over.into_iter().map(|over| over.text).collect(),
             file,
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// A sweep as it is to be started, by `climb sweep` or by `climb resume`.
 pub struct Launch {
-    pub source: Source,
+    pub source: WorkflowSource,
     pub asked: SweepOrigin,
     pub run: RunArgs,
     pub table: TableArgs,
@@ -193,7 +193,7 @@ fn spec(launch: &mut Launch, registry: &Registry) -> Result<Spec, Failure> {
 
 /// Loads every variant; what is wrong with any of them is reported, and nothing is run.
 fn union(
-    source: &mut Source,
+    source: &mut WorkflowSource,
     variants: Vec<Variant>,
     registry: &Registry,
 ) -> Result<Union, Failure> {
@@ -227,7 +227,7 @@ fn union(
 }
 
 /// The table before anything has run. An unfinished run of the same sweep is gone on with.
-fn blank(source: &Source, union: &Union, cache: &Cache) -> Sweep {
+fn blank(source: &WorkflowSource, union: &Union, cache: &Cache) -> Sweep {
     let identity = identity(source, union);
     let runs = runs::ids(cache.dir()).into_iter().rev();
     let earlier = runs
@@ -257,7 +257,7 @@ fn blank(source: &Source, union: &Union, cache: &Cache) -> Sweep {
 }
 
 /// What makes two sweeps the same: the file, `--set`, and what each variant sets.
-fn identity(source: &Source, union: &Union) -> String {
+fn identity(source: &WorkflowSource, union: &Union) -> String {
     let variants: Vec<_> = union
         .members
         .iter()

@@ -7,14 +7,14 @@ use crate::common;
 
 /// An axis and its values.
 #[derive(Clone, Debug)]
-pub struct Over {
+pub struct OverArg {
     /// As written.
     pub text: String,
     pub axis: Setting,
     pub values: Vec<Value>,
 }
 
-pub fn parse(text: &str) -> Result<Over, String> {
+pub fn parse(text: &str) -> Result<OverArg, String> {
     let (name, values) = common::name_and_value(text)?;
     let values: Vec<Value> = split(&values)?
         .into_iter()
@@ -26,7 +26,7 @@ pub fn parse(text: &str) -> Result<Over, String> {
         span: None,
     };
     let text = text.to_string();
-    Ok(Over { text, axis, values })
+    Ok(OverArg { text, axis, values })
 }
 
 /// Splits at commas that are in no bracket, brace or quote.

@@ -12,11 +12,11 @@ use climb_stages::stats;
 
 use super::score::{Score, gains};
 use super::{Sweep, SweepState, VariantRow};
-use crate::story::made::{Made, MadeByStage};
+use crate::story::artifacts::{Artifacts, StageArtifacts};
 
 /// What is known of a node of the union.
 #[derive(Default)]
-struct Seen {
+struct NodeProgress {
     /// How many tasks it will be, as far as that can be told.
     expected: usize,
     /// Finished ones by item.
@@ -36,7 +36,7 @@ pub struct Collector<'a> {
     rows_of: Vec<BTreeSet<usize>>,
     /// For each row its members.
     members_of: Vec<Vec<usize>>,
-    seen: Vec<Seen>,
+    seen: Vec<NodeProgress>,
     records: HashMap<Digest, Record>,
     ended: Option<Outcome>,
     pub sweep: Sweep,
@@ -72,7 +72,7 @@ impl<'a> Collector<'a> {
         let dirty = (0..members_of.len()).collect();
         Collector {
             names: names.collect(),
-            seen: nodes.iter().map(|_| Seen::default()).collect(),
+            seen: nodes.iter().map(|_| NodeProgress::default()).collect(),
             union,
             cache,
             registry,
@@ -101,9 +101,9 @@ impl<'a> Collector<'a> {
             Event::StageExpanded { stage, tasks, .. } => {
                 if let Some(seen) = self.node(stage) {
                     // A walk that began anew counts anew.
-                    *seen = Seen {
+                    *seen = NodeProgress {
                         expected: *tasks,
-                        ..Seen::default()
+                        ..NodeProgress::default()
                     };
                 }
             }
@@ -162,7 +162,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The node of a stage's name; its rows are to be made anew.
-    fn node(&mut self, stage: &str) -> Option<&mut Seen> {
+    fn node(&mut self, stage: &str) -> Option<&mut NodeProgress> {
         let id = *self.names.get(stage)?;
         self.dirty.extend(&self.rows_of[id]);
         Some(&mut self.seen[id])
@@ -207,8 +207,10 @@ impl<'a> Collector<'a> {
             .iter()
             .map(|id| &self.union.members[*id])
             .collect();
-        let made = members.iter().map(|member| self.made(member));
-        let found: Vec<Score> = made.filter_map(|made| Score::of(&made)).collect();
+        let artifacts = members.iter().map(|member| self.artifacts(member));
+        let found: Vec<Score> = artifacts
+            .filter_map(|artifacts| Score::of(&artifacts))
+            .collect();
         if let Some(one) = found.first() {
             self.sweep.direction = Some(one.direction);
         }
@@ -302,17 +304,17 @@ impl<'a> Collector<'a> {
     }
 
     /// What the variant's stages have made so far.
-    fn made(&self, member: &Member) -> Made<'_> {
+    fn artifacts(&self, member: &Member) -> Artifacts<'_> {
         let stage = |(node, id): (&Node, &NodeId)| {
             let tasks = self.seen[*id].tasks.values();
             let tasks = tasks.filter_map(|key| Some((*key, &self.records.get(key)?.outputs)));
-            MadeByStage {
+            StageArtifacts {
                 types: Cow::Owned(self.registry.output_types(&node.kind, &node.params)),
                 tasks: tasks.collect(),
             }
         };
         let nodes = member.graph.nodes.iter().zip(&member.nodes);
-        Made {
+        Artifacts {
             cache: self.cache.dir(),
             stages: nodes.map(stage).collect(),
         }

@@ -4,7 +4,7 @@ use climb_stages::formats::mixture::{Direction, Selection};
 use climb_stages::stats;
 
 use super::ScoredBy;
-use crate::story::made::Made;
+use crate::story::artifacts::Artifacts;
 use crate::story::{Evidence, Gain};
 
 /// Of the mixture that a variant chose, with one of the sweep's seeds.
@@ -18,10 +18,10 @@ pub struct Score {
 }
 
 impl Score {
-    pub fn of(made: &Made) -> Option<Score> {
-        let selection: Option<Selection> = made.last("selection");
+    pub fn of(artifacts: &Artifacts) -> Option<Score> {
+        let selection: Option<Selection> = artifacts.last("selection");
         let proxy_runs = selection.as_ref().map(|selection| selection.runs as f64);
-        if let Some(evidence) = Evidence::of(made) {
+        if let Some(evidence) = Evidence::of(artifacts) {
             let chosen = evidence.contenders.first()?;
             return Some(Score {
                 score: chosen.mean,

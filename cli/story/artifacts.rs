@@ -9,26 +9,26 @@ use climb_engine::runs::result::RunResult;
 use serde::de::DeserializeOwned;
 
 /// What stages made, in the workflow's order.
-pub struct Made<'a> {
+pub struct Artifacts<'a> {
     pub cache: &'a Path,
-    pub stages: Vec<MadeByStage<'a>>,
+    pub stages: Vec<StageArtifacts<'a>>,
 }
 
-pub struct MadeByStage<'a> {
+pub struct StageArtifacts<'a> {
     /// The type of each output.
     pub types: Cow<'a, BTreeMap<String, String>>,
     /// Key and outputs of each finished task.
     pub tasks: Vec<(Digest, &'a BTreeMap<String, Artifact>)>,
 }
 
-impl<'a> Made<'a> {
-    pub fn in_run(result: &'a RunResult, cache: &'a Path) -> Made<'a> {
-        let stages = result.stages.iter().map(|stage| MadeByStage {
+impl<'a> Artifacts<'a> {
+    pub fn in_run(result: &'a RunResult, cache: &'a Path) -> Artifacts<'a> {
+        let stages = result.stages.iter().map(|stage| StageArtifacts {
             types: Cow::Borrowed(&stage.types),
             tasks: stage.tasks.iter().map(|t| (t.key, &t.outputs)).collect(),
         });
         let stages = stages.collect();
-        Made { cache, stages }
+        Artifacts { cache, stages }
     }
 
     /// Whether there was an artifact of this type, be it still in the cache or not.
