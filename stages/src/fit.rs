@@ -1,14 +1,16 @@
 //! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
 
-use anyhow::{bail, ensure};
-use climb_contract::context::TaskContext;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail, ensure};
+use climb_contract::context::{InputArtifact, TaskContext};
 use climb_contract::count as counted;
 use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use climb_contract::wired::Wired;
 
 use crate::formats::clustering::Clusters;
 use crate::formats::mixture::Scored;
-use crate::formats::read;
+use crate::formats::read::{self, Checked};
 use crate::predictor::{FitParams, Predictor};
 use crate::wiring;
 
@@ -17,13 +19,17 @@ impl Params for FitParams {}
 /// The stage kind `fit`.
 pub struct Fit;
 
-/// All artifacts of a `scored` port: runs of one clustering, better in one direction.
+/// All runs of a `scored` port: of one clustering, better in one direction.
 pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> {
-    let artifacts = cx.list(port);
-    let runs: Vec<Scored> = artifacts
-        .iter()
-        .map(read::json_of)
-        .collect::<anyhow::Result<_>>()?;
+    let mut names = Vec::new();
+    let mut runs: Vec<Scored> = Vec::new();
+    for artifact in cx.list(port) {
+        for (name, path) in files_of(artifact)? {
+            let run = read::json_file(&path);
+            runs.push(run.with_context(|| format!("{} `{name}`", Scored::WHAT))?);
+            names.push(name);
+        }
+    }
     let like = |run: &Scored| (run.mixture.weights.len(), run.direction);
     let wanted = runs.first().map(like);
     if let Some(i) = runs.iter().position(|run| Some(like(run)) != wanted) {
@@ -31,18 +37,34 @@ pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> 
         ensure!(
             other.mixture.weights.len() == first.mixture.weights.len(),
             "the run `{}` has {} and `{}` has {}: they are of different clusterings",
-            artifacts[i].name,
+            names[i],
             counted(other.mixture.weights.len(), "weight"),
-            artifacts[0].name,
+            names[0],
             first.mixture.weights.len()
         );
         bail!(
             "the runs `{}` and `{}` have scores that are better in opposite directions",
-            artifacts[0].name,
-            artifacts[i].name
+            names[0],
+            names[i]
         );
     }
     Ok(runs)
+}
+
+/// A run is a file; a folder has one in each of its files, in the order of their names.
+pub fn files_of(artifact: &InputArtifact) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    if !artifact.path.is_dir() {
+        return Ok(vec![(artifact.name.clone(), artifact.path.clone())]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&artifact.path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = format!("{}/{}", artifact.name, name.to_string_lossy());
+        files.push((name, entry.path()));
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// [`read_scored`], of mixtures of these clusters.

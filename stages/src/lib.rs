@@ -19,6 +19,7 @@ pub mod predictor;
 pub mod prune;
 pub mod quality;
 pub mod questions;
+pub mod runs;
 pub mod sample;
 pub mod select;
 pub mod stats;
@@ -48,6 +49,7 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
         erase::<pack::Pack>(pack::Pack::run),
         erase::<questions::AskQuestions>(questions::AskQuestions::run),
         erase::<mixture::Given>(mixture::Given::run),
+        erase::<runs::OwnRuns>(runs::OwnRuns::run),
         erase::<sample::Sample>(sample::Sample::run),
         declare::<train::Train>(WORKER),
         declare::<train::TrainSegment>(WORKER),

@@ -21,6 +21,7 @@ mod numbers;
 mod older;
 mod on_failure;
 
+mod own_runs;
 mod reading;
 mod runs;
 mod segments;

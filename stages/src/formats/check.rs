@@ -12,11 +12,12 @@ use super::questions::Questions;
 use super::tokens::Tokens;
 use super::{read, read_json};
 use crate::baselines::Contenders;
+use crate::fit::files_of;
 
 /// An error names the artifact, and what in it is wrong.
 pub fn check(ty: &str, artifact: &InputArtifact) -> anyhow::Result<()> {
     match ty {
-        "scored" => read::json_of::<Scored>(artifact).map(drop),
+        "scored" => scored(artifact),
         "mixture" => read::json_of::<Mixture>(artifact).map(drop),
         "selection" => read::json_of::<Selection>(artifact).map(drop),
         "clusters" => read::json_of::<Clusters>(artifact).map(drop),
@@ -34,6 +35,15 @@ pub fn check(ty: &str, artifact: &InputArtifact) -> anyhow::Result<()> {
             .with_context(|| format!("`{}`", artifact.name)),
         _ => Ok(()),
     }
+}
+
+/// A run, or a folder of them.
+fn scored(artifact: &InputArtifact) -> anyhow::Result<()> {
+    for (name, path) in files_of(artifact)? {
+        let run = read::json_file::<Scored>(&path);
+        run.with_context(|| format!("{} `{name}`", <Scored as read::Checked>::WHAT))?;
+    }
+    Ok(())
 }
 
 /// Every token id is of the vocabulary.

@@ -1,0 +1,279 @@
+//! `runs`: proxy runs that were trained elsewhere, from two tables: their mixtures and their metrics.
+//! As RegMix (arXiv 2407.01492) and Olmix (arXiv 2602.12237) publish theirs, so that who trains with
+//! Megatron or OLMo-core has the search alone.
+
+mod table;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, ensure};
+use climb_contract::context::TaskContext;
+use climb_contract::stage::{
+    FoundFile, InputPort, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
+};
+use climb_contract::suggest;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::formats::clustering::{ClusterSummary, Clusters};
+use crate::formats::mixture::{Direction, Mixture, Scored};
+use crate::formats::write_json;
+use table::{Row, Table};
+
+/// Parameters of `runs`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunsParams {
+    /// A CSV file relative to the workflow file: a row for each run, a column for each domain.
+    #[schemars(example = &"ratios.csv")]
+    pub mixtures: String,
+    /// Likewise: a row for each run, a column for each metric. Runs are matched by name, not by
+    /// their order.
+    #[schemars(example = &"metrics.csv")]
+    pub metrics: String,
+    /// The column that names the runs, in both files. Empty: the first one that both have, with
+    /// another value in every row; one of words before one of numbers.
+    pub name: String,
+    /// The score: metrics and their weights, e.g. `{mmlu: 0.5, arc: 0.5}`. Empty: the mean of all.
+    pub score: BTreeMap<String, f64>,
+    /// Which way the score is better.
+    pub direction: Direction,
+    /// The domains' natural proportions by name; they need not sum to 1. Empty: the runs' mean.
+    pub shares: BTreeMap<String, f64>,
+    /// Tokens of all domains together, for limits on epochs; 0: not known.
+    pub tokens: u64,
+}
+
+impl Params for RunsParams {
+    fn problems(&self) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        for (field, path) in [("mixtures", &self.mixtures), ("metrics", &self.metrics)] {
+            if path.is_empty() {
+                let problem = ParamProblem::new(field, format!("`{field}` names no file"));
+                problems.push(problem.help(format!("for example `{field}: {field}.csv`")));
+            }
+        }
+        for (section, numbers) in [("score", &self.score), ("shares", &self.shares)] {
+            for (name, number) in numbers {
+                let is_share = section == "shares";
+                if !number.is_finite() || (is_share && *number < 0.0) {
+                    let message = format!("`{number}` is no weight");
+                    problems.push(ParamProblem::new(&format!("{section}.{name}"), message));
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// The stage kind `runs`.
+pub struct OwnRuns;
+
+impl Stage for OwnRuns {
+    const KIND: &'static str = "runs";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Proxy runs that were trained elsewhere, from a table of mixtures and one of metrics; for `fit`, \
+         `sample` and `select`.";
+    type Params = RunsParams;
+
+    fn inputs() -> Vec<InputPort> {
+        Vec::new()
+    }
+
+    fn outputs() -> Vec<OutputPort> {
+        vec![
+            OutputPort::whole(
+                "scored",
+                "scored",
+                "All the runs: wire it as `scored`, alone or beside proxies trained here.",
+            ),
+            OutputPort::whole(
+                "clusters",
+                "clusters",
+                "The domains and their natural proportions, in the order of the weights.",
+            ),
+        ]
+    }
+
+    fn unkeyed() -> &'static [&'static str] {
+        &["mixtures", "metrics"]
+    }
+
+    fn sources(params: &RunsParams) -> Vec<SourceSpec> {
+        let spec = |param: &'static str, path: &String| SourceSpec {
+            group: param,
+            param,
+            patterns: vec![path.clone()],
+            exclude: Vec::new(),
+        };
+        vec![
+            spec("mixtures", &params.mixtures),
+            spec("metrics", &params.metrics),
+        ]
+    }
+
+    fn check_sources(
+        params: &RunsParams,
+        sources: &BTreeMap<String, Vec<FoundFile>>,
+    ) -> Vec<ParamProblem> {
+        let mut heads = BTreeMap::new();
+        for group in ["mixtures", "metrics"] {
+            let files = sources.get(group).map_or(&[][..], Vec::as_slice);
+            let [file] = files else {
+                let message = format!("`{group}` is one file, and this is {}", files.len());
+                return vec![ParamProblem::new(group, message)];
+            };
+            match table::head(&file.path, &file.name) {
+                Ok(head) => _ = heads.insert(group, head),
+                Err(error) => return vec![ParamProblem::new(group, format!("{error:#}"))],
+            }
+        }
+        let mut problems = Vec::new();
+        for (field, group, names) in [
+            ("score", "metrics", &params.score),
+            ("shares", "mixtures", &params.shares),
+        ] {
+            let columns = heads[group].iter().map(String::as_str);
+            for name in names.keys().filter(|name| !heads[group].contains(name)) {
+                let message = format!("`{name}` is no column of `{group}`");
+                let help = suggest::help(name, columns.clone(), "its columns");
+                problems.push(ParamProblem::new(&format!("{field}.{name}"), message).help(help));
+            }
+        }
+        if !params.name.is_empty() {
+            let lacks = heads.iter().find(|(_, head)| !head.contains(&params.name));
+            if let Some((group, head)) = lacks {
+                let message = format!("`{}` is no column of `{group}`", params.name);
+                let columns = head.iter().map(String::as_str);
+                let help = suggest::help(&params.name, columns, "its columns");
+                problems.push(ParamProblem::new("name", message).help(help));
+            }
+        }
+        problems
+    }
+}
+
+impl OwnRuns {
+    pub fn run(params: &RunsParams, cx: &TaskContext) -> anyhow::Result<()> {
+        let read = |group: &str| -> anyhow::Result<Table> {
+            let file: &SourceFile = cx.source(group).first().context("checked")?;
+            Table::read(&file.path, &file.name)
+        };
+        let (mixtures, metrics) = (read("mixtures")?, read("metrics")?);
+        let (mixtures, metrics) = table::named(mixtures, metrics, &params.name)?;
+        let runs = scored(params, cx, &mixtures, &metrics)?;
+        let folder = cx.output_folder("scored")?;
+        for (i, run) in runs.iter().enumerate() {
+            write_json(&folder.join(format!("{i:06}.json")), run)?;
+        }
+        cx.total("runs", runs.len() as f64);
+        let clusters = clusters(params, &mixtures, &runs)?;
+        write_json(&cx.output("clusters"), &clusters)
+    }
+}
+
+/// In the order of the mixtures. Those without metrics are left out, with a warning.
+fn scored(
+    params: &RunsParams,
+    cx: &TaskContext,
+    mixtures: &Table,
+    metrics: &Table,
+) -> anyhow::Result<Vec<Scored>> {
+    let by_name: BTreeMap<&str, &Row> = metrics.rows.iter().map(|r| (&r.name[..], r)).collect();
+    let (mut runs, mut without, mut partly) = (Vec::new(), Vec::new(), Vec::new());
+    for row in &mixtures.rows {
+        let Some(measured) = by_name.get(&row.name[..]) else {
+            without.push(row.name.as_str());
+            continue;
+        };
+        let weights = mixtures.numbers(row)?;
+        let mixture = Mixture::normalised(&weights).with_context(|| mixtures.place(row))?;
+        let found = metrics.figures(measured);
+        let Some(score) = score(params, &metrics.columns, &found) else {
+            partly.push(row.name.as_str());
+            continue;
+        };
+        runs.push(Scored {
+            mixture,
+            score,
+            direction: params.direction,
+            metrics: found.into_iter().filter(|(_, v)| v.is_finite()).collect(),
+        });
+    }
+    let known: BTreeMap<&str, ()> = mixtures.rows.iter().map(|r| (&r.name[..], ())).collect();
+    let unmixed = metrics.rows.iter().map(|row| row.name.as_str());
+    let unmixed: Vec<&str> = unmixed.filter(|name| !known.contains_key(name)).collect();
+    for (names, why) in [
+        (without, "have a mixture and no metrics"),
+        (unmixed, "have metrics and no mixture"),
+        (partly, "lack a figure that the score needs"),
+    ] {
+        if !names.is_empty() {
+            cx.warn(format!(
+                "{}; left out: {}",
+                table::these(&names, why),
+                table::some(&names)
+            ));
+        }
+    }
+    ensure!(
+        !runs.is_empty(),
+        "no run of `{}` has metrics in `{}`: is `name` the column of their names?",
+        mixtures.file,
+        metrics.file
+    );
+    Ok(runs)
+}
+
+/// `None`: a figure is missing or no number.
+fn score(params: &RunsParams, columns: &[String], found: &BTreeMap<String, f64>) -> Option<f64> {
+    let figure = |name: &String| found.get(name).copied().filter(|value| value.is_finite());
+    if params.score.is_empty() {
+        let all: Option<Vec<f64>> = columns.iter().map(figure).collect();
+        return all.map(|all| crate::stats::mean(&all));
+    }
+    let weighted = params.score.iter().map(|(name, w)| Some(w * figure(name)?));
+    weighted.sum()
+}
+
+fn clusters(params: &RunsParams, mixtures: &Table, runs: &[Scored]) -> anyhow::Result<Clusters> {
+    let domains = &mixtures.columns;
+    let shares: Vec<f64> = match params.shares.is_empty() {
+        true => {
+            let of = |i: usize| runs.iter().map(|run| run.mixture.weights[i]).sum();
+            (0..domains.len()).map(of).collect()
+        }
+        false => domains
+            .iter()
+            .map(|name| params.shares.get(name).copied())
+            .collect::<Option<_>>()
+            .with_context(|| {
+                let without = domains
+                    .iter()
+                    .find(|name| !params.shares.contains_key(*name));
+                format!(
+                    "`shares` has none for `{}`",
+                    without.expect("one is missing")
+                )
+            })?,
+    };
+    let shares = Mixture::normalised(&shares).context("`shares`")?.weights;
+    let cluster = |(id, name): (usize, &String)| ClusterSummary {
+        id,
+        documents: 0,
+        tokens: (shares[id] * params.tokens as f64) as u64,
+        share: shares[id],
+        terms: vec![name.clone()],
+        typical: Vec::new(),
+        scores: BTreeMap::new(),
+        members: Vec::new(),
+    };
+    Ok(Clusters {
+        clusters: domains.iter().enumerate().map(cluster).collect(),
+        dropped_tokens: 0,
+        dropped_documents: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Runs that were trained elsewhere.
+
+use serde_json::Value;
+
+use crate::workspace::Workspace;
+
+const YAML: &str = "
+stages:
+  runs: {uses: runs, with: {mixtures: ratios.csv, metrics: metrics.csv, score: {loss: 1}}}
+  fit: {uses: fit, needs: {scored: runs.scored}}
+  select: {uses: select, needs: {predictor: fit, clusters: runs.clusters, scored: runs.scored}}
+  next: {uses: sample, needs: {predictor: fit, clusters: runs.clusters, scored: runs.scored}, with: {count: 5}}
+";
+
+/// 24 runs of three domains, the best near a half of code; the metrics in another order.
+fn tables(workspace: &Workspace) {
+    let mut ratios = String::from("run,web,code,books\n");
+    let mut metrics = Vec::new();
+    for i in 0..24_u32 {
+        let code = f64::from(i * 7 % 24) / 24.0;
+        let web = (1.0 - code) * f64::from(i * 5 % 24) / 24.0;
+        ratios += &format!("r{i},{web},{code},{}\n", 1.0 - code - web);
+        let loss = 3.0 + (code - 0.5).powi(2) * 4.0 + 0.1 * web;
+        metrics.push(match i {
+            20 => format!("r{i},\n"),
+            _ => format!("r{i},{loss}\n"),
+        });
+    }
+    metrics.reverse();
+    workspace.write("ratios.csv", ratios);
+    workspace.write("metrics.csv", format!("run,loss\n{}", metrics.concat()));
+}
+
+#[test]
+fn a_search_on_runs_that_were_trained_elsewhere() {
+    let workspace = Workspace::empty();
+    workspace.write("w.yaml", YAML);
+    tables(&workspace);
+    let ran = workspace.climb(&["run", "w.yaml"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    let left_out = "1 run lacks a figure that the score needs; left out: r20";
+    assert!(ran.stderr.contains(left_out), "{}", ran.stderr);
+    for part in ["23 proxy runs", " code", "The predictor ranks runs"] {
+        assert!(ran.stdout.contains(part), "no {part} in {}", ran.stdout);
+    }
+    let mixture = workspace.climb(&["get", "select.mixture", "-"]).stdout;
+    let mixture: Value = serde_json::from_str(&mixture).expect("JSON");
+    let code = mixture["weights"][1].as_f64().expect("a number");
+    assert!((code - 0.5).abs() < 0.1, "{mixture}");
+    assert!(workspace.climb(&["get", "next.mixtures", "next"]).ok());
+    assert_eq!(
+        std::fs::read_dir(workspace.path("next")).unwrap().count(),
+        5
+    );
+    // Another order of the rows is another file, and the same search.
+    let text = workspace.read("metrics.csv");
+    let (head, rows) = text.split_once('\n').expect("rows");
+    let rows: Vec<&str> = rows.lines().rev().collect();
+    workspace.write("metrics.csv", format!("{head}\n{}\n", rows.join("\n")));
+    let again = workspace.climb(&["run", "w.yaml"]);
+    assert!(
+        again.stdout.contains("1 task run, 3 cached"),
+        "{}",
+        again.stdout
+    );
+}
+
+#[test]
+fn a_metric_that_is_no_column_is_found_before_anything_runs() {
+    let workspace = Workspace::empty();
+    workspace.write("w.yaml", YAML.replace("{loss: 1}", "{los: 1}"));
+    tables(&workspace);
+    let checked = workspace.climb(&["run", "w.yaml"]);
+    assert_eq!(checked.code, Some(2), "{}", checked.stdout);
+    for part in [
+        "`los` is no column of `metrics`",
+        "w.yaml:3:",
+        "did you mean `loss`?",
+    ] {
+        assert!(
+            checked.stderr.contains(part),
+            "no {part} in {}",
+            checked.stderr
+        );
+    }
+}
