@@ -12,15 +12,15 @@ use super::text;
 use crate::story::{BudgetUse, ClusterWeight, Evidence, Gain, GainVerdict, RunEnding};
 
 pub fn print(ending: &RunEnding) {
-    let answer = &ending.answer;
-    if let (Some(mixture), Some(selection)) = (&answer.mixture, &answer.selection) {
+    let search = &ending.search;
+    if let (Some(mixture), Some(selection)) = (&search.mixture, &search.selection) {
         print_mixture(mixture);
         print_search(selection);
     }
-    if let Some(evidence) = &answer.evidence {
+    if let Some(evidence) = &search.evidence {
         print_evidence(evidence);
     }
-    if answer.is_lost {
+    if search.is_lost {
         println!("Results of this run are not in the cache any more; running it again makes them.");
     }
     for budget in &ending.budgets {
