@@ -14,19 +14,19 @@ use crate::story::{
 };
 
 pub fn print(ending: &RunEnding) {
-    let answer = &ending.answer;
-    if let (Some(mixture), Some(selection)) = (&answer.mixture, &answer.selection) {
-        if let Some(caveat) = &answer.caveat {
+    let search = &ending.search;
+    if let (Some(mixture), Some(selection)) = (&search.mixture, &search.selection) {
+        if let Some(caveat) = &search.caveat {
             println!("\n{}", against(caveat));
         }
         print_mixture(mixture);
         print_search(selection);
     }
-    if let Some(evidence) = &answer.evidence {
+    if let Some(evidence) = &search.evidence {
         print_evidence(evidence);
-        print_agreement(answer.selection.as_ref(), evidence);
+        print_agreement(search.selection.as_ref(), evidence);
     }
-    if answer.is_lost {
+    if search.is_lost {
         println!("Results of this run are not in the cache any more; running it again makes them.");
     }
     for budget in &ending.budgets {

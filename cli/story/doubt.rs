@@ -4,7 +4,7 @@
 use climb_stages::formats::mixture::{Contender, Direction, Selection};
 use climb_stages::stats;
 
-use super::answer::{Evidence, Gain, GainVerdict};
+use super::evidence::{Evidence, Gain, GainVerdict};
 
 /// Half the width of a normal 95 % interval, in standard deviations.
 const NINETY_FIVE: f64 = 1.96;

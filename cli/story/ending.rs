@@ -5,11 +5,11 @@ use std::path::Path;
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::runs::result::{Dropped, RunResult};
 
-use super::answer::SearchResult;
 use super::budget::BudgetUse;
+use super::search::SearchResult;
 
 pub struct RunEnding {
-    pub answer: SearchResult,
+    pub search: SearchResult,
     pub budgets: Vec<BudgetUse>,
     /// What the results are without.
     pub dropped: Vec<Dropped>,
@@ -21,7 +21,7 @@ impl RunEnding {
     pub fn of(result: &RunResult, cache: &Path) -> RunEnding {
         let budgets = result.budgets.iter();
         RunEnding {
-            answer: SearchResult::in_run(result, cache),
+            search: SearchResult::in_run(result, cache),
             budgets: budgets
                 .map(|budget| BudgetUse::of(budget, result, cache))
                 .collect(),

@@ -1,11 +1,12 @@
 //! Runs and sweeps as data: all that there is to be told of them. It is read from journals, results
 //! and files of the cache, so that it can be told while another process has that; `render` draws it.
 
-mod answer;
 mod artifacts;
 mod budget;
 mod doubt;
 mod ending;
+mod evidence;
+mod search;
 pub mod sweep;
 
 use std::path::Path;
@@ -17,10 +18,11 @@ use climb_engine::{survey, warnings};
 
 use crate::view::{RunView, StageView};
 
-pub use answer::{ClusterWeight, Evidence, Gain, GainVerdict, SearchResult};
 pub use budget::BudgetUse;
 pub use doubt::{Agreement, Bias, Caveat};
 pub use ending::RunEnding;
+pub use evidence::{Evidence, Gain, GainVerdict};
+pub use search::{ClusterWeight, SearchResult};
 
 /// A run, as far as it has come.
 pub struct Story {

@@ -6,7 +6,7 @@ mod task;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use climb_cache::{Digest, TaskName};
+use climb_cache::{Cost, Digest, TaskName};
 use climb_engine::event::{Event, Outcome, Stamped, Summary, TaskReport};
 use jiff::Timestamp;
 
@@ -155,19 +155,7 @@ impl RunView {
                 task,
                 key,
                 cost,
-            } => {
-                self.ran.insert(*key);
-                let (stage, _) = self.stop(at, stage, task);
-                let had_failed = stage.succeeded(task);
-                stage.finished += 1;
-                stage.done.add(cost.wall_seconds);
-                for (name, value) in &cost.totals {
-                    *stage.totals.entry(name.clone()).or_default() += value;
-                }
-                if had_failed {
-                    self.forget(task);
-                }
-            }
+            } => self.finished(at, stage, task, key, cost),
             Event::TaskFailed {
                 stage,
                 task,
@@ -176,20 +164,12 @@ impl RunView {
                 dropped,
                 ..
             } => {
-                let (stage, seconds) = self.stop(at, stage, task);
-                stage.in_vain.add(seconds);
-                if *dropped {
-                    let is_new = stage.dropped.insert(task.clone());
-                    let dropped = (stage.name.clone(), task.clone(), error.clone());
-                    if !is_new {
-                        self.forget(task);
-                    }
-                    self.dropped.push(dropped);
-                } else if retry_seconds.is_none() {
-                    if !stage.failed.insert(task.clone()) {
-                        self.forget(task);
-                    }
-                    self.failures.push((task.clone(), error.clone()));
+                let seconds = self.stop(at, stage, task).1;
+                self.stage_mut(stage).in_vain.add(seconds);
+                match (dropped, retry_seconds) {
+                    (true, _) => self.task_dropped(stage, task, error),
+                    (false, None) => self.task_failed(stage, task, error),
+                    (false, Some(_)) => {}
                 }
             }
             Event::TaskSkipped {
@@ -234,6 +214,35 @@ impl RunView {
         }
     }
 
+    fn finished(&mut self, at: Timestamp, stage: &str, task: &str, key: &Digest, cost: &Cost) {
+        self.ran.insert(*key);
+        let (stage, _) = self.stop(at, stage, task);
+        let had_failed = stage.succeeded(task);
+        stage.finished += 1;
+        stage.done.add(cost.wall_seconds);
+        for (name, value) in &cost.totals {
+            *stage.totals.entry(name.clone()).or_default() += value;
+        }
+        if had_failed {
+            self.forget(task);
+        }
+    }
+
+    fn task_dropped(&mut self, stage: &TaskName, task: &TaskName, error: &str) {
+        if !self.stage_mut(stage).dropped.insert(task.clone()) {
+            self.forget(task);
+        }
+        let dropped = (stage.clone(), task.clone(), error.to_string());
+        self.dropped.push(dropped);
+    }
+
+    fn task_failed(&mut self, stage: &str, task: &TaskName, error: &str) {
+        if !self.stage_mut(stage).failed.insert(task.clone()) {
+            self.forget(task);
+        }
+        self.failures.push((task.clone(), error.to_string()));
+    }
+
     /// What became of the task before does not count any more.
     fn forget(&mut self, task: &str) {
         self.failures.retain(|(failed, _)| failed != task);
@@ -268,8 +277,6 @@ impl RunView {
 
 #[cfg(test)]
 mod tests {
-    use climb_cache::Cost;
-
     use super::*;
 
     const LOG: &str = "";

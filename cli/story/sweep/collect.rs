@@ -207,10 +207,8 @@ impl<'a> Collector<'a> {
             .iter()
             .map(|id| &self.union.members[*id])
             .collect();
-        let artifacts = members.iter().map(|member| self.artifacts(member));
-        let found: Vec<Score> = artifacts
-            .filter_map(|artifacts| Score::of(&artifacts))
-            .collect();
+        let score = |member: &&Member| Score::of(&self.artifacts(member));
+        let found: Vec<Score> = members.iter().filter_map(score).collect();
         if let Some(one) = found.first() {
             self.sweep.direction = Some(one.direction);
         }
