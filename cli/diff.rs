@@ -7,7 +7,8 @@ use climb_engine::compare::{self, Changed, StageChange, StageComparison};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::runs::result::{Dropped, RunResult};
 use climb_engine::runs::{self, RunInfo};
-use climb_stages::formats::mixture::{Confirmation, Contender, Selection};
+use climb_stages::formats::confirmation::{Confirmation, Contender};
+use climb_stages::formats::selection::Selection;
 use serde_json::json;
 
 use crate::common::{BAD_INPUT, CacheArgs};

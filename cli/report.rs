@@ -7,8 +7,10 @@ use climb_cache::{Artifact, Digest, look};
 use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::runs::result::{Dropped, RunResult, TaskResult};
-use climb_stages::formats::clustering::{ClusterSummary, Clusters};
-use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
+use climb_stages::formats::clusters::{ClusterSummary, Clusters};
+use climb_stages::formats::confirmation::Confirmation;
+use climb_stages::formats::scored::Direction;
+use climb_stages::formats::selection::Selection;
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::de::DeserializeOwned;
 

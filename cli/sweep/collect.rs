@@ -8,7 +8,9 @@ use climb_engine::graph::NodeId;
 use climb_engine::runs::result::{RunResult, StageResult, TaskResult};
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Member, Union};
-use climb_stages::formats::mixture::{Confirmation, Direction, Selection};
+use climb_stages::formats::confirmation::Confirmation;
+use climb_stages::formats::scored::Direction;
+use climb_stages::formats::selection::Selection;
 use climb_stages::stats;
 
 use super::row::{Gain, Row, ScoredBy, State, Sweep};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use climb_stages::formats::mixture::Direction;
+use climb_stages::formats::scored::Direction;
 use parquet::arrow::ArrowWriter;
 
 use super::row::{Row, ScoredBy, Sort, State, Sweep};

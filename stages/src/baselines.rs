@@ -8,9 +8,9 @@ use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clustering::Clusters;
-use crate::formats::mixture::Mixture;
-use crate::formats::{read, write_json};
+use crate::formats::clusters::Clusters;
+use crate::formats::contenders::Contenders;
+use crate::formats::mixture::{Mixture, Mixtures};
 use crate::mixture::Baseline;
 
 /// Parameters of `baselines`.
@@ -56,29 +56,6 @@ impl Params for BaselinesParams {
     }
 }
 
-/// `contenders`: names of the mixtures that are trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contenders {
-    /// (name, weights); `chosen` first.
-    pub mixtures: Vec<(String, Vec<f64>)>,
-    pub seeds: Vec<u64>,
-}
-
-impl read::Checked for Contenders {
-    const WHAT: &'static str = "the contenders";
-
-    fn problem(&self) -> Option<String> {
-        let problem = |(name, weights): &(String, Vec<f64>)| {
-            let mixture = Mixture {
-                weights: weights.clone(),
-                seed: None,
-            };
-            Some(format!("`{name}`: {}", read::Checked::problem(&mixture)?))
-        };
-        self.mixtures.iter().find_map(problem)
-    }
-}
-
 /// The stage kind `baselines`.
 pub struct Baselines;
 
@@ -91,24 +68,18 @@ impl Stage for Baselines {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one(
-                "clusters",
-                "clusters",
-                "The final clusters and their token shares.",
-            ),
-            InputPort::one("mixture", "mixture", "The chosen mixture."),
+            InputPort::one::<Clusters>("clusters", "The final clusters and their token shares."),
+            InputPort::one::<Mixture>("mixture", "The chosen mixture."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::list(
+            OutputPort::list::<Mixtures, Mixture>(
                 "mixtures",
-                "mixtures",
-                "mixture",
                 "A mixture with a seed for each training.",
             ),
-            OutputPort::whole("contenders", "contenders", "Which of them is which."),
+            OutputPort::whole::<Contenders>("contenders", "Which of them is which."),
         ]
     }
 
@@ -119,13 +90,13 @@ impl Stage for Baselines {
 
 impl Baselines {
     pub fn run(params: &BaselinesParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clusters: Clusters = read::json(cx, "clusters")?;
-        let chosen: Mixture = read::json(cx, "mixture")?;
+        let clusters = cx.read::<Clusters>("clusters")?;
+        let chosen = cx.read::<Mixture>("mixture")?;
         let count = clusters.clusters.len();
         ensure!(
             chosen.weights.len() == count,
             "the chosen mixture `{}` has {} for {}",
-            read::one(cx, "mixture")?.name,
+            cx.input("mixture")?.name,
             counted(chosen.weights.len(), "weight"),
             counted(count, "cluster")
         );
@@ -135,17 +106,14 @@ impl Baselines {
             mixtures.push((baseline.name().to_string(), weights));
         }
         let seeds: Vec<u64> = (0..params.seeds).map(|i| params.first_seed + i).collect();
-        let folder = cx.output_folder("mixtures")?;
+        let of_seed = |weights: &[f64], seed: u64| Mixture {
+            weights: weights.to_vec(),
+            seed: Some(seed),
+        };
         let all = mixtures
             .iter()
-            .flat_map(|(_, weights)| seeds.iter().map(move |s| (weights, s)));
-        for (i, (weights, &seed)) in all.enumerate() {
-            let mixture = Mixture {
-                weights: weights.clone(),
-                seed: Some(seed),
-            };
-            write_json(&folder.join(format!("{i:06}.json")), &mixture)?;
-        }
-        write_json(&cx.output("contenders"), &Contenders { mixtures, seeds })
+            .flat_map(|(_, weights)| seeds.iter().map(move |seed| of_seed(weights, *seed)));
+        cx.write("mixtures", &Mixtures(all.collect()))?;
+        cx.write("contenders", &Contenders { mixtures, seeds })
     }
 }

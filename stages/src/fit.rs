@@ -6,9 +6,8 @@ use climb_contract::count as counted;
 use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use climb_contract::wired::Wired;
 
-use crate::formats::clustering::Clusters;
-use crate::formats::mixture::Scored;
-use crate::formats::read;
+use crate::formats::clusters::Clusters;
+use crate::formats::scored::Scored;
 use crate::predictor::{FitParams, Predictor};
 use crate::wiring;
 
@@ -20,10 +19,7 @@ pub struct Fit;
 /// All artifacts of a `scored` port: runs of one clustering, better in one direction.
 pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> {
     let artifacts = cx.list(port);
-    let runs: Vec<Scored> = artifacts
-        .iter()
-        .map(read::json_of)
-        .collect::<anyhow::Result<_>>()?;
+    let runs = cx.read_all::<Scored>(port)?;
     let like = |run: &Scored| (run.mixture.weights.len(), run.direction);
     let wanted = runs.first().map(like);
     if let Some(i) = runs.iter().position(|run| Some(like(run)) != wanted) {
@@ -73,16 +69,14 @@ impl Stage for Fit {
     type Params = FitParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::many(
-            "scored",
+        vec![InputPort::many::<Scored>(
             "scored",
             "The runs: in a `repeat`, `all.evaluate` is those of all iterations so far.",
         )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "predictor",
+        vec![OutputPort::whole::<Predictor>(
             "predictor",
             "The predictor, and report.json with its cross-validation.",
         )]
@@ -111,6 +105,6 @@ impl Fit {
         if let Some(doubt) = report.doubt() {
             cx.warn(doubt);
         }
-        predictor.save(&cx.output("predictor"))
+        cx.write("predictor", &predictor)
     }
 }

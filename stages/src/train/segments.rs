@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ModelSize, Precision, Shape, Train, TrainParams};
+use crate::formats::checkpoint::Checkpoint;
 use crate::libtorch;
 
 /// Most tasks that one training may become.
@@ -204,8 +205,7 @@ impl Stage for TrainSegment {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "checkpoint",
+        vec![OutputPort::whole::<Checkpoint>(
             "checkpoint",
             "Weights, both of Adam's moments and the loss curve so far, as safetensors.",
         )]
