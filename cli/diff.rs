@@ -7,7 +7,7 @@ use climb_engine::compare::{self, Changed, StageChange, StageComparison};
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::runs::result::{Dropped, RunResult};
 use climb_engine::runs::{self, RunInfo};
-use climb_stages::formats::mixture::Contender;
+use climb_stages::formats::confirmation::Contender;
 use serde_json::json;
 
 use crate::common::CacheArgs;

@@ -4,8 +4,9 @@
 use climb_engine::budget::{Budget, Unit};
 use climb_engine::event::{Outcome, Summary};
 use climb_engine::runs::result::Dropped;
-use climb_stages::formats::clustering::ClusterSummary;
-use climb_stages::formats::mixture::{Direction, Selection};
+use climb_stages::formats::clusters::ClusterSummary;
+use climb_stages::formats::scored::Direction;
+use climb_stages::formats::selection::Selection;
 
 use super::table::table;
 use super::text;

@@ -111,7 +111,7 @@ fn winner(lead: &Lead) -> String {
         ahead,
         spread,
     } = lead;
-    match (GainVerdict::on(*ahead, *spread), spread) {
+    match (GainVerdict::on(*ahead, spread.map(|s| 2.0 * s)), spread) {
         (GainVerdict::Equal, _) => format!("no best: {best} and {next} have the same score"),
         (_, None) => format!(
             "the best: {best}, ahead of {next} by {ahead:.4} (with one seed no spread tells whether \
@@ -128,7 +128,7 @@ fn winner(lead: &Lead) -> String {
 
 #[cfg(test)]
 mod tests {
-    use climb_stages::formats::mixture::Direction;
+    use climb_stages::formats::scored::Direction;
 
     use super::*;
     use crate::story::sweep::Sort;

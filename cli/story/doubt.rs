@@ -1,7 +1,9 @@
 //! What speaks against an answer: by the predictor before any training on it, and by trainings on it
 //! beside its baselines.
 
-use climb_stages::formats::mixture::{Contender, Direction, Selection};
+use climb_stages::formats::confirmation::Contender;
+use climb_stages::formats::scored::Direction;
+use climb_stages::formats::selection::Selection;
 use climb_stages::stats;
 
 use super::evidence::{Evidence, Gain, GainVerdict};

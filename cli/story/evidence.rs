@@ -1,6 +1,7 @@
 //! What speaks for the mixture found.
 
-use climb_stages::formats::mixture::{Confirmation, Contender, Direction};
+use climb_stages::formats::confirmation::{Confirmation, Contender};
+use climb_stages::formats::scored::Direction;
 use serde::{Deserialize, Serialize};
 
 use super::artifacts::Artifacts;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use climb_engine::runs::result::RunResult;
-use climb_stages::formats::clustering::{ClusterSummary, Clusters};
-use climb_stages::formats::mixture::Selection;
+use climb_stages::formats::clusters::{ClusterSummary, Clusters};
+use climb_stages::formats::selection::Selection;
 
 use super::artifacts::Artifacts;
 use super::doubt::Caveat;

@@ -22,7 +22,12 @@ struct Nothing {}
 
 impl Params for Nothing {}
 
-const TEXT: OutputPort = OutputPort::whole("text", "text", "");
+const TEXT: OutputPort = OutputPort {
+    name: "text",
+    ty: "text",
+    items: None,
+    doc: "",
+};
 
 fn write(cx: &TaskContext) -> anyhow::Result<()> {
     Ok(std::fs::write(cx.output("text"), "text")?)

@@ -40,7 +40,12 @@ impl Stage for Kind {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole("text", "text", "")]
+        vec![OutputPort {
+            name: "text",
+            ty: "text",
+            items: None,
+            doc: "",
+        }]
     }
 }
 

@@ -12,7 +12,7 @@ use climb_engine::run::pool::Machine;
 use climb_engine::run::{Run, RunOptions};
 use climb_engine::runs::event::{Event, Outcome};
 use climb_engine::runs::result::RunResult;
-use climb_engine::stage::{InputPort, OutputPort, Params, Registry, Stage, erase};
+use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Registry, Stage, erase};
 use climb_engine::walk::sources::NodeSources;
 use climb_engine::walk::{Ground, Walk};
 use schemars::JsonSchema;
@@ -37,11 +37,21 @@ impl Stage for Kind {
     type Params = Job;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::many("from", "text", "")]
+        vec![InputPort {
+            name: "from",
+            ty: "text",
+            arity: Arity::Many,
+            doc: "",
+        }]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole("text", "text", "")]
+        vec![OutputPort {
+            name: "text",
+            ty: "text",
+            items: None,
+            doc: "",
+        }]
     }
 }
 

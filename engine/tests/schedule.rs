@@ -13,7 +13,7 @@ use climb_engine::run::pool::Machine;
 use climb_engine::run::{Run, RunOptions};
 use climb_engine::runs::event::{Event, Outcome};
 use climb_engine::runs::result::RunResult;
-use climb_engine::stage::{InputPort, OutputPort, Params, Registry, Stage, erase};
+use climb_engine::stage::{Arity, InputPort, OutputPort, Params, Registry, Stage, erase};
 use climb_engine::walk::sources::NodeSources;
 use climb_engine::walk::{Ground, Walk};
 use proptest::prelude::*;
@@ -48,7 +48,10 @@ fn fails(work: &Work, item: Option<&str>) -> bool {
 
 fn run_work(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
     let read = |path: &Path| std::fs::read_to_string(path);
-    let item_text = cx.optional("item").map(read).transpose()?;
+    let item_text = cx
+        .optional("item")
+        .map(|item| read(&item.path))
+        .transpose()?;
     let from = cx.list("from").iter().map(|input| read(&input.path));
     let from: Vec<String> = from.collect::<Result<_, _>>()?;
     anyhow::ensure!(!fails(work, item_text.as_deref()), "told to fail");
@@ -63,8 +66,18 @@ fn run_work(work: &Work, cx: &TaskContext) -> anyhow::Result<()> {
     Ok(())
 }
 
-const FROM: InputPort = InputPort::many("from", "text", "");
-const TEXT: OutputPort = OutputPort::whole("text", "text", "");
+const FROM: InputPort = InputPort {
+    name: "from",
+    ty: "text",
+    arity: Arity::Many,
+    doc: "",
+};
+const TEXT: OutputPort = OutputPort {
+    name: "text",
+    ty: "text",
+    items: None,
+    doc: "",
+};
 
 struct Whole;
 
@@ -79,7 +92,15 @@ impl Stage for Whole {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![TEXT, OutputPort::list("list", "list", "item", "")]
+        vec![
+            TEXT,
+            OutputPort {
+                name: "list",
+                ty: "list",
+                items: Some("item"),
+                doc: "",
+            },
+        ]
     }
 }
 
@@ -98,7 +119,15 @@ impl Stage for Each {
     type Params = Work;
 
     fn inputs() -> Vec<InputPort> {
-        vec![FROM, InputPort::one("item", "item", "")]
+        vec![
+            FROM,
+            InputPort {
+                name: "item",
+                ty: "item",
+                arity: Arity::One,
+                doc: "",
+            },
+        ]
     }
 
     fn outputs() -> Vec<OutputPort> {

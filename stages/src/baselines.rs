@@ -12,9 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fit::read_scored_of;
-use crate::formats::clustering::Clusters;
-use crate::formats::mixture::{Mixture, Scored};
-use crate::formats::{read, write_json};
+use crate::formats::clusters::Clusters;
+use crate::formats::contenders::Contenders;
+use crate::formats::mixture::{Mixture, Mixtures};
+use crate::formats::scored::{Scored, ScoredRuns};
 use crate::mixture::Baseline;
 use crate::sample::pool::best_runs;
 
@@ -87,29 +88,6 @@ fn is_taken(name: &str) -> bool {
     ["chosen", "natural", "uniform"].contains(&name) || name.starts_with("best-")
 }
 
-/// `contenders`: names of the mixtures that are trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contenders {
-    /// (name, weights); `chosen` first.
-    pub mixtures: Vec<(String, Vec<f64>)>,
-    pub seeds: Vec<u64>,
-}
-
-impl read::Checked for Contenders {
-    const WHAT: &'static str = "the contenders";
-
-    fn problem(&self) -> Option<String> {
-        let problem = |(name, weights): &(String, Vec<f64>)| {
-            let mixture = Mixture {
-                weights: weights.clone(),
-                seed: None,
-            };
-            Some(format!("`{name}`: {}", read::Checked::problem(&mixture)?))
-        };
-        self.mixtures.iter().find_map(problem)
-    }
-}
-
 /// The stage kind `baselines`.
 pub struct Baselines;
 
@@ -122,14 +100,9 @@ impl Stage for Baselines {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one(
-                "clusters",
-                "clusters",
-                "The final clusters and their token shares.",
-            ),
-            InputPort::one("mixture", "mixture", "The chosen mixture."),
-            InputPort::many(
-                "scored",
+            InputPort::one::<Clusters>("clusters", "The final clusters and their token shares."),
+            InputPort::one::<Mixture>("mixture", "The chosen mixture."),
+            InputPort::many::<ScoredRuns>(
                 "scored",
                 "All runs of the search, for `best`: `search.all.evaluate`.",
             ),
@@ -138,13 +111,11 @@ impl Stage for Baselines {
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::list(
+            OutputPort::list::<Mixtures, Mixture>(
                 "mixtures",
-                "mixtures",
-                "mixture",
                 "A mixture with a seed for each training.",
             ),
-            OutputPort::whole("contenders", "contenders", "Which of them is which."),
+            OutputPort::whole::<Contenders>("contenders", "Which of them is which."),
         ]
     }
 
@@ -165,13 +136,13 @@ impl Stage for Baselines {
 
 impl Baselines {
     pub fn run(params: &BaselinesParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clusters: Clusters = read::json(cx, "clusters")?;
-        let chosen: Mixture = read::json(cx, "mixture")?;
+        let clusters = cx.read::<Clusters>("clusters")?;
+        let chosen = cx.read::<Mixture>("mixture")?;
         let count = clusters.clusters.len();
         ensure!(
             chosen.weights.len() == count,
             "the chosen mixture `{}` has {} for {}",
-            read::one(cx, "mixture")?.name,
+            cx.input("mixture")?.name,
             counted(chosen.weights.len(), "weight"),
             counted(count, "cluster")
         );
@@ -194,18 +165,15 @@ impl Baselines {
             mixtures.push((name.clone(), Mixture::normalised(weights)?.weights));
         }
         let seeds: Vec<u64> = (0..params.seeds).map(|i| params.first_seed + i).collect();
-        let folder = cx.output_folder("mixtures")?;
+        let of_seed = |weights: &[f64], seed: u64| Mixture {
+            weights: weights.to_vec(),
+            seed: Some(seed),
+        };
         let all = mixtures
             .iter()
-            .flat_map(|(_, weights)| seeds.iter().map(move |s| (weights, s)));
-        for (i, (weights, &seed)) in all.enumerate() {
-            let mixture = Mixture {
-                weights: weights.clone(),
-                seed: Some(seed),
-            };
-            write_json(&folder.join(format!("{i:06}.json")), &mixture)?;
-        }
-        write_json(&cx.output("contenders"), &Contenders { mixtures, seeds })
+            .flat_map(|(_, weights)| seeds.iter().map(move |seed| of_seed(weights, *seed)));
+        cx.write("mixtures", &Mixtures(all.collect()))?;
+        cx.write("contenders", &Contenders { mixtures, seeds })
     }
 }
 
@@ -236,7 +204,7 @@ fn difference(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::mixture::Direction;
+    use crate::formats::scored::Direction;
 
     fn run(weights: [f64; 2], score: f64) -> Scored {
         Scored {

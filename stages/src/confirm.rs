@@ -7,10 +7,10 @@ use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::baselines::Contenders;
 use crate::fit::read_scored;
-use crate::formats::mixture::{Confirmation, Contender, Direction, Scored};
-use crate::formats::{read, write_json};
+use crate::formats::confirmation::{Confirmation, Contender};
+use crate::formats::contenders::Contenders;
+use crate::formats::scored::{Direction, Scored};
 use crate::stats;
 use crate::wiring;
 
@@ -33,18 +33,13 @@ impl Stage for Confirm {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("contenders", "contenders", "Which mixture is which."),
-            InputPort::many(
-                "scored",
-                "scored",
-                "Their trainings: `all.confirm-evaluate`.",
-            ),
+            InputPort::one::<Contenders>("contenders", "Which mixture is which."),
+            InputPort::many::<Scored>("scored", "Their trainings: `all.confirm-evaluate`."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "confirmation",
+        vec![OutputPort::whole::<Confirmation>(
             "confirmation",
             "For each contender its scores, their mean and spread, and the gain over it, seed by seed.",
         )]
@@ -57,12 +52,9 @@ impl Stage for Confirm {
 
 impl Confirm {
     pub fn run(_params: &ConfirmParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let contenders: Contenders = read::json(cx, "contenders")?;
+        let contenders = cx.read::<Contenders>("contenders")?;
         let scored = read_scored(cx, "scored")?;
-        write_json(
-            &cx.output("confirmation"),
-            &confirmation(&contenders, &scored)?,
-        )
+        cx.write("confirmation", &confirmation(&contenders, &scored)?)
     }
 }
 

@@ -10,7 +10,10 @@ use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::mixture::Direction;
+use crate::formats::model::Model;
+use crate::formats::packed::Packed;
+use crate::formats::questions::Questions;
+use crate::formats::scored::{Direction, Scored};
 use crate::{libtorch, train, wiring};
 
 /// Parameters of `evaluate`.
@@ -85,18 +88,16 @@ impl Stage for Evaluate {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("model", "model", "A trained proxy."),
-            InputPort::optional(
+            InputPort::one::<Model>("model", "A trained proxy."),
+            InputPort::optional::<Packed>(
                 "targets",
-                "packed",
                 "Held-out tokens, a part for each target. Needed where there are no questions.",
             ),
-            InputPort::many(
-                "questions",
+            InputPort::many::<Questions>(
                 "questions",
                 "Multiple-choice benchmarks: a list of `questions` stages.",
             ),
-            InputPort::optional("validation", "packed", "Held-out tokens of each cluster."),
+            InputPort::optional::<Packed>("validation", "Held-out tokens of each cluster."),
         ]
     }
 
@@ -109,8 +110,7 @@ impl Stage for Evaluate {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "scored",
+        vec![OutputPort::whole::<Scored>(
             "scored",
             "The mixture, its score and all metrics.",
         )]

@@ -1,16 +1,13 @@
 //! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, bail, ensure};
-use climb_contract::context::{InputArtifact, TaskContext};
+use anyhow::{bail, ensure};
+use climb_contract::context::TaskContext;
 use climb_contract::count as counted;
 use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use climb_contract::wired::Wired;
 
-use crate::formats::clustering::Clusters;
-use crate::formats::mixture::Scored;
-use crate::formats::read::{self, Checked};
+use crate::formats::clusters::Clusters;
+use crate::formats::scored::{Scored, ScoredRuns};
 use crate::predictor::{FitParams, Predictor};
 use crate::wiring;
 
@@ -21,15 +18,9 @@ pub struct Fit;
 
 /// All runs of a `scored` port: of one clustering, better in one direction.
 pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> {
-    let mut names = Vec::new();
-    let mut runs: Vec<Scored> = Vec::new();
-    for artifact in cx.list(port) {
-        for (name, path) in files_of(artifact)? {
-            let run = read::json_file(&path);
-            runs.push(run.with_context(|| format!("{} `{name}`", Scored::WHAT))?);
-            names.push(name);
-        }
-    }
+    let artifacts = cx.read_all::<ScoredRuns>(port)?;
+    let all = artifacts.into_iter().flat_map(|ScoredRuns(runs)| runs);
+    let (names, runs): (Vec<String>, Vec<Scored>) = all.unzip();
     let like = |run: &Scored| (run.mixture.weights.len(), run.direction);
     let wanted = runs.first().map(like);
     if let Some(i) = runs.iter().position(|run| Some(like(run)) != wanted) {
@@ -49,22 +40,6 @@ pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> 
         );
     }
     Ok(runs)
-}
-
-/// A run is a file; a folder has one in each of its files, in the order of their names.
-pub fn files_of(artifact: &InputArtifact) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    if !artifact.path.is_dir() {
-        return Ok(vec![(artifact.name.clone(), artifact.path.clone())]);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&artifact.path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = format!("{}/{}", artifact.name, name.to_string_lossy());
-        files.push((name, entry.path()));
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// [`read_scored`], of mixtures of these clusters.
@@ -95,16 +70,14 @@ impl Stage for Fit {
     type Params = FitParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::many(
-            "scored",
+        vec![InputPort::many::<Scored>(
             "scored",
             "The runs: in a `repeat`, `all.evaluate` is those of all iterations so far.",
         )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "predictor",
+        vec![OutputPort::whole::<Predictor>(
             "predictor",
             "The predictor, and report.json with its cross-validation.",
         )]
@@ -133,6 +106,6 @@ impl Fit {
         if let Some(doubt) = report.doubt() {
             cx.warn(doubt);
         }
-        predictor.save(&cx.output("predictor"))
+        cx.write("predictor", &predictor)
     }
 }

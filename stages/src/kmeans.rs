@@ -8,6 +8,8 @@ use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::formats::clustering::Clustering;
+use crate::formats::embeddings::Embeddings;
 use crate::{libtorch, wiring};
 
 /// How the first centroids are found.
@@ -71,16 +73,14 @@ impl Stage for Kmeans {
     type Params = KmeansParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::one(
-            "embeddings",
+        vec![InputPort::one::<Embeddings>(
             "embeddings",
             "One row a document.",
         )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "clustering",
+        vec![OutputPort::whole::<Clustering>(
             "clustering",
             "Each document's cluster, and the centroids.",
         )]

@@ -49,7 +49,6 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
         erase::<pack::Pack>(pack::Pack::run),
         erase::<questions::AskQuestions>(questions::AskQuestions::run),
         erase::<mixture::Given>(mixture::Given::run),
-        erase::<runs::OwnRuns>(runs::OwnRuns::run),
         erase::<sample::Sample>(sample::Sample::run),
         declare::<train::Train>(WORKER),
         declare::<train::TrainSegment>(WORKER),
@@ -60,5 +59,6 @@ pub fn kinds() -> Vec<Box<dyn StageKind>> {
         erase::<baselines::Baselines>(baselines::Baselines::run),
         erase::<confirm::Confirm>(confirm::Confirm::run),
         erase::<materialize::Materialize>(materialize::Materialize::run),
+        erase::<runs::OwnRuns>(runs::OwnRuns::run),
     ]
 }

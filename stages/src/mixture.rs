@@ -7,9 +7,8 @@ use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clustering::Clusters;
+use crate::formats::clusters::Clusters;
 use crate::formats::mixture::Mixture;
-use crate::formats::{read, write_json};
 
 /// A mixture that needs no search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -86,16 +85,14 @@ impl Stage for Given {
     type Params = MixtureParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::one(
-            "clusters",
+        vec![InputPort::one::<Clusters>(
             "clusters",
             "The final clusters and their token shares.",
         )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "mixture",
+        vec![OutputPort::whole::<Mixture>(
             "mixture",
             "The weights, scaled to sum 1.",
         )]
@@ -104,7 +101,7 @@ impl Stage for Given {
 
 impl Given {
     pub fn run(params: &MixtureParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clusters: Clusters = read::json(cx, "clusters")?;
+        let clusters = cx.read::<Clusters>("clusters")?;
         let mixture = match &params.weights {
             Weights::Named(baseline) => baseline.mixture(&clusters)?,
             Weights::List(weights) => {
@@ -118,23 +115,24 @@ impl Given {
                 Mixture::normalised(weights)?
             }
         };
-        write_json(&cx.output("mixture"), &mixture)
+        cx.write("mixture", &mixture)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use climb_contract::stage::{Format, Written};
+
     use super::*;
-    use crate::formats::read_json;
     use crate::sample::tests::clusters;
 
     fn run(yaml: serde_json::Value) -> anyhow::Result<Vec<f64>> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("clusters.json");
-        write_json(&file, &clusters(&[0.5, 0.3, 0.2])).unwrap();
+        clusters(&[0.5, 0.3, 0.2]).write(&file).unwrap();
         let cx = TaskContext::for_test(dir.path()).with_input("clusters", file);
         Given::run(&serde_json::from_value(yaml).unwrap(), &cx)?;
-        let mixture: Mixture = read_json(&cx.output("mixture"))?;
+        let mixture = Mixture::read(&cx.output("mixture"))?;
         Ok(mixture.weights)
     }
 

@@ -9,8 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::formats::clustering::{Clustering, DROPPED};
-use crate::formats::packed::PackedWriter;
-use crate::formats::read;
+use crate::formats::packed::{Packed, PackedWriter};
 use crate::formats::tokens::Tokens;
 use crate::wiring;
 
@@ -53,33 +52,17 @@ impl Stage for Pack {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("tokens", "tokens", "Token ids by document."),
-            InputPort::one(
-                "clustering",
-                "clustering",
-                "The same documents' final clusters.",
-            ),
-            InputPort::many(
-                "targets",
-                "tokens",
-                "Held-out sets, each a target by its name.",
-            ),
+            InputPort::one::<Tokens>("tokens", "Token ids by document."),
+            InputPort::one::<Clustering>("clustering", "The same documents' final clusters."),
+            InputPort::many::<Tokens>("targets", "Held-out sets, each a target by its name."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::whole(
-                "train",
-                "packed",
-                "What proxies train on, a part for each cluster.",
-            ),
-            OutputPort::whole(
-                "validation",
-                "packed",
-                "Held-out documents of each cluster.",
-            ),
-            OutputPort::whole("targets", "packed", "A part for each target."),
+            OutputPort::whole::<Packed>("train", "What proxies train on, a part for each cluster."),
+            OutputPort::whole::<Packed>("validation", "Held-out documents of each cluster."),
+            OutputPort::whole::<Packed>("targets", "A part for each target."),
         ]
     }
 
@@ -94,8 +77,8 @@ impl Stage for Pack {
 
 impl Pack {
     pub fn run(params: &PackParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let tokens = read::open(read::one(cx, "tokens")?, Tokens::open)?;
-        let clustering = read::clustering(read::one(cx, "clustering")?)?;
+        let tokens = cx.read::<Tokens>("tokens")?;
+        let clustering = cx.read::<Clustering>("clustering")?;
         ensure!(
             tokens.meta.documents == clustering.meta.documents,
             "the tokens are of {}, the clustering of {}: they come from different corpora",
@@ -169,11 +152,7 @@ fn in_fraction(ids: &[u32], params: &PackParams) -> bool {
 }
 
 fn pack_targets(params: &PackParams, cx: &TaskContext, tokens: &Tokens) -> anyhow::Result<()> {
-    let targets: Vec<Tokens> = cx
-        .list("targets")
-        .iter()
-        .map(|artifact| read::open(artifact, Tokens::open))
-        .collect::<anyhow::Result<_>>()?;
+    let targets = cx.read_all::<Tokens>("targets")?;
     let names: Vec<String> = targets
         .iter()
         .map(|target| target.meta.name.clone())

@@ -8,8 +8,8 @@ use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clustering::{self, Clustering, ClusteringMeta, DROPPED};
-use crate::formats::read;
+use crate::formats::clustering::{Clustering, ClusteringMeta, DROPPED};
+use crate::formats::scores::Scores;
 use crate::wiring;
 
 /// Parameters of `prune`.
@@ -48,14 +48,13 @@ impl Stage for Prune {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("clustering", "clustering", "The clusters."),
-            InputPort::optional("scores", "scores", "Needed for a `threshold`."),
+            InputPort::one::<Clustering>("clustering", "The clusters."),
+            InputPort::optional::<Scores>("scores", "Needed for a `threshold`."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "clustering",
+        vec![OutputPort::whole::<Clustering>(
             "clustering",
             "The clusters that stay, numbered anew; their documents keep them, others have none.",
         )]
@@ -79,7 +78,7 @@ impl Stage for Prune {
 
 impl Prune {
     pub fn run(params: &PruneParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clustering = read::clustering(read::one(cx, "clustering")?)?;
+        let clustering = cx.read::<Clustering>("clustering")?;
         let means = match params.threshold > 0.0 {
             true => Some(mean_scores(params, cx, &clustering)?),
             false => None,
@@ -121,11 +120,8 @@ fn mean_scores(
     cx: &TaskContext,
     clustering: &Clustering,
 ) -> anyhow::Result<Vec<f64>> {
-    let scores = cx
-        .list("scores")
-        .first()
-        .context("a `threshold` needs `scores` to be wired")?;
-    let scores = read::scores(scores)?;
+    let scores = cx.read_optional::<Scores>("scores")?;
+    let scores = scores.context("a `threshold` needs `scores` to be wired")?;
     ensure!(
         scores.meta.rows == clustering.meta.documents,
         "{} for {} clustered: they come from different corpora",
@@ -181,13 +177,15 @@ fn write(cx: &TaskContext, old: &Clustering, kept: &[usize]) -> anyhow::Result<(
         members: kept.iter().map(|&c| old.meta.members[c].clone()).collect(),
         ..old.meta.clone()
     };
-    clustering::write(&cx.output("clustering"), &meta, &assignments, &centroids)
+    cx.write("clustering", &Clustering::new(meta, assignments, centroids))
 }
 
 #[cfg(test)]
 mod tests {
+    use climb_contract::stage::{Format, Written};
+
     use super::*;
-    use crate::formats::matrix::{self, MatrixMeta};
+    use crate::formats::matrix::{Matrix, MatrixMeta};
 
     /// Three clusters of two documents each, with mean scores 0.1, 0.5 and 0.9.
     fn run(params: &PruneParams) -> anyhow::Result<Clustering> {
@@ -201,23 +199,20 @@ mod tests {
             inertia: 0.0,
             iterations: 1,
         };
-        clustering::write(&dir.join("c"), &meta, &[0, 1, 2, 0, 1, 2], &[0.0, 1.0, 2.0])?;
+        Clustering::new(meta, vec![0, 1, 2, 0, 1, 2], vec![0.0, 1.0, 2.0]).write(&dir.join("c"))?;
         let names = vec!["overall".to_string()];
-        let scores = [0.0, 0.4, 0.8, 0.2, 0.6, 1.0];
-        matrix::write(
-            &dir.join("s"),
-            &MatrixMeta {
-                rows: 6,
-                cols: 1,
-                names,
-            },
-            &scores,
-        )?;
+        let scores = vec![0.0, 0.4, 0.8, 0.2, 0.6, 1.0];
+        let meta = MatrixMeta {
+            rows: 6,
+            cols: 1,
+            names,
+        };
+        Scores(Matrix::new(meta, scores)?).write(&dir.join("s"))?;
         let cx = TaskContext::for_test(&dir)
             .with_input("clustering", dir.join("c"))
             .with_input("scores", dir.join("s"));
         Prune::run(params, &cx)?;
-        Clustering::open(&cx.output("clustering"))
+        Clustering::read(&cx.output("clustering"))
     }
 
     #[test]

@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
 use crate::formats::documents::Documents;
-use crate::formats::flat::FlatWriter;
-use crate::formats::tokens::TokensMeta;
-use crate::formats::write_json;
+use crate::formats::tokenizer::TokenizerFile;
+use crate::formats::tokens::{Tokens, TokensMeta, TokensWriter};
 use crate::tokenizer::{self, cut::Cuts};
 use crate::wiring;
 
@@ -66,9 +65,8 @@ impl Stage for Tokenize {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("documents", "documents", "The documents."),
-            InputPort::optional(
-                "tokenizer",
+            InputPort::one::<Documents>("documents", "The documents."),
+            InputPort::optional::<TokenizerFile>(
                 "tokenizer",
                 "Not needed for documents that came as token ids.",
             ),
@@ -85,8 +83,7 @@ impl Stage for Tokenize {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "tokens",
+        vec![OutputPort::whole::<Tokens>(
             "tokens",
             "Token ids, in document order.",
         )]
@@ -124,11 +121,11 @@ impl Stage for Tokenize {
 
 impl Tokenize {
     pub fn run(params: &TokenizeParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let documents = Documents::open(cx.input("documents")?)?;
+        let documents = cx.read::<Documents>("documents")?;
         let came_as_tokens = !documents.is_empty() && documents.tokens(0).is_some();
-        let tokenizer = match cx.optional("tokenizer") {
-            Some(path) => {
-                let tokenizer = tokenizer::load(path, &params.end_of_text)?;
+        let tokenizer = match cx.read_optional::<TokenizerFile>("tokenizer")? {
+            Some(file) => {
+                let tokenizer = tokenizer::load(&file.0, &params.end_of_text)?;
                 let cuts = Cuts::of(&tokenizer);
                 Some((tokenizer, cuts))
             }
@@ -142,10 +139,7 @@ impl Tokenize {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(cx.threads.max(1))
             .build()?;
-        let folder = cx.output_folder("tokens")?;
-        let mut ids = FlatWriter::<u32>::create(&folder.join("tokens.u32"))?;
-        let mut offsets = FlatWriter::<u64>::create(&folder.join("offsets.u64"))?;
-        offsets.push(&[0])?;
+        let mut out = TokensWriter::create(&cx.output("tokens"))?;
         for start in (0..documents.len()).step_by(BATCH) {
             cx.check_cancelled()?;
             let end = (start + BATCH).min(documents.len());
@@ -164,23 +158,21 @@ impl Tokenize {
                         start + i
                     );
                 }
-                ids.push(document)?;
-                offsets.push(&[ids.len()])?;
+                out.push(document)?;
             }
             cx.progress(end as u64, documents.len() as u64, "documents");
         }
-        offsets.finish()?;
-        let meta = TokensMeta {
+        let meta = out.finish(TokensMeta {
             name: documents.report.name.clone(),
             documents: documents.len(),
-            tokens: ids.finish()?,
+            tokens: 0,
             vocab_size,
             end_of_text,
             bytes: documents.report.bytes,
-        };
+        })?;
         cx.total("documents", meta.documents as f64);
         cx.total("tokens", meta.tokens as f64);
-        write_json(&folder.join("meta.json"), &meta)
+        Ok(())
     }
 }
 

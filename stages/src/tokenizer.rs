@@ -20,6 +20,7 @@ use tokenizers::{
 };
 
 use crate::formats::documents::Documents;
+use crate::formats::tokenizer::TokenizerFile;
 use crate::guard;
 
 /// Parameters of `tokenizer`.
@@ -74,16 +75,14 @@ impl Stage for TokenizerStage {
     type Params = TokenizerParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::optional(
-            "documents",
+        vec![InputPort::optional::<Documents>(
             "documents",
             "What to train on; not needed with a `path`.",
         )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "tokenizer",
+        vec![OutputPort::whole::<TokenizerFile>(
             "tokenizer",
             "A Hugging Face tokenizer.json.",
         )]
@@ -139,10 +138,10 @@ impl TokenizerStage {
         let tokenizer = match cx.source("tokenizer").first() {
             Some(file) => load(&file.path, &params.end_of_text)?,
             None => {
-                let folder = cx.optional("documents").context(
+                let documents = cx.read_optional::<Documents>("documents")?.context(
                     "`tokenizer` has nothing to train on: wire `documents`, or give a `path`",
                 )?;
-                train(&Documents::open(folder)?, params)?
+                train(&documents, params)?
             }
         };
         // In other bytes where ids have gaps: what `tokenize` once made of such a tokenizer counted

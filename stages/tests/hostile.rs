@@ -3,12 +3,14 @@
 
 use std::path::Path;
 
-use climb_stages::formats::clustering::{self, Clustering, ClusteringMeta};
+use climb_contract::stage::{Format, Written};
+use climb_stages::formats::clustering::{Clustering, ClusteringMeta};
 use climb_stages::formats::documents::{DocumentMeta, Documents, DocumentsWriter, Report};
-use climb_stages::formats::matrix::{self, Matrix, MatrixMeta};
+use climb_stages::formats::flat;
+use climb_stages::formats::matrix::{Matrix, MatrixMeta};
 use climb_stages::formats::packed::{Packed, PackedWriter};
 use climb_stages::formats::tokens::Tokens;
-use climb_stages::formats::{flat, write_json};
+use climb_stages::formats::write_json;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
@@ -41,7 +43,7 @@ fn write_good(root: &Path) -> anyhow::Result<()> {
         cols: 2,
         names: Vec::new(),
     };
-    matrix::write(&root.join("matrix"), &meta, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+    Matrix::new(meta, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?.write(&root.join("matrix"))?;
     let meta = ClusteringMeta {
         clusters: 2,
         dim: 2,
@@ -51,29 +53,29 @@ fn write_good(root: &Path) -> anyhow::Result<()> {
         inertia: 1.0,
         iterations: 3,
     };
-    let centroids = [0.0, 1.0, 2.0, 3.0];
-    clustering::write(&root.join("clustering"), &meta, &[0, 1, 0], &centroids)
+    let centroids = vec![0.0, 1.0, 2.0, 3.0];
+    Clustering::new(meta, vec![0, 1, 0], centroids).write(&root.join("clustering"))
 }
 
 /// Opens everything; of what opens, reads everything. Returns how many opened.
 fn read_all(root: &Path) -> usize {
     let mut opened = 0;
-    if let Ok(documents) = Documents::open(&root.join("documents")) {
+    if let Ok(documents) = Documents::read(&root.join("documents")) {
         for i in 0..documents.len() {
             let _ = (documents.text(i), documents.tokens(i));
         }
         let _ = documents.meta();
         opened += 1;
     }
-    if let Ok(tokens) = Tokens::open(&root.join("tokens")) {
+    if let Ok(tokens) = Tokens::read(&root.join("tokens")) {
         for i in 0..tokens.meta.documents {
             let _ = (tokens.document(i), tokens.count(i));
         }
         opened += 1;
     }
-    if let Ok(packed) = Packed::open(&root.join("packed")) {
+    if let Ok(packed) = Packed::read(&root.join("packed")) {
         for part in 0..packed.meta.parts.len() {
-            packed.read(part, 0, packed.len(part), &mut Vec::new());
+            packed.append(part, 0, packed.len(part), &mut Vec::new());
         }
         opened += 1;
     }
@@ -84,7 +86,7 @@ fn read_all(root: &Path) -> usize {
         }
         opened += 1;
     }
-    if let Ok(clustering) = Clustering::open(&root.join("clustering")) {
+    if let Ok(clustering) = Clustering::read(&root.join("clustering")) {
         for cluster in 0..clustering.meta.clusters {
             let _ = clustering.centroid(cluster);
         }

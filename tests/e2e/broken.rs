@@ -179,6 +179,8 @@ fn the_examples_of_all_kinds_are_one_valid_workflow() {
         "{\"text\": \"some text of a corpus\"}\n",
     );
     workspace.write("benchmarks/piqa-validation.jsonl", "{}\n");
+    workspace.write("ratios.csv", "run,web\na,1\n");
+    workspace.write("metrics.csv", "run,loss\na,1\n");
     let ran = workspace.climb(&["check", "w.yaml"]);
     assert!(ran.ok(), "{yaml}\n{}", ran.stderr);
     let value: serde_yaml::Value = serde_yaml::from_str(&yaml).expect("YAML");

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::published::{Published, Target};
-use climb_stages::formats::mixture::{Direction, Mixture, Scored};
+use climb_stages::formats::mixture::Mixture;
+use climb_stages::formats::scored::{Direction, Scored};
 use climb_stages::predictor::{FitParams, Kind, Predictor};
 use climb_stages::stats;
 

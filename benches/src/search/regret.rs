@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::published::Published;
 use super::simulator::Simulator;
-use climb_stages::formats::clustering::{ClusterSummary, Clusters};
-use climb_stages::formats::mixture::Scored;
+use climb_stages::formats::clusters::{ClusterSummary, Clusters};
+use climb_stages::formats::scored::Scored;
 use climb_stages::predictor::{FitParams, Kind, Predictor};
 use climb_stages::sample::pool::From;
 use climb_stages::sample::{

@@ -9,7 +9,8 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::published::{Published, Target};
 use super::quality::scored;
-use climb_stages::formats::mixture::{Mixture, Scored};
+use climb_stages::formats::mixture::Mixture;
+use climb_stages::formats::scored::Scored;
 use climb_stages::predictor::{FitParams, Kind, Predictor};
 
 /// What the truth is made of.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use climb_engine::runs::RunFolder;
-use climb_stages::formats::mixture::Direction;
+use climb_stages::formats::scored::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

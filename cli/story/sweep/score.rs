@@ -1,6 +1,7 @@
 //! What a variant came to.
 
-use climb_stages::formats::mixture::{Direction, Selection};
+use climb_stages::formats::scored::Direction;
+use climb_stages::formats::selection::Selection;
 use climb_stages::stats;
 
 use super::ScoredBy;

@@ -1,6 +1,6 @@
 //! The order of a sweep's variants.
 
-use climb_stages::formats::mixture::Direction;
+use climb_stages::formats::scored::Direction;
 
 use super::{Sweep, VariantRow};
 

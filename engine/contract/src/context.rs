@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::format::{Format, Written};
 use crate::report::TaskReport;
 use crate::stage::SourceFile;
 use crate::state::State;
@@ -46,22 +47,40 @@ pub struct TaskContext {
 }
 
 impl TaskContext {
-    /// The path of a port that takes one artifact. The engine has checked that it is wired.
-    pub fn input(&self, port: &str) -> anyhow::Result<&Path> {
+    /// What a port that takes one artifact is wired to. The engine has checked that it is wired.
+    pub fn input(&self, port: &str) -> anyhow::Result<&InputArtifact> {
         self.optional(port)
             .ok_or_else(|| anyhow::anyhow!("input port `{port}` is not wired"))
     }
 
-    pub fn optional(&self, port: &str) -> Option<&Path> {
-        self.inputs
-            .get(port)
-            .and_then(|all| all.first())
-            .map(|a| a.path.as_path())
+    /// What an optional port is wired to, if it is.
+    pub fn optional(&self, port: &str) -> Option<&InputArtifact> {
+        self.list(port).first()
     }
 
     /// All artifacts of a `Many` port, in item order.
     pub fn list(&self, port: &str) -> &[InputArtifact] {
         self.inputs.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// Reads the artifact of a port that takes one. Errors name it.
+    pub fn read<F: Format>(&self, port: &str) -> anyhow::Result<F> {
+        F::given(self.input(port)?)
+    }
+
+    /// Reads what an optional port is wired to, if it is.
+    pub fn read_optional<F: Format>(&self, port: &str) -> anyhow::Result<Option<F>> {
+        self.optional(port).map(F::given).transpose()
+    }
+
+    /// Reads all artifacts of a `Many` port, in item order.
+    pub fn read_all<F: Format>(&self, port: &str) -> anyhow::Result<Vec<F>> {
+        self.list(port).iter().map(F::given).collect()
+    }
+
+    /// Writes the output `port`.
+    pub fn write<F: Written>(&self, port: &str, value: &F) -> anyhow::Result<()> {
+        value.write(&self.output(port))
     }
 
     /// The files of a source group; empty when the group is not used.

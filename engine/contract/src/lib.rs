@@ -12,6 +12,7 @@ pub mod dump;
 pub mod encoding;
 mod erased;
 pub mod files;
+mod format;
 pub mod here;
 mod kind;
 pub mod paths;

@@ -1,6 +1,8 @@
 //! What a kind takes and makes.
 
-/// The type of an artifact, e.g. `embeddings`. Two ports fit when their types are equal.
+use crate::format::Format;
+
+/// The name of an artifact's type: [`Format::TYPE`].
 pub type ArtifactType = &'static str;
 
 /// How many artifacts an input port takes.
@@ -32,27 +34,25 @@ pub struct OutputPort {
 }
 
 impl InputPort {
-    pub const fn one(name: &'static str, ty: ArtifactType, doc: &'static str) -> InputPort {
-        InputPort::of(Arity::One, name, ty, doc)
+    /// Takes one artifact.
+    pub const fn one<F: Format>(name: &'static str, doc: &'static str) -> InputPort {
+        InputPort::of::<F>(Arity::One, name, doc)
     }
 
-    pub const fn optional(name: &'static str, ty: ArtifactType, doc: &'static str) -> InputPort {
-        InputPort::of(Arity::Optional, name, ty, doc)
+    /// May be left unwired.
+    pub const fn optional<F: Format>(name: &'static str, doc: &'static str) -> InputPort {
+        InputPort::of::<F>(Arity::Optional, name, doc)
     }
 
-    pub const fn many(name: &'static str, ty: ArtifactType, doc: &'static str) -> InputPort {
-        InputPort::of(Arity::Many, name, ty, doc)
+    /// Takes all the outputs of a fan-out.
+    pub const fn many<F: Format>(name: &'static str, doc: &'static str) -> InputPort {
+        InputPort::of::<F>(Arity::Many, name, doc)
     }
 
-    const fn of(
-        arity: Arity,
-        name: &'static str,
-        ty: ArtifactType,
-        doc: &'static str,
-    ) -> InputPort {
+    const fn of<F: Format>(arity: Arity, name: &'static str, doc: &'static str) -> InputPort {
         InputPort {
             name,
-            ty,
+            ty: F::TYPE,
             arity,
             doc,
         }
@@ -61,26 +61,24 @@ impl InputPort {
 
 impl OutputPort {
     /// A file or folder that is one artifact.
-    pub const fn whole(name: &'static str, ty: ArtifactType, doc: &'static str) -> OutputPort {
+    pub const fn whole<F: Format>(name: &'static str, doc: &'static str) -> OutputPort {
         OutputPort {
             name,
-            ty,
+            ty: F::TYPE,
             items: None,
             doc,
         }
     }
 
-    /// A folder whose files are items of type `item`.
-    pub const fn list(
+    /// A folder whose files are items.
+    pub const fn list<F: Format, Item: Format>(
         name: &'static str,
-        ty: ArtifactType,
-        item: ArtifactType,
         doc: &'static str,
     ) -> OutputPort {
         OutputPort {
             name,
-            ty,
-            items: Some(item),
+            ty: F::TYPE,
+            items: Some(Item::TYPE),
             doc,
         }
     }

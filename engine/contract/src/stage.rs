@@ -1,6 +1,7 @@
 //! The contract between the engine and a stage kind.
 
 pub use crate::erased::{Body, Outside, StageKind, declare, erase};
+pub use crate::format::{Format, Written};
 pub use crate::kind::{Chain, Made, Params, Stage, Upstream};
 pub use crate::ports::{Arity, ArtifactType, Input, InputPort, Output, OutputPort};
 pub use crate::problem::ParamProblem;

@@ -28,6 +28,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::formats::documents::Documents;
 use parquet_file::Trouble;
 use reading::Reading;
 pub use records::rows;
@@ -189,10 +190,9 @@ impl Stage for Corpus {
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::whole("documents", "documents", "What may be trained on."),
-            OutputPort::whole(
+            OutputPort::whole::<Documents>("documents", "What may be trained on."),
+            OutputPort::whole::<Documents>(
                 "heldout",
-                "documents",
                 "What is held out as a target; may be empty.",
             ),
         ]

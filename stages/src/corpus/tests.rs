@@ -9,7 +9,7 @@ use arrow_schema::{DataType, Field};
 use climb_cache_digest::digest;
 
 use climb_contract::report::TaskReport;
-use climb_contract::stage::SourceFile;
+use climb_contract::stage::{Format as _, SourceFile};
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
@@ -46,7 +46,7 @@ fn run(
     let files = names.iter().map(|name| source(root, name)).collect();
     cx.sources.insert("files".into(), files);
     Corpus::run(params, &cx)?;
-    let open = |port: &str| Documents::open(&cx.output(port));
+    let open = |port: &str| Documents::read(&cx.output(port));
     Ok((open("documents")?, open("heldout")?))
 }
 

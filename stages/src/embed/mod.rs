@@ -16,6 +16,8 @@ use climb_contract::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::formats::documents::Documents;
+use crate::formats::embeddings::Embeddings;
 use crate::libtorch;
 use folder::Folder;
 use reading::{Mode, Reading};
@@ -135,12 +137,11 @@ impl Stage for Embed {
     type Params = EmbedParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::one("documents", "documents", "The documents.")]
+        vec![InputPort::one::<Documents>("documents", "The documents.")]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "embeddings",
+        vec![OutputPort::whole::<Embeddings>(
             "embeddings",
             "One row a document.",
         )]

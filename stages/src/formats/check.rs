@@ -1,70 +1,67 @@
 //! What somebody's own program made, by its type: checked as its readers would, before it is
 //! recorded. `model`, `predictor`, `checkpoint` and `dataset` may be of that program's own kind.
 
-use anyhow::Context;
 use climb_contract::context::InputArtifact;
+use climb_contract::stage::Format;
 
-use super::clustering::Clusters;
+use super::clustering::Clustering;
+use super::clusters::Clusters;
+use super::confirmation::Confirmation;
+use super::contenders::Contenders;
 use super::documents::Documents;
-use super::mixture::{Confirmation, Mixture, Scored, Selection};
+use super::embeddings::Embeddings;
+use super::mixture::Mixture;
 use super::packed::Packed;
 use super::questions::Questions;
+use super::scored::ScoredRuns;
+use super::scores::Scores;
+use super::selection::Selection;
+use super::tokenizer::TokenizerFile;
 use super::tokens::Tokens;
-use super::{read, read_json};
-use crate::baselines::Contenders;
-use crate::fit::files_of;
+
+/// A type's name, and what looks at an artifact of it.
+type Check = (&'static str, fn(&InputArtifact) -> anyhow::Result<()>);
+
+const fn of<F: Format>() -> Check {
+    (F::TYPE, F::check)
+}
+
+/// The types that have one form only.
+const CHECKS: [Check; 14] = [
+    of::<ScoredRuns>(),
+    of::<Mixture>(),
+    of::<Selection>(),
+    of::<Clusters>(),
+    of::<Questions>(),
+    of::<Contenders>(),
+    of::<Confirmation>(),
+    of::<TokenizerFile>(),
+    of::<Embeddings>(),
+    of::<Scores>(),
+    of::<Clustering>(),
+    of::<Documents>(),
+    of::<Tokens>(),
+    of::<Packed>(),
+];
 
 /// An error names the artifact, and what in it is wrong.
 pub fn check(ty: &str, artifact: &InputArtifact) -> anyhow::Result<()> {
-    match ty {
-        "scored" => scored(artifact),
-        "mixture" => read::json_of::<Mixture>(artifact).map(drop),
-        "selection" => read::json_of::<Selection>(artifact).map(drop),
-        "clusters" => read::json_of::<Clusters>(artifact).map(drop),
-        "questions" => read::json_of::<Questions>(artifact).map(drop),
-        "contenders" => read::json_of::<Contenders>(artifact).map(drop),
-        "confirmation" => read::open(artifact, read_json::<Confirmation>).map(drop),
-        "tokenizer" => read::open(artifact, read_json::<serde_json::Value>).map(drop),
-        "embeddings" => read::embeddings(artifact).map(drop),
-        "scores" => read::scores(artifact).map(drop),
-        "clustering" => read::clustering(artifact).map(drop),
-        "documents" => read::open(artifact, Documents::open).map(drop),
-        "tokens" => known(artifact, &read::open(artifact, Tokens::open)?),
-        "packed" => read::open(artifact, Packed::open)?
-            .check()
-            .with_context(|| format!("`{}`", artifact.name)),
-        _ => Ok(()),
-    }
-}
-
-/// A run, or a folder of them.
-fn scored(artifact: &InputArtifact) -> anyhow::Result<()> {
-    for (name, path) in files_of(artifact)? {
-        let run = read::json_file::<Scored>(&path);
-        run.with_context(|| format!("{} `{name}`", <Scored as read::Checked>::WHAT))?;
-    }
-    Ok(())
-}
-
-/// Every token id is of the vocabulary.
-fn known(artifact: &InputArtifact, tokens: &Tokens) -> anyhow::Result<()> {
-    let all = (0..tokens.meta.documents).try_for_each(|i| tokens.known(i).map(drop));
-    all.with_context(|| format!("`{}`", artifact.name))
+    let known = CHECKS.iter().find(|(name, _)| *name == ty);
+    known.map_or(Ok(()), |(_, check)| check(artifact))
 }
 
 #[cfg(test)]
 mod tests {
-    use climb_contract::context::TaskContext;
-
     use super::*;
-    use crate::formats::matrix::{self, MatrixMeta};
+    use crate::formats::matrix::{Matrix, MatrixMeta};
     use crate::formats::packed::PackedWriter;
+    use crate::formats::test::artifact;
 
     /// What is said of an artifact of this type at `x`.
     fn said(dir: &tempfile::TempDir, ty: &str) -> String {
-        let cx = TaskContext::for_test(dir.path()).with_input("it", dir.path().join("x"));
-        let artifact = read::one(&cx, "it").unwrap();
-        check(ty, artifact).map_or_else(|error| format!("{error:#}"), |()| "fine".into())
+        let path = dir.path().join("x");
+        let artifact = artifact(&path, &path.display().to_string());
+        check(ty, &artifact).map_or_else(|error| format!("{error:#}"), |()| "fine".into())
     }
 
     fn of_text(ty: &str, text: &str) -> String {
@@ -117,7 +114,8 @@ mod tests {
             cols: 1,
             names: Vec::new(),
         };
-        matrix::write(&dir.path().join("x"), &meta, &[1.0, f32::NAN]).unwrap();
+        let rows = Matrix::new(meta, vec![1.0, f32::NAN]).unwrap();
+        rows.write(&dir.path().join("x")).unwrap();
         assert!(said(&dir, "embeddings").contains("document 1"));
         let dir = tempfile::tempdir().unwrap();
         let names = ["cluster-0".to_string()];

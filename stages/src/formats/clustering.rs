@@ -1,10 +1,10 @@
 //! `clustering`: `assignments.u32` (one a document; [`DROPPED`] for none), `centroids.f32`
 //! (clusters x dim, row-major) and `meta.json` ([`ClusteringMeta`]).
-//! `clusters`: [`Clusters`] as one JSON file.
 
 use std::path::Path;
 
 use anyhow::ensure;
+use climb_contract::stage::{Format, Written};
 use serde::{Deserialize, Serialize};
 
 use super::flat::{self, Flat};
@@ -33,8 +33,10 @@ pub struct Clustering {
     pub centroids: Flat<f32>,
 }
 
-impl Clustering {
-    pub fn open(folder: &Path) -> anyhow::Result<Clustering> {
+impl Format for Clustering {
+    const TYPE: &'static str = "clustering";
+
+    fn read(folder: &Path) -> anyhow::Result<Clustering> {
         let meta: ClusteringMeta = read_json(&folder.join("meta.json"))?;
         let assignments = Flat::<u32>::open(&folder.join("assignments.u32"))?;
         let centroids = Flat::open(&folder.join("centroids.f32"))?;
@@ -59,58 +61,40 @@ impl Clustering {
         })
     }
 
-    pub fn centroid(&self, cluster: usize) -> &[f32] {
-        &self.centroids[cluster * self.meta.dim..(cluster + 1) * self.meta.dim]
+    /// Its centroids are of numbers.
+    fn sound(&self, name: &str) -> anyhow::Result<()> {
+        let wrong = self.centroids.iter().position(|x| !x.is_finite());
+        ensure!(
+            wrong.is_none(),
+            "`{name}`: the centroid of cluster {} is not of numbers: what embeddings is it of?",
+            wrong.unwrap_or_default() / self.meta.dim.max(1)
+        );
+        Ok(())
     }
 }
 
-pub fn write(
-    folder: &Path,
-    meta: &ClusteringMeta,
-    assignments: &[u32],
-    centroids: &[f32],
-) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    flat::write(&folder.join("assignments.u32"), assignments)?;
-    flat::write(&folder.join("centroids.f32"), centroids)?;
-    write_json(&folder.join("meta.json"), meta)
+impl Written for Clustering {
+    fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        flat::write(&folder.join("assignments.u32"), &self.assignments)?;
+        flat::write(&folder.join("centroids.f32"), &self.centroids)?;
+        write_json(&folder.join("meta.json"), &self.meta)
+    }
 }
 
-/// The final clusters, in the order of every mixture's weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Clusters {
-    pub clusters: Vec<ClusterSummary>,
-    /// Tokens (or bytes, where no tokens were wired) of documents in pruned clusters.
-    #[serde(default)]
-    pub dropped_tokens: u64,
-    #[serde(default)]
-    pub dropped_documents: u64,
-}
+impl Clustering {
+    /// Of a cluster a document, and of centroids one after another.
+    pub fn new(meta: ClusteringMeta, assignments: Vec<u32>, centroids: Vec<f32>) -> Clustering {
+        let (assignments, centroids) = (assignments.into(), centroids.into());
+        Clustering {
+            meta,
+            assignments,
+            centroids,
+        }
+    }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClusterSummary {
-    pub id: usize,
-    #[serde(default)]
-    pub documents: u64,
-    pub tokens: u64,
-    /// Share of the tokens of all kept clusters; sums to 1.
-    pub share: f64,
-    /// Terms that tell this cluster from the others, best first.
-    #[serde(default)]
-    pub terms: Vec<String>,
-    /// Documents nearest the centroid: their source and a short excerpt.
-    #[serde(default)]
-    pub typical: Vec<Typical>,
-    /// Mean of each quality score, where scores were wired.
-    #[serde(default)]
-    pub scores: std::collections::BTreeMap<String, f64>,
-    /// The k-means clusters it is made of.
-    #[serde(default)]
-    pub members: Vec<u32>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Typical {
-    pub source: String,
-    pub excerpt: String,
+    /// The centroid of a cluster.
+    pub fn centroid(&self, cluster: usize) -> &[f32] {
+        &self.centroids[cluster * self.meta.dim..(cluster + 1) * self.meta.dim]
+    }
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use climb_contract::count as counted;
+use climb_contract::stage::Format;
 
 use super::flat::{Flat, FlatWriter, are_offsets};
 use super::{read_json, write_json};
@@ -65,8 +66,10 @@ pub struct Documents {
     pub report: Report,
 }
 
-impl Documents {
-    pub fn open(folder: &Path) -> anyhow::Result<Documents> {
+impl Format for Documents {
+    const TYPE: &'static str = "documents";
+
+    fn read(folder: &Path) -> anyhow::Result<Documents> {
         let report: Report = read_json(&folder.join("report.json"))?;
         let (mut shards, mut len) = (Vec::new(), 0);
         loop {
@@ -110,7 +113,9 @@ impl Documents {
             report,
         })
     }
+}
 
+impl Documents {
     pub fn len(&self) -> usize {
         self.len
     }

@@ -1,4 +1,4 @@
-//! Flat arrays on disk: written once from front to back, then memory-mapped.
+//! Flat arrays: on disk they are written once from front to back, then memory-mapped.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -11,10 +11,12 @@ use bytemuck::Pod;
 use climb_contract::count as counted;
 use memmap2::Mmap;
 
-/// A read-only memory-mapped array of `T`; derefs to a slice.
-pub struct Flat<T> {
-    map: Option<Mmap>,
-    _element: PhantomData<T>,
+/// A read-only array of `T`, memory-mapped or about to be written; derefs to a slice.
+pub struct Flat<T>(Elements<T>);
+
+enum Elements<T> {
+    Mapped(Mmap),
+    Held(Vec<T>),
 }
 
 impl<T: Pod> Flat<T> {
@@ -29,16 +31,17 @@ impl<T: Pod> Flat<T> {
             size_of::<T>()
         );
         // An empty file cannot be mapped.
+        if bytes == 0 {
+            return Ok(Vec::new().into());
+        }
         // SAFETY: artifacts are read-only files that nothing changes once they are in the cache.
-        let map = if bytes == 0 {
-            None
-        } else {
-            Some(unsafe { Mmap::map(&file)? })
-        };
-        Ok(Flat {
-            map,
-            _element: PhantomData,
-        })
+        Ok(Flat(Elements::Mapped(unsafe { Mmap::map(&file)? })))
+    }
+}
+
+impl<T> From<Vec<T>> for Flat<T> {
+    fn from(elements: Vec<T>) -> Flat<T> {
+        Flat(Elements::Held(elements))
     }
 }
 
@@ -46,9 +49,10 @@ impl<T: Pod> Deref for Flat<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        self.map
-            .as_ref()
-            .map_or(&[], |map| bytemuck::cast_slice(map))
+        match &self.0 {
+            Elements::Mapped(map) => bytemuck::cast_slice(map),
+            Elements::Held(elements) => elements,
+        }
     }
 }
 

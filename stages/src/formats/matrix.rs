@@ -1,4 +1,4 @@
-//! `embeddings` and `scores`: one row a document, in document order.
+//! What `embeddings` and `scores` are: one row a document, in document order.
 //!
 //! `matrix.f32` is rows x columns, row-major; `meta.json` is [`MatrixMeta`].
 
@@ -29,6 +29,16 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// Of rows one after another.
+    pub fn new(meta: MatrixMeta, data: Vec<f32>) -> anyhow::Result<Matrix> {
+        ensure!(
+            data.len() == meta.rows * meta.cols,
+            "matrix size does not fit its meta"
+        );
+        let data = data.into();
+        Ok(Matrix { meta, data })
+    }
+
     pub fn open(folder: &Path) -> anyhow::Result<Matrix> {
         let meta: MatrixMeta = read_json(&folder.join(META))?;
         let data = Flat::open(&folder.join(DATA))?;
@@ -43,18 +53,14 @@ impl Matrix {
         Ok(Matrix { meta, data })
     }
 
+    /// Makes the folder.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        flat::write(&folder.join(DATA), &self.data)?;
+        write_json(&folder.join(META), &self.meta)
+    }
+
     pub fn row(&self, i: usize) -> &[f32] {
         &self.data[i * self.meta.cols..(i + 1) * self.meta.cols]
     }
-}
-
-/// Writes a matrix that fits in memory; larger ones use [`flat::FlatWriter`] on [`DATA`].
-pub fn write(folder: &Path, meta: &MatrixMeta, data: &[f32]) -> anyhow::Result<()> {
-    ensure!(
-        data.len() == meta.rows * meta.cols,
-        "matrix size does not fit its meta"
-    );
-    std::fs::create_dir_all(folder)?;
-    flat::write(&folder.join(DATA), data)?;
-    write_json(&folder.join(META), meta)
 }

@@ -1,11 +1,12 @@
-//! Mixtures, their scores, and what was concluded from them. All JSON.
+//! `mixture`, JSON: what is trained on; and `mixtures`, a list of them.
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
+use climb_contract::stage::{Format, Written};
 use serde::{Deserialize, Serialize};
 
-use crate::predictor::Report;
+use super::json::{Checked, json_format};
 
 /// Weights over the final clusters, in their order; sum 1.
 ///
@@ -48,127 +49,55 @@ impl Mixture {
     }
 }
 
-/// Which way a score is better.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Losses.
-    #[default]
-    LowerIsBetter,
-    /// Accuracies.
-    HigherIsBetter,
-}
+json_format!(Mixture, "mixture");
 
-impl Direction {
-    /// Of a metric of `evaluate`; `None` for one that somebody's own program gives.
-    pub fn of(metric: &str) -> Option<Direction> {
-        match metric.split('/').next().unwrap_or_default() {
-            "loss" | "bits_per_byte" | "choice_loss" => Some(Direction::LowerIsBetter),
-            "accuracy" | "accuracy_norm" => Some(Direction::HigherIsBetter),
-            _ => None,
+/// How far from 1 weights may sum: what their rounding makes, and no more.
+const ROUNDING: f64 = 1e-3;
+
+impl Checked for Mixture {
+    const WHAT: &'static str = "the mixture";
+
+    fn problem(&self) -> Option<String> {
+        let bad = |w: &f64| !w.is_finite() || *w < 0.0;
+        if let Some(i) = self.weights.iter().position(bad) {
+            return Some(format!(
+                "weight {i} of the mixture is {}: weights are at least 0",
+                self.weights[i]
+            ));
         }
+        let sum: f64 = self.weights.iter().sum();
+        let wrong = (sum - 1.0).abs() > ROUNDING;
+        wrong.then(|| match self.weights.len() {
+            0 => "the mixture has no weights".into(),
+            _ => format!("the mixture's weights sum to {sum}, not to 1"),
+        })
     }
+}
 
-    pub fn better(self, a: f64, b: f64) -> bool {
-        match self {
-            Direction::LowerIsBetter => a < b,
-            Direction::HigherIsBetter => a > b,
+/// Mixtures to be mapped over: a folder of `000000.json`, …
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixtures(pub Vec<Mixture>);
+
+impl Format for Mixtures {
+    const TYPE: &'static str = "mixtures";
+
+    fn read(folder: &Path) -> anyhow::Result<Mixtures> {
+        let mut mixtures = Vec::new();
+        while item(folder, mixtures.len()).exists() {
+            mixtures.push(Mixture::read(&item(folder, mixtures.len()))?);
         }
+        Ok(Mixtures(mixtures))
     }
 }
 
-/// A trained and evaluated proxy (`scored`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scored {
-    pub mixture: Mixture,
-    pub score: f64,
-    pub direction: Direction,
-    /// Every metric by name: `loss/readme`, `loss/cluster-3`, …
-    pub metrics: BTreeMap<String, f64>,
-}
-
-/// The search's answer (`selection`). It is also a valid [`Mixture`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Selection {
-    /// Mean of the predictor's top candidates.
-    pub weights: Vec<f64>,
-    /// The predictor's score for it.
-    pub predicted: f64,
-    /// Standard deviation of its true score around that, as the predictor sees it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub predicted_spread: Option<f64>,
-    /// For each weight, from where to where it goes (5 to 95 %) in the best mixtures of the truths
-    /// that the predictor holds possible. Empty where the strategy asks no predictor.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ranges: Vec<(f64, f64)>,
-    /// How well the predictor does on runs left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub predictor: Option<Report>,
-    /// The best run that was really trained.
-    pub observed: Scored,
-    pub direction: Direction,
-    /// Proxy runs the search used.
-    pub runs: usize,
-    /// Spearman correlation of the scores that the predictor gave the last iteration's mixtures
-    /// before they were trained, with the scores they then got; `None` with one iteration, or with
-    /// fewer than eight of them.
-    pub last_iteration_spearman: Option<f64>,
-    /// Those pairs: (predicted, observed).
-    #[serde(default)]
-    pub last_iteration: Vec<(f64, f64)>,
-    /// Mixtures that none other beats in all metrics asked for; best in the first one first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pareto: Vec<Compromise>,
-}
-
-/// A mixture on the Pareto front.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Compromise {
-    pub weights: Vec<f64>,
-    /// By metric.
-    pub predicted: BTreeMap<String, f64>,
-}
-
-/// Real training of the chosen mixture beside the baselines (`confirmation`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Confirmation {
-    pub direction: Direction,
-    /// `chosen` first, then the baselines.
-    pub contenders: Vec<Contender>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contender {
-    /// `chosen`, `natural`, `uniform`.
-    pub name: String,
-    pub weights: Vec<f64>,
-    /// One a seed.
-    pub scores: Vec<f64>,
-    pub mean: f64,
-    /// Sample standard deviation over seeds; 0 with one seed.
-    pub spread: f64,
-    /// How much better `chosen` is than this one (positive is better, whatever the direction): the
-    /// mean over the seeds that both were trained with, as seeds that are kind are so to both.
-    pub gain: f64,
-    /// Sample standard deviation of that difference over seeds; 0 with one seed. (Before version 3
-    /// of `confirm` the larger of the two spreads.)
-    pub gain_spread: f64,
-    /// Half the width of the 95 % interval of `gain`, by Student's t over the paired differences.
-    /// `None`: fewer than two seeds that both have, or a `confirm` before version 3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gain_within: Option<f64>,
-}
-
-impl Contender {
-    /// Its spread, where there are several seeds to tell it.
-    pub fn known_spread(&self) -> Option<f64> {
-        (self.scores.len() > 1).then_some(self.spread)
+impl Written for Mixtures {
+    fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let mut mixtures = self.0.iter().enumerate();
+        mixtures.try_for_each(|(i, mixture)| mixture.write(&item(folder, i)))
     }
+}
 
-    /// What `gain` over this one is to be compared with, where both were trained with several seeds.
-    pub fn known_gain_spread(&self, chosen: &Contender) -> Option<f64> {
-        (self.scores.len().min(chosen.scores.len()) > 1).then_some(self.gain_spread)
-    }
+fn item(folder: &Path, i: usize) -> PathBuf {
+    folder.join(format!("{i:06}.json"))
 }

@@ -2,35 +2,33 @@
 //! little-endian and memory-mappable; everything small is JSON. No file holds a time, a path or a
 //! host, so equal work gives equal bytes.
 //!
-//! | type | what |
-//! |---|---|
-//! | `documents` | folder, [`documents`] |
-//! | `embeddings`, `scores` | folder with one f32 matrix, [`matrix`] |
-//! | `clustering` | folder, [`clustering`] |
-//! | `clusters` | JSON, [`clustering::Clusters`]: what the final clusters are about, for people and `sample` |
-//! | `tokenizer` | a Hugging Face `tokenizer.json` |
-//! | `tokens` | folder, token ids by document, [`tokens`] |
-//! | `packed` | folder, token ids by cluster, [`packed`] |
-//! | `questions` | JSON, multiple-choice questions as token ids, [`questions`] |
-//! | `mixtures` | folder list of `mixture` files, `000000.json` …, [`mixture`] |
-//! | `mixture` | JSON, [`mixture::Mixture`] |
-//! | `model` | folder: `config.json`, `model.safetensors`, `mixture.json`, `curve.csv` |
-//! | `scored` | JSON, [`mixture::Scored`] |
-//! | `predictor` | folder: the booster and its cross-validation report |
-//! | `selection` | JSON, [`mixture::Selection`] |
-//! | `confirmation` | JSON, [`mixture::Confirmation`] |
-//! | `dataset` | folder: shards and [`Manifest`](crate::materialize::Manifest) |
+//! Each type is a [`Format`](climb_contract::stage::Format), which has its name and says how it is
+//! read; what is large or many has a writer of its own. docs/artifacts.md is for people who write or
+//! read them with other programs.
 
 pub mod check;
+pub mod checkpoint;
 pub mod clustering;
+pub mod clusters;
+pub mod confirmation;
+pub mod contenders;
+pub mod curve;
+pub mod dataset;
 pub mod documents;
+pub mod embeddings;
 pub mod flat;
+mod json;
 pub mod matrix;
 pub mod mixture;
 pub mod model;
 pub mod packed;
+pub mod predictions;
+mod predictor;
 pub mod questions;
-pub mod read;
+pub mod scored;
+pub mod scores;
+pub mod selection;
+pub mod tokenizer;
 pub mod tokens;
 
 use std::path::Path;
@@ -50,4 +48,20 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
+}
+
+#[cfg(test)]
+mod test {
+    use std::path::Path;
+
+    use climb_contract::context::{InputArtifact, TaskContext};
+
+    /// What a task is given of this name.
+    pub fn artifact(path: &Path, name: &str) -> InputArtifact {
+        let dir = tempfile::tempdir().unwrap();
+        let cx = TaskContext::for_test(dir.path()).with_input("it", path);
+        let artifact = cx.input("it").unwrap().clone();
+        let name = name.into();
+        InputArtifact { name, ..artifact }
+    }
 }

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use climb_contract::context::InputArtifact;
+use climb_contract::stage::Format;
 use serde::{Deserialize, Serialize};
 
 use super::flat::{Flat, FlatWriter};
@@ -45,8 +47,10 @@ fn file(folder: &Path, part: usize, token_bytes: usize) -> PathBuf {
     folder.join(format!("part-{part:03}.u{}", token_bytes * 8))
 }
 
-impl Packed {
-    pub fn open(folder: &Path) -> anyhow::Result<Packed> {
+impl Format for Packed {
+    const TYPE: &'static str = "packed";
+
+    fn read(folder: &Path) -> anyhow::Result<Packed> {
         let meta: PackedMeta = read_json(&folder.join("meta.json"))?;
         ensure!(
             matches!(meta.token_bytes, 2 | 4),
@@ -75,8 +79,15 @@ impl Packed {
         Ok(Packed { meta, parts })
     }
 
+    fn check(artifact: &InputArtifact) -> anyhow::Result<()> {
+        let known = Packed::given(artifact)?.all_known();
+        known.with_context(|| format!("`{}`", artifact.name))
+    }
+}
+
+impl Packed {
     /// Every id is of the vocabulary: a model is asked for no other.
-    pub fn check(&self) -> anyhow::Result<()> {
+    fn all_known(&self) -> anyhow::Result<()> {
         for (ids, part) in self.parts.iter().zip(&self.meta.parts) {
             let most = match ids {
                 Ids::Short(ids) => ids.iter().copied().max().map(u32::from),
@@ -104,7 +115,7 @@ impl Packed {
     }
 
     /// Appends `count` ids of `part` from `start` to `out`, as `i64` for torch.
-    pub fn read(&self, part: usize, start: usize, count: usize, out: &mut Vec<i64>) {
+    pub fn append(&self, part: usize, start: usize, count: usize, out: &mut Vec<i64>) {
         match &self.parts[part] {
             Ids::Short(ids) => out.extend(ids[start..start + count].iter().map(|&t| i64::from(t))),
             Ids::Long(ids) => out.extend(ids[start..start + count].iter().map(|&t| i64::from(t))),

@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use climb_contract::count as counted;
 
 use super::MaterializeParams;
-use super::manifest::ClusterShare;
 use crate::formats::clustering::{Clustering, DROPPED};
+use crate::formats::dataset::ClusterShare;
 use crate::formats::tokens::Tokens;
 
 /// What was drawn.

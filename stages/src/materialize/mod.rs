@@ -1,8 +1,9 @@
 //! `materialize`: the chosen mixture as a dataset on disk, in the form of ClimbMix (CLIMB section
-//! 5). [`draw`] says which documents, [`write`](mod@write) writes them, [`manifest`] says what came out.
+//! 5). [`draw`] says which documents, [`write`](mod@write) writes them, [`wanted`] whether that is what
+//! was asked for.
 
 mod draw;
-mod manifest;
+mod wanted;
 mod write;
 
 #[cfg(test)]
@@ -19,38 +20,14 @@ use climb_contract::stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::formats::clustering::Clustering;
+use crate::formats::dataset::{ClusterShare, Manifest, ShardFormat};
 use crate::formats::documents::Documents;
 use crate::formats::mixture::Mixture;
 use crate::formats::tokens::Tokens;
-use crate::formats::{read, write_json};
-
-pub use manifest::{ClusterShare, Manifest, ShardFile};
 
 /// More epochs of a cluster than this are worth a warning.
 const MANY_EPOCHS: f64 = 4.0;
-
-/// How shards are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ShardFormat {
-    /// A document a line.
-    #[default]
-    Jsonl,
-    /// JSONL, compressed with zstd.
-    JsonlZst,
-    /// A document a row, compressed with zstd.
-    Parquet,
-}
-
-impl ShardFormat {
-    fn ending(self) -> &'static str {
-        match self {
-            ShardFormat::Jsonl => "jsonl",
-            ShardFormat::JsonlZst => "jsonl.zst",
-            ShardFormat::Parquet => "parquet",
-        }
-    }
-}
 
 /// Parameters of `materialize`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -101,16 +78,15 @@ impl Stage for Materialize {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("mixture", "mixture", "What to write: `select`."),
-            InputPort::one("documents", "documents", "The documents."),
-            InputPort::one("clustering", "clustering", "Their final clusters: `merge`."),
-            InputPort::one("tokens", "tokens", "Their token ids: `tokenize`."),
+            InputPort::one::<Mixture>("mixture", "What to write: `select`."),
+            InputPort::one::<Documents>("documents", "The documents."),
+            InputPort::one::<Clustering>("clustering", "Their final clusters: `merge`."),
+            InputPort::one::<Tokens>("tokens", "Their token ids: `tokenize`."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "dataset",
+        vec![OutputPort::whole::<Manifest>(
             "dataset",
             "Shards and their manifest.json.",
         )]
@@ -134,10 +110,10 @@ impl Stage for Materialize {
 
 impl Materialize {
     pub fn run(params: &MaterializeParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let mixture: Mixture = read::json(cx, "mixture")?;
-        let documents = Documents::open(cx.input("documents")?)?;
-        let clustering = read::clustering(read::one(cx, "clustering")?)?;
-        let tokens = Tokens::open(cx.input("tokens")?)?;
+        let mixture = cx.read::<Mixture>("mixture")?;
+        let documents = cx.read::<Documents>("documents")?;
+        let clustering = cx.read::<Clustering>("clustering")?;
+        let tokens = cx.read::<Tokens>("tokens")?;
         let counts = (
             documents.len(),
             clustering.meta.documents,
@@ -152,7 +128,7 @@ impl Materialize {
         );
         let weights = Mixture::normalised(&mixture.weights)?.weights;
         let drawn = draw::draw(params, &weights, &clustering, &tokens)?;
-        manifest::check(params, &drawn.clusters)?;
+        wanted::check(params, &drawn.clusters)?;
         warn_of_epochs(cx, &drawn.clusters);
         let source = write::Source {
             documents: &documents,
@@ -171,7 +147,7 @@ impl Materialize {
             files,
         };
         cx.total("tokens", manifest.tokens as f64);
-        write_json(&cx.output("dataset").join("manifest.json"), &manifest)
+        manifest.save(&cx.output("dataset"))
     }
 }
 

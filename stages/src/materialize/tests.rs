@@ -3,15 +3,17 @@ use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
+use climb_contract::stage::{Format, Written};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::formats::clustering::{self, ClusteringMeta, DROPPED};
+use crate::formats::clustering::{Clustering, ClusteringMeta, DROPPED};
+use crate::formats::dataset::{Manifest, ShardFormat};
 use crate::formats::documents::{DocumentMeta, DocumentsWriter, Report};
 use crate::formats::flat;
-use crate::formats::read_json;
 use crate::formats::tokens::TokensMeta;
+use crate::formats::write_json;
 
 /// 300 documents of 1 to 20 tokens, in turn of cluster 0, 1, 2 and of none.
 fn corpus(root: &Path, as_tokens: bool) {
@@ -60,7 +62,8 @@ fn corpus(root: &Path, as_tokens: bool) {
         inertia: 0.0,
         iterations: 1,
     };
-    clustering::write(&root.join("clustering"), &meta, &assignments, &[0.0; 3]).unwrap();
+    let clustering = Clustering::new(meta, assignments, vec![0.0; 3]);
+    clustering.write(&root.join("clustering")).unwrap();
 }
 
 fn context(root: &Path, name: &str, weights: &[f64], threads: usize) -> TaskContext {
@@ -101,7 +104,7 @@ fn files(cx: &TaskContext) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn manifest(cx: &TaskContext) -> Manifest {
-    read_json(&cx.output("dataset").join("manifest.json")).unwrap()
+    Manifest::read(&cx.output("dataset")).unwrap()
 }
 
 /// Every row as JSON, whatever the format.

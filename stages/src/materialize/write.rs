@@ -18,9 +18,9 @@ use parquet::file::properties::WriterProperties;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::manifest::ShardFile;
-use super::{MaterializeParams, ShardFormat};
+use super::MaterializeParams;
 use crate::formats::clustering::Clustering;
+use crate::formats::dataset::{ShardFile, ShardFormat};
 use crate::formats::documents::{Documents, MetaLines};
 use crate::formats::tokens::Tokens;
 

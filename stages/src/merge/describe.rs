@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use climb_contract::context::TaskContext;
 
-use crate::formats::clustering::{DROPPED, Typical};
+use crate::formats::clustering::DROPPED;
+use crate::formats::clusters::Typical;
 use crate::formats::documents::Documents;
 use crate::formats::matrix::Matrix;
 

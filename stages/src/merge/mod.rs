@@ -14,13 +14,12 @@ use climb_contract::wired::Wired;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clustering::{
-    self, ClusterSummary, Clustering, ClusteringMeta, Clusters, DROPPED,
-};
+use crate::formats::clustering::{Clustering, ClusteringMeta, DROPPED};
+use crate::formats::clusters::{ClusterSummary, Clusters};
 use crate::formats::documents::Documents;
-use crate::formats::matrix::Matrix;
+use crate::formats::embeddings::Embeddings;
+use crate::formats::scores::Scores;
 use crate::formats::tokens::Tokens;
-use crate::formats::{read, write_json};
 use crate::wiring;
 pub use linkage::Linkage;
 
@@ -78,27 +77,18 @@ impl Stage for Merge {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("clustering", "clustering", "The clusters to merge."),
-            InputPort::one("documents", "documents", "The documents, for key terms."),
-            InputPort::one("embeddings", "embeddings", "Their embeddings."),
-            InputPort::optional(
-                "tokens",
-                "tokens",
-                "For shares in tokens; without: in bytes.",
-            ),
-            InputPort::optional("scores", "scores", "Quality scores to be averaged."),
+            InputPort::one::<Clustering>("clustering", "The clusters to merge."),
+            InputPort::one::<Documents>("documents", "The documents, for key terms."),
+            InputPort::one::<Embeddings>("embeddings", "Their embeddings."),
+            InputPort::optional::<Tokens>("tokens", "For shares in tokens; without: in bytes."),
+            InputPort::optional::<Scores>("scores", "Quality scores to be averaged."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::whole(
-                "clustering",
-                "clustering",
-                "The final clusters, largest first.",
-            ),
-            OutputPort::whole(
-                "clusters",
+            OutputPort::whole::<Clustering>("clustering", "The final clusters, largest first."),
+            OutputPort::whole::<Clusters>(
                 "clusters",
                 "Their shares, key terms and typical documents.",
             ),
@@ -150,12 +140,11 @@ impl Merge {
                 }
             })
             .collect();
-        let merged = merged(old, &group_of, &order, &assignments, &input.embeddings);
-        let (meta, centroids) = merged;
-        clustering::write(&cx.output("clustering"), &meta, &assignments, &centroids)?;
-        let clusters = summaries(params, &input, &meta, &assignments, &centroids, &sizes, cx)?;
+        let merged = merged(old, &group_of, &order, assignments, &input.embeddings);
+        cx.write("clustering", &merged)?;
+        let clusters = summaries(params, &input, &merged, &sizes, cx)?;
         cx.total("clusters", clusters.clusters.len() as f64);
-        write_json(&cx.output("clusters"), &clusters)
+        cx.write("clusters", &clusters)
     }
 }
 
@@ -163,19 +152,19 @@ impl Merge {
 struct Input {
     clustering: Clustering,
     documents: Documents,
-    embeddings: Matrix,
+    embeddings: Embeddings,
     tokens: Option<Tokens>,
-    scores: Option<Matrix>,
+    scores: Option<Scores>,
 }
 
 impl Input {
     fn open(cx: &TaskContext) -> anyhow::Result<Input> {
         let input = Input {
-            clustering: read::clustering(read::one(cx, "clustering")?)?,
-            documents: Documents::open(cx.input("documents")?)?,
-            embeddings: read::embeddings(read::one(cx, "embeddings")?)?,
-            tokens: cx.optional("tokens").map(Tokens::open).transpose()?,
-            scores: cx.list("scores").first().map(read::scores).transpose()?,
+            clustering: cx.read("clustering")?,
+            documents: cx.read("documents")?,
+            embeddings: cx.read("embeddings")?,
+            tokens: cx.read_optional("tokens")?,
+            scores: cx.read_optional("scores")?,
         };
         let count = input.clustering.meta.documents;
         let others = [
@@ -231,14 +220,14 @@ fn by_size(group_of: &[usize], sizes: &[u64], old: &Clustering) -> Vec<usize> {
     number
 }
 
-/// The meta data and centroids (means of documents) of the merged clustering.
+/// The merged clustering; its centroids are means of documents.
 fn merged(
     old: &Clustering,
     group_of: &[usize],
     order: &[usize],
-    assignments: &[u32],
-    embeddings: &Matrix,
-) -> (ClusteringMeta, Vec<f32>) {
+    assignments: Vec<u32>,
+    embeddings: &Embeddings,
+) -> Clustering {
     let (clusters, dim) = (order.len(), old.meta.dim);
     let mut members = vec![Vec::new(); clusters];
     for (cluster, &group) in group_of.iter().enumerate() {
@@ -266,18 +255,17 @@ fn merged(
         members,
         ..old.meta.clone()
     };
-    (meta, centroids)
+    Clustering::new(meta, assignments, centroids)
 }
 
 fn summaries(
     params: &MergeParams,
     input: &Input,
-    meta: &ClusteringMeta,
-    assignments: &[u32],
-    centroids: &[f32],
+    merged: &Clustering,
     sizes: &[u64],
     cx: &TaskContext,
 ) -> anyhow::Result<Clusters> {
+    let (meta, assignments) = (&merged.meta, &merged.assignments);
     let terms = describe::terms(
         &input.documents,
         assignments,
@@ -289,7 +277,7 @@ fn summaries(
         &input.documents,
         &input.embeddings,
         assignments,
-        centroids,
+        &merged.centroids,
         meta.clusters,
         params.typical,
     )?;

@@ -1,9 +1,12 @@
 use std::path::Path;
 
+use climb_contract::stage::{Format, Written};
+
 use super::*;
+use crate::formats::clustering::{Clustering, ClusteringMeta};
+use crate::formats::clusters::Clusters;
 use crate::formats::documents::{DocumentMeta, DocumentsWriter, Report};
-use crate::formats::matrix::{self, MatrixMeta};
-use crate::formats::read_json;
+use crate::formats::matrix::{Matrix, MatrixMeta};
 
 /// Six documents in three clusters; the first two clusters are near each other.
 fn context(root: &Path) -> TaskContext {
@@ -37,7 +40,8 @@ fn context(root: &Path) -> TaskContext {
         cols: 2,
         names: vec![],
     };
-    matrix::write(&root.join("e"), &shape, rows.as_flattened()).unwrap();
+    let rows = Matrix::new(shape, rows.as_flattened().to_vec()).unwrap();
+    rows.write(&root.join("e")).unwrap();
     let meta = ClusteringMeta {
         clusters: 3,
         dim: 2,
@@ -47,8 +51,9 @@ fn context(root: &Path) -> TaskContext {
         inertia: 0.0,
         iterations: 1,
     };
-    let centroids = [1.0, 0.01, 0.9, 0.21, 0.01, 1.0];
-    clustering::write(&root.join("c"), &meta, &[0, 0, 1, 1, 2, 2], &centroids).unwrap();
+    let centroids = vec![1.0, 0.01, 0.9, 0.21, 0.01, 1.0];
+    let clustering = Clustering::new(meta, vec![0, 0, 1, 1, 2, 2], centroids);
+    clustering.write(&root.join("c")).unwrap();
     TaskContext::for_test(root)
         .with_input("clustering", root.join("c"))
         .with_input("documents", root.join("d"))
@@ -67,10 +72,10 @@ fn near_clusters_become_one_that_can_be_told_what_it_is_about() {
         &cx,
     )
     .unwrap();
-    let merged = Clustering::open(&cx.output("clustering")).unwrap();
+    let merged = Clustering::read(&cx.output("clustering")).unwrap();
     assert_eq!(merged.assignments[..], [0, 0, 0, 0, 1, 1]);
     assert_eq!(merged.meta.members, [vec![4, 7], vec![9]]);
-    let clusters: Clusters = read_json(&cx.output("clusters")).unwrap();
+    let clusters = Clusters::read(&cx.output("clusters")).unwrap();
     let [parsers, licences] = &clusters.clusters[..] else {
         panic!("two clusters")
     };
@@ -98,7 +103,8 @@ fn documents_of_another_corpus_are_refused() {
         cols: 2,
         names: vec![],
     };
-    matrix::write(&dir.path().join("other"), &shape, &[0.0, 1.0]).unwrap();
+    let other = Matrix::new(shape, vec![0.0, 1.0]).unwrap();
+    other.write(&dir.path().join("other")).unwrap();
     cx.inputs.remove("embeddings");
     let cx = cx.with_input("embeddings", dir.path().join("other"));
     let error = Merge::run(&MergeParams::default(), &cx)

@@ -7,18 +7,15 @@ pub mod report;
 pub mod runs;
 pub mod trees;
 
-use std::path::Path;
-
 use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use climb_contract::count as counted;
 
-use crate::formats::mixture::Scored;
-use crate::formats::{read_json, write_json};
+use crate::formats::scored::Scored;
+pub(crate) use model::Fitted;
 pub use model::Kind;
-use model::Model;
 pub use report::Report;
 use runs::Runs;
 use trees::TreesParams;
@@ -68,16 +65,17 @@ pub struct CrossValidated {
 /// Fewer runs than this are not cross-validated.
 const FEWEST: usize = 6;
 
+/// A fitted predictor.
 pub struct Predictor {
     pub report: Report,
-    model: Model,
+    pub(crate) model: Fitted,
 }
 
 impl Predictor {
     /// Fits all runs. Their order does not matter.
     pub fn fit(scored: &[Scored], params: &FitParams) -> anyhow::Result<Predictor> {
         let runs = Runs::of(scored)?;
-        let (model, left_out) = Model::fit(params.predictor, &runs, params)?;
+        let (model, left_out) = Fitted::fit(params.predictor, &runs, params)?;
         let report = Report::of(params.predictor, &runs, &left_out, model.noise());
         Ok(Predictor { report, model })
     }
@@ -110,12 +108,12 @@ impl Predictor {
     /// Once a run of `mixture` has scored what is predicted for it. `None`: this predictor's
     /// uncertainty does not depend on where runs are.
     pub fn believing(&self, mixture: &[f64]) -> anyhow::Result<Option<Predictor>> {
-        let Model::Gp(gp) = &self.model else {
+        let Fitted::Gp(gp) = &self.model else {
             return Ok(None);
         };
         Ok(Some(Predictor {
             report: self.report.clone(),
-            model: Model::Gp(gp.believing(mixture)?),
+            model: Fitted::Gp(gp.believing(mixture)?),
         }))
     }
 
@@ -124,18 +122,6 @@ impl Predictor {
         let (scale, center) = (self.report.scale, self.report.center);
         let path = self.model.path(mixtures, normals)?;
         Ok(path.into_iter().map(|v| v * scale + center).collect())
-    }
-
-    pub fn save(&self, folder: &Path) -> anyhow::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        write_json(&folder.join("report.json"), &self.report)?;
-        self.model.save(&folder.join(self.report.predictor.name()))
-    }
-
-    pub fn load(folder: &Path) -> anyhow::Result<Predictor> {
-        let report: Report = read_json(&folder.join("report.json"))?;
-        let model = Model::load(report.predictor, &folder.join(report.predictor.name()))?;
-        Ok(Predictor { report, model })
     }
 }
 

@@ -53,12 +53,12 @@ impl Kind {
 
 /// A fitted predictor of standardised scores.
 #[allow(clippy::large_enum_variant)] // a few, for a moment
-pub enum Model {
+pub enum Fitted {
     Gp(Gp),
     Trees(Trees),
     Linear(Linear),
     /// With weights that sum to 1.
-    Ensemble(Vec<(f64, Model)>),
+    Ensemble(Vec<(f64, Fitted)>),
 }
 
 /// `ensemble.json`: weights of its members, whose folders have their names.
@@ -69,37 +69,37 @@ struct Members {
 
 const MEMBERS: [Kind; 2] = [Kind::Gp, Kind::Xgboost];
 
-impl Model {
+impl Fitted {
     pub fn fit(
         kind: Kind,
         runs: &Runs,
         params: &FitParams,
-    ) -> anyhow::Result<(Model, CrossValidated)> {
+    ) -> anyhow::Result<(Fitted, CrossValidated)> {
         Ok(match kind {
             Kind::Gp => {
                 let gp = Gp::fit(runs)?;
                 let left_out = gp.leave_one_out();
-                (Model::Gp(gp), left_out)
+                (Fitted::Gp(gp), left_out)
             }
             Kind::Xgboost => {
                 let (trees, left_out) = Trees::fit(runs, params)?;
-                (Model::Trees(trees), left_out)
+                (Fitted::Trees(trees), left_out)
             }
             Kind::Linear => {
                 let (linear, left_out) = Linear::least_squares(runs, params)?;
-                (Model::Linear(linear), left_out)
+                (Fitted::Linear(linear), left_out)
             }
             Kind::ElasticNet => {
                 let (linear, left_out) = Linear::elastic_net(runs, params)?;
-                (Model::Linear(linear), left_out)
+                (Fitted::Linear(linear), left_out)
             }
-            Kind::Ensemble => Model::fit_ensemble(runs, params)?,
+            Kind::Ensemble => Fitted::fit_ensemble(runs, params)?,
         })
     }
 
-    fn fit_ensemble(runs: &Runs, params: &FitParams) -> anyhow::Result<(Model, CrossValidated)> {
+    fn fit_ensemble(runs: &Runs, params: &FitParams) -> anyhow::Result<(Fitted, CrossValidated)> {
         let fitted = MEMBERS
-            .map(|kind| Model::fit(kind, runs, params))
+            .map(|kind| Fitted::fit(kind, runs, params))
             .into_iter()
             .collect::<anyhow::Result<Vec<_>>>()?;
         let errors = fitted.iter().map(|(_, left_out)| {
@@ -119,7 +119,7 @@ impl Model {
         }));
         let models = fitted.into_iter().map(|(model, _)| model);
         Ok((
-            Model::Ensemble(weights.into_iter().zip(models).collect()),
+            Fitted::Ensemble(weights.into_iter().zip(models).collect()),
             CrossValidated {
                 mean: left_out.mean,
                 spread: left_out.spread,
@@ -130,10 +130,10 @@ impl Model {
     /// Of standardised scores.
     pub fn predict(&self, mixtures: &[Vec<f64>]) -> anyhow::Result<Belief> {
         Ok(match self {
-            Model::Gp(gp) => gp.predict(mixtures),
-            Model::Trees(trees) => trees.predict(mixtures)?,
-            Model::Linear(linear) => linear.predict(mixtures),
-            Model::Ensemble(members) => {
+            Fitted::Gp(gp) => gp.predict(mixtures),
+            Fitted::Trees(trees) => trees.predict(mixtures)?,
+            Fitted::Linear(linear) => linear.predict(mixtures),
+            Fitted::Ensemble(members) => {
                 let beliefs = members
                     .iter()
                     .map(|(weight, model)| Ok((*weight, model.predict(mixtures)?)))
@@ -147,11 +147,11 @@ impl Model {
     /// Gaussian process knows how neighbours go together; an ensemble takes that from its own.
     pub fn path(&self, mixtures: &[Vec<f64>], normals: &[f64]) -> anyhow::Result<Vec<f64>> {
         let belief = match self {
-            Model::Gp(gp) => return Ok(gp.path(mixtures, normals)),
+            Fitted::Gp(gp) => return Ok(gp.path(mixtures, normals)),
             _ => self.predict(mixtures)?,
         };
-        if let Model::Ensemble(members) = self
-            && let Some((_, Model::Gp(gp))) = members.first()
+        if let Fitted::Ensemble(members) = self
+            && let Some((_, Fitted::Gp(gp))) = members.first()
         {
             let around = gp.predict(mixtures).mean;
             let path = gp.path(mixtures, normals).into_iter().zip(around);
@@ -165,18 +165,18 @@ impl Model {
     /// Standard deviation of scores around the truth that is not in the beliefs' spread.
     pub fn noise(&self) -> f64 {
         match self {
-            Model::Gp(gp) => gp.noise(),
-            Model::Trees(_) | Model::Linear(_) | Model::Ensemble(_) => 0.0,
+            Fitted::Gp(gp) => gp.noise(),
+            Fitted::Trees(_) | Fitted::Linear(_) | Fitted::Ensemble(_) => 0.0,
         }
     }
 
     pub fn save(&self, folder: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         match self {
-            Model::Gp(gp) => gp.save(folder),
-            Model::Trees(trees) => trees.save(folder),
-            Model::Linear(linear) => linear.save(folder),
-            Model::Ensemble(members) => {
+            Fitted::Gp(gp) => gp.save(folder),
+            Fitted::Trees(trees) => trees.save(folder),
+            Fitted::Linear(linear) => linear.save(folder),
+            Fitted::Ensemble(members) => {
                 let kinds = MEMBERS.into_iter().zip(members);
                 for (kind, (_, model)) in kinds.clone() {
                     model.save(&folder.join(kind.name()))?;
@@ -187,17 +187,17 @@ impl Model {
         }
     }
 
-    pub fn load(kind: Kind, folder: &Path) -> anyhow::Result<Model> {
+    pub fn load(kind: Kind, folder: &Path) -> anyhow::Result<Fitted> {
         Ok(match kind {
-            Kind::Gp => Model::Gp(Gp::load(folder)?),
-            Kind::Xgboost => Model::Trees(Trees::load(folder)?),
-            Kind::Linear | Kind::ElasticNet => Model::Linear(Linear::load(folder)?),
+            Kind::Gp => Fitted::Gp(Gp::load(folder)?),
+            Kind::Xgboost => Fitted::Trees(Trees::load(folder)?),
+            Kind::Linear | Kind::ElasticNet => Fitted::Linear(Linear::load(folder)?),
             Kind::Ensemble => {
                 let Members { members } = read_json(&folder.join("ensemble.json"))?;
                 let load = |(kind, weight): (Kind, f64)| {
-                    Ok((weight, Model::load(kind, &folder.join(kind.name()))?))
+                    Ok((weight, Fitted::load(kind, &folder.join(kind.name()))?))
                 };
-                Model::Ensemble(
+                Fitted::Ensemble(
                     members
                         .into_iter()
                         .map(load)

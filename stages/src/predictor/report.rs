@@ -7,7 +7,7 @@ use climb_contract::count as counted;
 use super::model::Kind;
 use super::runs::Runs;
 use super::{CrossValidated, FEWEST};
-use crate::formats::mixture::Direction;
+use crate::formats::scored::Direction;
 use crate::stats;
 
 /// Half-width of a normal 90 % interval, in standard deviations.

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 
 use climb_contract::count as counted;
 
-use crate::formats::mixture::{Direction, Scored};
+use crate::formats::scored::{Direction, Scored};
 use crate::stats;
 
 /// Runs in an order of their own, scores centred and scaled.

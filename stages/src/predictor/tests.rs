@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use climb_contract::stage::{Format, Written};
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::formats::mixture::{Direction, Mixture};
+use crate::formats::mixture::Mixture;
+use crate::formats::scored::{Direction, Scored};
 use crate::stats;
 
 fn scored(weights: Vec<f64>, score: f64) -> Scored {
@@ -95,7 +97,7 @@ fn the_order_of_runs_changes_no_byte() {
         let dir = tempfile::tempdir().unwrap();
         Predictor::fit(runs, &with(Kind::Ensemble))
             .unwrap()
-            .save(dir.path())
+            .write(dir.path())
             .unwrap();
         let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
         (
@@ -114,8 +116,8 @@ fn they_come_back_from_disk_the_same() {
     for kind in Kind::ALL {
         let dir = tempfile::tempdir().unwrap();
         let predictor = Predictor::fit(&runs(16), &with(kind)).unwrap();
-        predictor.save(dir.path()).unwrap();
-        let again = Predictor::load(dir.path()).unwrap();
+        predictor.write(dir.path()).unwrap();
+        let again = Predictor::read(dir.path()).unwrap();
         let mixtures = vec![vec![0.1, 0.2, 0.3, 0.4], vec![1.0, 0.0, 0.0, 0.0]];
         assert_eq!(
             predictor.believe(&mixtures).unwrap(),

@@ -21,8 +21,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::formats::documents::Documents;
-use crate::formats::matrix::{self, MatrixMeta};
-use crate::formats::read;
+use crate::formats::embeddings::Embeddings;
+use crate::formats::matrix::{Matrix, MatrixMeta};
+use crate::formats::scores::Scores;
 use crate::wiring;
 pub use classifier::Classifier;
 pub use heuristics::Heuristic;
@@ -95,14 +96,13 @@ impl Stage for Quality {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("documents", "documents", "The documents."),
-            InputPort::optional("embeddings", "embeddings", "Needed by the classifier."),
+            InputPort::one::<Documents>("documents", "The documents."),
+            InputPort::optional::<Embeddings>("embeddings", "Needed by the classifier."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "scores",
+        vec![OutputPort::whole::<Scores>(
             "scores",
             "A row a document, a column a dimension, 0 to 1.",
         )]
@@ -157,15 +157,14 @@ impl Stage for Quality {
 
 impl Quality {
     pub fn run(params: &QualityParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let documents = Documents::open(cx.input("documents")?)?;
+        let documents = cx.read::<Documents>("documents")?;
         let mut columns: Vec<(String, Vec<f32>)> = Vec::new();
         heuristic_columns(params, cx, &documents, &mut columns)?;
         field_columns(params, &documents, &mut columns)?;
         if params.classifier.is_wanted() {
-            let embeddings = cx.list("embeddings").first().context(
+            let matrix = cx.read_optional::<Embeddings>("embeddings")?.context(
                 "the classifier works on embeddings: wire `embeddings` to the embedding stage",
             )?;
-            let matrix = read::embeddings(embeddings)?;
             ensure!(
                 matrix.meta.rows == documents.len(),
                 "{} for {}: they come from different corpora",
@@ -264,5 +263,5 @@ fn write(cx: &TaskContext, rows: usize, columns: &[(String, Vec<f32>)]) -> anyho
         cols: columns.len(),
         names,
     };
-    matrix::write(&cx.output("scores"), &meta, &data)
+    cx.write("scores", &Scores(Matrix::new(meta, data)?))
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Classifier, Heuristic, Quality, QualityParams};
 use crate::formats::documents::{DocumentMeta, DocumentsWriter, Report};
-use crate::formats::matrix::{self, Matrix, MatrixMeta};
+use crate::formats::matrix::{Matrix, MatrixMeta};
 use crate::stats;
 
 const DOCUMENTS: usize = 80;
@@ -43,7 +43,8 @@ fn context(dir: &std::path::Path) -> TaskContext {
         cols: 3,
         names: Vec::new(),
     };
-    matrix::write(&dir.join("embeddings"), &meta, &data).unwrap();
+    let embeddings = Matrix::new(meta, data).unwrap();
+    embeddings.write(&dir.join("embeddings")).unwrap();
     TaskContext::for_test(dir)
         .with_input("documents", documents)
         .with_input("embeddings", dir.join("embeddings"))

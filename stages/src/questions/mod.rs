@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::formats::questions::{Choice, Item, Questions};
-use crate::formats::write_json;
+use crate::formats::tokenizer::TokenizerFile;
 use crate::{corpus, tokenizer};
 pub use form::{Form, Question};
 
@@ -83,16 +83,14 @@ impl Stage for AskQuestions {
     type Params = QuestionsParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::one(
-            "tokenizer",
+        vec![InputPort::one::<TokenizerFile>(
             "tokenizer",
             "The proxies' tokenizer.",
         )]
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "questions",
+        vec![OutputPort::whole::<Questions>(
             "questions",
             "Contexts and choices as token ids; for `evaluate`.",
         )]
@@ -148,7 +146,8 @@ impl Stage for AskQuestions {
 
 impl AskQuestions {
     pub fn run(params: &QuestionsParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let tokenizer = tokenizer::load(cx.input("tokenizer")?, &params.end_of_text)?;
+        let tokenizer = cx.read::<TokenizerFile>("tokenizer")?;
+        let tokenizer = tokenizer::load(&tokenizer.0, &params.end_of_text)?;
         let end_of_text = tokenizer.token_to_id(&params.end_of_text);
         let mut items = Vec::new();
         for file in cx.source("files") {
@@ -166,7 +165,7 @@ impl AskQuestions {
             items,
         };
         cx.total("questions", questions.items.len() as f64);
-        write_json(&cx.output("questions"), &questions)
+        cx.write("questions", &questions)
     }
 }
 

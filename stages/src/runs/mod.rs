@@ -15,9 +15,9 @@ use climb_contract::suggest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clustering::{ClusterSummary, Clusters};
-use crate::formats::mixture::{Direction, Mixture, Scored};
-use crate::formats::write_json;
+use crate::formats::clusters::{ClusterSummary, Clusters};
+use crate::formats::mixture::Mixture;
+use crate::formats::scored::{Direction, Scored, ScoredRuns};
 use table::{Row, Table};
 
 /// Parameters of `runs`.
@@ -82,13 +82,11 @@ impl Stage for OwnRuns {
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::whole(
-                "scored",
+            OutputPort::whole::<ScoredRuns>(
                 "scored",
                 "All the runs: wire it as `scored`, alone or beside proxies trained here.",
             ),
-            OutputPort::whole(
-                "clusters",
+            OutputPort::whole::<Clusters>(
                 "clusters",
                 "The domains and their natural proportions, in the order of the weights.",
             ),
@@ -162,13 +160,11 @@ impl OwnRuns {
         let (mixtures, metrics) = (read("mixtures")?, read("metrics")?);
         let (mixtures, metrics) = table::named(mixtures, metrics, &params.name)?;
         let runs = scored(params, cx, &mixtures, &metrics)?;
-        let folder = cx.output_folder("scored")?;
-        for (i, run) in runs.iter().enumerate() {
-            write_json(&folder.join(format!("{i:06}.json")), run)?;
-        }
         cx.total("runs", runs.len() as f64);
-        let clusters = clusters(params, &mixtures, &runs)?;
-        write_json(&cx.output("clusters"), &clusters)
+        cx.write("clusters", &clusters(params, &mixtures, &runs)?)?;
+        let named = runs.into_iter().enumerate();
+        let named = named.map(|(i, run)| (format!("{i:06}.json"), run));
+        cx.write("scored", &ScoredRuns(named.collect()))
     }
 }
 

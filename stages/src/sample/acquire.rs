@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::pool::From;
 use super::{Pool, Prior, SampleParams};
-use crate::formats::mixture::{Direction, Mixture, Scored};
+use crate::formats::mixture::Mixture;
+use crate::formats::scored::{Direction, Scored};
 use crate::predictor::Predictor;
 
 /// How mixtures are chosen once there is a predictor.

@@ -8,7 +8,7 @@ use climb_contract::stage::ParamProblem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clustering::Clusters;
+use crate::formats::clusters::Clusters;
 
 /// Limits on each cluster's weight.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

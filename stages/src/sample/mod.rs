@@ -14,8 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fit::read_scored_of;
-use crate::formats::clustering::Clusters;
-use crate::formats::{read, write_json};
+use crate::formats::clusters::Clusters;
+use crate::formats::mixture::{Mixture, Mixtures};
+use crate::formats::predictions::Predictions;
+use crate::formats::scored::Scored;
 use crate::predictor::Predictor;
 pub use acquire::Acquisition;
 pub use pool::Pool;
@@ -88,18 +90,6 @@ impl Params for SampleParams {
     }
 }
 
-/// `predictions`: what the predictor said of the mixtures before they were trained.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Predictions {
-    pub predictions: Vec<Prediction>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Prediction {
-    pub weights: Vec<f64>,
-    pub predicted: f64,
-}
-
 /// The stage kind `sample`.
 pub struct Sample;
 
@@ -112,18 +102,12 @@ impl Stage for Sample {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one(
-                "clusters",
-                "clusters",
-                "The final clusters and their token shares.",
-            ),
-            InputPort::optional(
-                "predictor",
+            InputPort::one::<Clusters>("clusters", "The final clusters and their token shares."),
+            InputPort::optional::<Predictor>(
                 "predictor",
                 "In a `repeat`, `previous.fit`: nothing in the first iteration.",
             ),
-            InputPort::many(
-                "scored",
+            InputPort::many::<Scored>(
                 "scored",
                 "Runs already done, not to be repeated: `all.evaluate`.",
             ),
@@ -132,14 +116,11 @@ impl Stage for Sample {
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::list(
+            OutputPort::list::<Mixtures, Mixture>(
                 "mixtures",
-                "mixtures",
-                "mixture",
                 "A list of mixtures, to be mapped over with `foreach`.",
             ),
-            OutputPort::whole(
-                "predictions",
+            OutputPort::whole::<Predictions>(
                 "predictions",
                 "The predictor's scores for them; empty without a predictor.",
             ),
@@ -156,23 +137,22 @@ impl Stage for Sample {
 
 impl Sample {
     pub fn run(params: &SampleParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let clusters: Clusters = read::json(cx, "clusters")?;
+        let clusters = cx.read::<Clusters>("clusters")?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
         let scored = read_scored_of(cx, "scored", &clusters)?;
-        let predictor = cx.optional("predictor").map(Predictor::load).transpose()?;
+        let predictor = cx.read_optional::<Predictor>("predictor")?;
         let (mixtures, predictions) = propose(&prior, params, predictor.as_ref(), &scored)?;
-        let folder = cx.output_folder("mixtures")?;
-        for (i, mixture) in mixtures.iter().enumerate() {
-            write_json(&folder.join(format!("{i:06}.json")), mixture)?;
-        }
-        write_json(&cx.output("predictions"), &predictions)
+        cx.write("mixtures", &Mixtures(mixtures))?;
+        cx.write("predictions", &predictions)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use climb_contract::stage::Written;
+
     use super::*;
-    use crate::formats::clustering::ClusterSummary;
+    use crate::formats::clusters::ClusterSummary;
 
     pub fn clusters(shares: &[f64]) -> Clusters {
         let clusters = shares
@@ -198,7 +178,7 @@ pub(crate) mod tests {
     fn mixtures(params: &SampleParams, shares: &[f64]) -> anyhow::Result<Vec<String>> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("clusters.json");
-        write_json(&file, &clusters(shares)).unwrap();
+        clusters(shares).write(&file).unwrap();
         let cx = TaskContext::for_test(dir.path()).with_input("clusters", file);
         Sample::run(params, &cx)?;
         let folder = cx.output("mixtures");

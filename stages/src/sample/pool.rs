@@ -1,7 +1,8 @@
 //! Candidate mixtures, ranked by what is thought of them.
 
 use super::Prior;
-use crate::formats::mixture::{Direction, Mixture, Scored};
+use crate::formats::mixture::Mixture;
+use crate::formats::scored::{Direction, Scored};
 use crate::predictor::Predictor;
 
 /// Half of the candidates are drawn near this many of the best runs.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{Bounds, BoundsParams};
-use crate::formats::clustering::Clusters;
+use crate::formats::clusters::Clusters;
 use crate::formats::mixture::Mixture;
 
 /// What the Dirichlet is centred on.
@@ -216,7 +216,7 @@ mod tests {
         for (id, share) in shares.into_iter().enumerate() {
             clusters
                 .clusters
-                .push(crate::formats::clustering::ClusterSummary {
+                .push(crate::formats::clusters::ClusterSummary {
                     id,
                     documents: 1,
                     tokens: 1,

@@ -4,8 +4,10 @@ use anyhow::ensure;
 
 use super::acquire::Chooser;
 use super::strategy::{self, Strategy};
-use super::{Prediction, Predictions, Prior, SampleParams};
-use crate::formats::mixture::{Mixture, Scored};
+use super::{Prior, SampleParams};
+use crate::formats::mixture::Mixture;
+use crate::formats::predictions::{Prediction, Predictions};
+use crate::formats::scored::Scored;
 use crate::predictor::Predictor;
 
 /// Draws tried before giving up on finding enough different mixtures.

@@ -12,13 +12,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fit::read_scored_of;
-use crate::formats::clustering::Clusters;
-use crate::formats::mixture::{Mixture, Scored, Selection};
-use crate::formats::{read, read_json, write_json};
+use crate::formats::clusters::Clusters;
+use crate::formats::mixture::Mixture;
+use crate::formats::predictions::Predictions;
+use crate::formats::scored::Scored;
+use crate::formats::selection::Selection;
 use crate::predictor::Predictor;
 use crate::sample::acquire::worth;
 use crate::sample::pool::{From, best_runs};
-use crate::sample::{Pool, Predictions, Prior, PriorParams, Strategy};
+use crate::sample::{Pool, Prior, PriorParams, Strategy};
 use crate::stats;
 use crate::wiring;
 
@@ -85,11 +87,10 @@ impl Stage for Select {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one("predictor", "predictor", "The last iteration's."),
-            InputPort::one("clusters", "clusters", "The final clusters."),
-            InputPort::many("scored", "scored", "All runs: `search.all.evaluate`."),
-            InputPort::optional(
-                "predictions",
+            InputPort::one::<Predictor>("predictor", "The last iteration's."),
+            InputPort::one::<Clusters>("clusters", "The final clusters."),
+            InputPort::many::<Scored>("scored", "All runs: `search.all.evaluate`."),
+            InputPort::optional::<Predictions>(
                 "predictions",
                 "What was predicted for the last iteration's mixtures: `search.sample`.",
             ),
@@ -98,12 +99,8 @@ impl Stage for Select {
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::whole(
-                "selection",
-                "selection",
-                "The answer and what is known about it.",
-            ),
-            OutputPort::whole("mixture", "mixture", "The answer as a mixture to train on."),
+            OutputPort::whole::<Selection>("selection", "The answer and what is known about it."),
+            OutputPort::whole::<Mixture>("mixture", "The answer as a mixture to train on."),
         ]
     }
 
@@ -123,8 +120,8 @@ impl Stage for Select {
 
 impl Select {
     pub fn run(params: &SelectParams, cx: &TaskContext) -> anyhow::Result<()> {
-        let predictor = Predictor::load(cx.input("predictor")?)?;
-        let clusters: Clusters = read::json(cx, "clusters")?;
+        let predictor = cx.read::<Predictor>("predictor")?;
+        let clusters = cx.read::<Clusters>("clusters")?;
         let scored = read_scored_of(cx, "scored", &clusters)?;
         let direction = predictor.report.direction;
         let observed = best_runs(&scored, direction).into_iter().next().cloned();
@@ -132,10 +129,8 @@ impl Select {
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
         let (chosen, pool) = answer(params, &prior, &predictor, &scored)?;
         let belief = predictor.believe(std::slice::from_ref(&chosen.weights))?;
-        let predictions = match cx.optional("predictions") {
-            Some(path) => read_json(path)?,
-            None => Predictions::default(),
-        };
+        let predictions = cx.read_optional::<Predictions>("predictions")?;
+        let predictions = predictions.unwrap_or_default();
         let last_iteration = pairs(&predictions, &scored);
         let (before, after): (Vec<f64>, Vec<f64>) = last_iteration.iter().copied().unzip();
         let selection = Selection {
@@ -155,8 +150,8 @@ impl Select {
             last_iteration,
             pareto: pareto::front(params, &prior, &scored)?,
         };
-        write_json(&cx.output("selection"), &selection)?;
-        write_json(&cx.output("mixture"), &chosen)
+        cx.write("selection", &selection)?;
+        cx.write("mixture", &chosen)
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 
 use super::SelectParams;
-use crate::formats::mixture::{Compromise, Direction, Scored};
+use crate::formats::scored::{Direction, Scored};
+use crate::formats::selection::Compromise;
 use crate::predictor::{FitParams, Predictor};
 use crate::sample::Prior;
 

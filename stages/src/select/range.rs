@@ -73,7 +73,8 @@ fn range(best: &[Vec<f64>], cluster: usize) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::mixture::{Direction, Mixture, Scored};
+    use crate::formats::mixture::Mixture;
+    use crate::formats::scored::{Direction, Scored};
     use crate::predictor::FitParams;
     use crate::sample::PriorParams;
     use crate::sample::tests::clusters;

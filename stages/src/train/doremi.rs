@@ -11,6 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Train, TrainParams, cost_from};
+use crate::formats::curve::Curve;
+use crate::formats::mixture::Mixture;
+use crate::formats::model::Model;
+use crate::formats::packed::Packed;
 use crate::libtorch;
 
 /// Parameters of `doremi`.
@@ -65,20 +69,18 @@ impl Stage for Doremi {
 
     fn inputs() -> Vec<InputPort> {
         vec![
-            InputPort::one(
+            InputPort::one::<Model>(
                 "reference",
-                "model",
                 "A proxy trained on the natural or the uniform mixture.",
             ),
-            InputPort::one("tokens", "packed", "Token ids by cluster."),
+            InputPort::one::<Packed>("tokens", "Token ids by cluster."),
         ]
     }
 
     fn outputs() -> Vec<OutputPort> {
         vec![
-            OutputPort::whole("mixture", "mixture", "The weights' mean over all steps."),
-            OutputPort::whole(
-                "curve",
+            OutputPort::whole::<Mixture>("mixture", "The weights' mean over all steps."),
+            OutputPort::whole::<Curve>(
                 "curve",
                 "CSV: the proxy's loss and the weights, every `log_every` steps.",
             ),

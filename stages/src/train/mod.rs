@@ -19,7 +19,10 @@ pub use schedule::{Schedule, Shape};
 pub use segments::{SegmentParams, TrainSegment};
 pub use sizes::{Dims, ModelSize, Size};
 
-use crate::formats::model::Config;
+use crate::formats::checkpoint::Checkpoint;
+use crate::formats::mixture::Mixture;
+use crate::formats::model::{Model, ModelConfig};
+use crate::formats::packed::Packed;
 use crate::libtorch;
 
 /// Arithmetic of the matrix products.
@@ -254,15 +257,13 @@ impl TrainParams {
 /// What a training reads, whole or in segments.
 fn inputs() -> Vec<InputPort> {
     vec![
-        InputPort::one(
-            "mixture",
+        InputPort::one::<Mixture>(
             "mixture",
             "Weights over the clusters; usually `foreach: {mixture: sample}`.",
         ),
-        InputPort::one("tokens", "packed", "Token ids by cluster."),
-        InputPort::optional(
+        InputPort::one::<Packed>("tokens", "Token ids by cluster."),
+        InputPort::optional::<Checkpoint>(
             "state",
-            "checkpoint",
             "Where to go on from; `segment_tokens` wires it.",
         ),
     ]
@@ -282,7 +283,7 @@ fn cost_from(before: u64, params: &TrainParams, upstream: Upstream) -> BTreeMap<
     // Without a tokenizer upstream, the embedding's share is not counted.
     let tokenizer = upstream("tokenizer").unwrap_or_default();
     let vocab = tokenizer["vocab_size"].as_i64().unwrap_or(0);
-    let config = Config::new(params.model.dims(), vocab, params.context as i64);
+    let config = ModelConfig::new(params.model.dims(), vocab, params.context as i64);
     let flops = tokens * config.flops_per_token();
     BTreeMap::from([("tokens".into(), tokens), ("flops".into(), flops)])
 }
@@ -302,8 +303,7 @@ impl Stage for Train {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "model",
+        vec![OutputPort::whole::<Model>(
             "model",
             "config.json, model.safetensors, mixture.json and the loss curve, curve.csv.",
         )]

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ModelSize, Precision, Shape, Train, TrainParams};
+use crate::formats::checkpoint::Checkpoint;
 use crate::libtorch;
 
 /// Most tasks that one training may become.
@@ -204,8 +205,7 @@ impl Stage for TrainSegment {
     }
 
     fn outputs() -> Vec<OutputPort> {
-        vec![OutputPort::whole(
-            "checkpoint",
+        vec![OutputPort::whole::<Checkpoint>(
             "checkpoint",
             "Weights, both of Adam's moments and the loss curve so far, as safetensors.",
         )]
@@ -246,6 +246,9 @@ impl Stage for TrainSegment {
 
 #[cfg(test)]
 mod tests {
+    use climb_contract::stage::{StageKind, erase};
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn params(tokens: u64) -> TrainParams {
@@ -270,6 +273,53 @@ mod tests {
         // No room for one: trained in one task.
         assert!(links(2000).is_empty());
         assert_eq!(chain(&TrainParams::default()), None);
+    }
+
+    /// Of what they were before a segment's parameters were made of a training's: tasks of that time
+    /// are found by them.
+    #[test]
+    fn what_is_in_a_key_is_what_it_was() {
+        let train = erase::<Train>(|_, _| Ok(()));
+        let segment = erase::<TrainSegment>(|_, _| Ok(()));
+        let keyed = |kind: &dyn StageKind, with: Value| {
+            let complete = kind.complete(&with).unwrap();
+            kind.keyed(&complete).to_string()
+        };
+        let defaults = concat!(
+            r#"{"batch":16,"beta1":0.9,"beta2":0.95,"clip":1.0,"context":128,"learning_rate":0.004,"#,
+            r#""log_every":10,"model":"nano","precision":"auto","seed":1,"until_tokens":400000,"#,
+            r#""warmup_tokens":0,"weight_decay":0.1}"#,
+        );
+        assert_eq!(keyed(&*segment, json!({})), defaults);
+        let defaults = concat!(
+            r#"{"batch":16,"beta1":0.9,"beta2":0.95,"clip":1.0,"context":128,"decay":0.2,"#,
+            r#""learning_rate":0.004,"log_every":10,"min_rate":0.05,"model":"nano","#,
+            r#""precision":"auto","schedule":"wsd","seed":1,"tokens":400000,"warmup":0.05,"#,
+            r#""weight_decay":0.1}"#,
+        );
+        assert_eq!(keyed(&*train, json!({})), defaults);
+        let with = json!({"model": {"layers": 2, "width": 32, "heads": 2}, "tokens": 10_000,
+            "context": 10, "batch": 10, "learning_rate": 0.003, "warmup_tokens": 500,
+            "segment_tokens": 2000, "decay": 0.3, "weight_decay": 0.0, "beta1": 0.8, "beta2": 0.99,
+            "clip": 0.5, "precision": "f32", "seed": 7, "log_every": 3});
+        let of_train = concat!(
+            r#"{"batch":10,"beta1":0.8,"beta2":0.99,"clip":0.5,"context":10,"decay":0.3,"#,
+            r#""learning_rate":0.003,"log_every":3,"min_rate":0.05,"#,
+            r#""model":{"ffn":0,"heads":2,"layers":2,"width":32},"precision":"f32","#,
+            r#""schedule":"wsd","seed":7,"tokens":10000,"warmup":0.05,"warmup_tokens":500,"#,
+            r#""weight_decay":0.0}"#,
+        );
+        assert_eq!(keyed(&*train, with.clone()), of_train);
+        let links = train.chain(&train.complete(&with).unwrap()).unwrap().links;
+        let whole = concat!(
+            r#"{"batch":10,"beta1":0.8,"beta2":0.99,"clip":0.5,"context":10,"from_tokens":2000,"#,
+            r#""learning_rate":0.003,"log_every":3,"#,
+            r#""model":{"ffn":0,"heads":2,"layers":2,"width":32},"precision":"f32","seed":7,"#,
+            r#""until_tokens":4000,"warmup_tokens":500,"weight_decay":0.0}"#,
+        );
+        assert_eq!(links[1].to_string(), whole);
+        let of_segment = whole.replace(r#""from_tokens":2000,"#, "");
+        assert_eq!(keyed(&*segment, links[1].clone()), of_segment);
     }
 
     #[test]

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use climb_contract::context::{Cancelled, TaskContext};
 use climb_contract::report::TaskReport;
 use climb_contract::stage::SourceFile;
+use climb_contract::stage::{Format, Written};
 use climb_stages::evaluate::EvaluateParams;
-use climb_stages::formats::clustering::{self, ClusteringMeta, DROPPED};
+use climb_stages::formats::clustering::{Clustering, ClusteringMeta, DROPPED};
 use climb_stages::formats::documents::{DocumentMeta, DocumentsWriter, Report};
-use climb_stages::formats::mixture::{Direction, Mixture, Scored};
+use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::packed::Packed;
 use climb_stages::formats::questions::Questions;
+use climb_stages::formats::scored::{Direction, Scored};
 use climb_stages::formats::tokens::Tokens;
 use climb_stages::formats::{read_json, write_json};
 use climb_stages::pack::{Pack, PackParams};
@@ -57,7 +59,8 @@ impl Road {
             inertia: 0.0,
             iterations: 1,
         };
-        clustering::write(&road.path("clustering"), &meta, &assignments, &[0.0, 1.0]).unwrap();
+        let clustering = Clustering::new(meta, assignments, vec![0.0, 1.0]);
+        clustering.write(&road.path("clustering")).unwrap();
         road
     }
 
@@ -211,7 +214,7 @@ fn a_tokenizer_and_its_tokens_do_not_depend_on_threads() {
     let tokens = road.tokenize("tokens-one", "documents", &one, 1);
     let again = road.tokenize("tokens-two", "documents", &one, 3);
     assert!(bytes(&tokens) == bytes(&again));
-    let tokens = Tokens::open(&tokens).unwrap();
+    let tokens = Tokens::read(&tokens).unwrap();
     let tokenizer = tokenizers::Tokenizer::from_file(&one).unwrap();
     assert_eq!(tokenizer.get_vocab_size(true), 300);
     // Byte-level: nothing is lost.
@@ -223,9 +226,9 @@ fn a_tokenizer_and_its_tokens_do_not_depend_on_threads() {
 fn packing_loses_no_token_but_those_of_dropped_documents() {
     let road = Road::new(60);
     let pack = road.packed();
-    let tokens = Tokens::open(&road.path("tokens/out/tokens")).unwrap();
-    let train = Packed::open(&pack.join("train")).unwrap();
-    let validation = Packed::open(&pack.join("validation")).unwrap();
+    let tokens = Tokens::read(&road.path("tokens/out/tokens")).unwrap();
+    let train = Packed::read(&pack.join("train")).unwrap();
+    let validation = Packed::read(&pack.join("validation")).unwrap();
     for part in 0..2 {
         let documents = (0..60).filter(|i| i % 10 != 9 && i % 2 == part);
         // Each with the end-of-text token.
@@ -233,7 +236,7 @@ fn packing_loses_no_token_but_those_of_dropped_documents() {
         assert_eq!((train.len(part) + validation.len(part)) as u64, expected);
         assert!(validation.len(part) > 0 && validation.len(part) < train.len(part));
     }
-    let targets = Packed::open(&pack.join("targets")).unwrap();
+    let targets = Packed::read(&pack.join("targets")).unwrap();
     assert_eq!(targets.meta.parts[0].name, "prose");
     let heldout_bytes: usize = (0..8).map(|_| 2 + 4 * PROSE.len()).sum();
     assert!(targets.meta.parts[0].bytes.abs_diff(heldout_bytes as u64) <= 8);
@@ -263,7 +266,7 @@ fn training_learns_what_it_is_shown() {
     assert!(code.metrics["loss/cluster-1"] < prose.metrics["loss/cluster-1"]);
     assert_eq!(prose.mixture.weights, [1.0, 0.0]);
     // Bits a byte and nats a token are the same thing in other units.
-    let targets = Packed::open(&road.path("pack/out/targets")).unwrap();
+    let targets = Packed::read(&road.path("pack/out/targets")).unwrap();
     let part = &targets.meta.parts[0];
     let ratio = prose.metrics["bits_per_byte/prose"] / prose.metrics["loss/prose"];
     let expected = part.tokens as f64 / part.bytes as f64 / std::f64::consts::LN_2;

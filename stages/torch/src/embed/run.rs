@@ -12,21 +12,19 @@ use crate::device::device;
 use climb_stages::embed::EmbedParams;
 use climb_stages::embed::folder::Folder;
 use climb_stages::formats::documents::Documents;
-use climb_stages::formats::flat::FlatWriter;
-use climb_stages::formats::matrix::{self, MatrixMeta};
-use climb_stages::formats::write_json;
+use climb_stages::formats::embeddings::EmbeddingsWriter;
 
 /// Documents in a group: what is bucketed by length together, and kept over a kill.
 const GROUP: usize = 2048;
 
 pub fn run(params: &EmbedParams, cx: &TaskContext) -> anyhow::Result<()> {
-    let documents = Documents::open(cx.input("documents")?)?;
+    let documents = cx.read::<Documents>("documents")?;
     let folder = Folder::listed(cx.source("model"));
     let encoder = Encoder::load(params, &folder, device(&cx.device)?)?;
     let groups = documents.len().div_ceil(GROUP);
-    let (state, folder) = (cx.state()?, cx.output_folder("embeddings")?);
+    let state = cx.state()?;
     // Groups as they come, their bytes looked at once.
-    let mut out = FlatWriter::<u8>::create(&folder.join(matrix::DATA))?;
+    let mut out = EmbeddingsWriter::create(&cx.output("embeddings"), encoder.dim())?;
     let mut tokens = 0;
     for group in 0..groups {
         let (start, end) = (group * GROUP, ((group + 1) * GROUP).min(documents.len()));
@@ -57,15 +55,7 @@ pub fn run(params: &EmbedParams, cx: &TaskContext) -> anyhow::Result<()> {
         out.push(vectors)?;
         cx.progress(end as u64, documents.len() as u64, "documents");
     }
-    out.finish()?;
-    write_json(
-        &folder.join(matrix::META),
-        &MatrixMeta {
-            rows: documents.len(),
-            cols: encoder.dim(),
-            names: Vec::new(),
-        },
-    )?;
+    out.finish(documents.len())?;
     cx.total("documents", documents.len() as f64);
     cx.total("tokens", tokens as f64);
     Ok(())

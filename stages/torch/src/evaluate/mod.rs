@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
 use climb_contract::context::TaskContext;
+use climb_contract::stage::Format;
 use climb_stages::evaluate::EvaluateParams;
-use climb_stages::formats::mixture::{Mixture, Scored};
+use climb_stages::formats::model::Model;
 use climb_stages::formats::packed::Packed;
 use climb_stages::formats::questions::Questions;
-use climb_stages::formats::{read, write_json};
+use climb_stages::formats::scored::Scored;
 use tch::Tensor;
 
 use crate::device::device;
@@ -21,21 +22,21 @@ use ledger::Ledger;
 
 pub fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
     let device = device(&cx.device)?;
-    let folder = cx.input("model")?;
-    let model = load_model(folder, device)?;
+    let artifact = cx.read::<Model>("model")?;
+    let model = load_model(&artifact, device)?;
     cx.total("parameters", model.flat.numel() as f64);
-    let mixture: Mixture = read::json_file(&folder.join("mixture.json"))
-        .with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
-    let targets = cx.optional("targets").map(Packed::open).transpose()?;
+    let mixture = artifact.mixture();
+    let mixture = mixture.with_context(|| format!("the mixture of the model `{}`", name(cx)))?;
+    let targets = cx.read_optional::<Packed>("targets")?;
     let (mut metrics, mut ledger) = (BTreeMap::new(), Ledger::open(cx));
     if let Some(targets) = &targets {
         measure(&model, targets, params, &mut ledger, true, &mut metrics)?;
     }
     for artifact in cx.list("questions") {
-        let questions: Questions = read::json_of(artifact)?;
+        let questions = Questions::given(artifact)?;
         choices::measure(&model, &questions, params.batch, &mut ledger, &mut metrics)?;
     }
-    let validation = cx.optional("validation").map(Packed::open).transpose()?;
+    let validation = cx.read_optional::<Packed>("validation")?;
     if let Some(held) = &validation {
         measure(&model, held, params, &mut ledger, false, &mut metrics)?;
     }
@@ -53,7 +54,7 @@ pub fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
         direction: params.direction,
         metrics,
     };
-    write_json(&cx.output("scored"), &scored)
+    cx.write("scored", &scored)
 }
 
 /// The model's name, for messages.
@@ -152,7 +153,7 @@ fn window_loss(
     width: usize,
 ) -> f64 {
     let mut ids = Vec::with_capacity(rows * width + 1);
-    packed.read(part, at, rows * width + 1, &mut ids);
+    packed.append(part, at, rows * width + 1, &mut ids);
     let tensor = |ids: &[i64]| {
         Tensor::from_slice(ids)
             .view([rows as i64, width as i64])
@@ -210,7 +211,7 @@ mod tests {
         let mut held = PackedWriter::create(dir.path(), 10, 0, &names).unwrap();
         held.push(0, &[1, 2, 3], 0).unwrap();
         held.finish().unwrap();
-        let held = Packed::open(dir.path()).unwrap();
+        let held = Packed::read(dir.path()).unwrap();
         let metrics = BTreeMap::from([("loss/cluster-0".to_string(), 2.5)]);
         let of = |name: &str| {
             let params = EvaluateParams {

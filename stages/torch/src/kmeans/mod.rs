@@ -5,8 +5,8 @@ mod lloyd;
 use anyhow::ensure;
 use climb_contract::context::TaskContext;
 use climb_contract::count as counted;
-use climb_stages::formats::clustering::{self, ClusteringMeta};
-use climb_stages::formats::read;
+use climb_stages::formats::clustering::{Clustering, ClusteringMeta};
+use climb_stages::formats::embeddings::Embeddings;
 use climb_stages::kmeans::KmeansParams;
 
 use crate::device::device;
@@ -14,7 +14,7 @@ pub use lloyd::{Fit, fit, fit_from};
 
 /// The body of `kmeans`.
 pub fn run(params: &KmeansParams, cx: &TaskContext) -> anyhow::Result<()> {
-    let matrix = read::embeddings(read::one(cx, "embeddings")?)?;
+    let matrix = cx.read::<Embeddings>("embeddings")?;
     let (rows, dim) = (matrix.meta.rows, matrix.meta.cols);
     ensure!(
         params.k <= rows,
@@ -48,12 +48,8 @@ pub fn run(params: &KmeansParams, cx: &TaskContext) -> anyhow::Result<()> {
         inertia: fit.inertia,
         iterations: fit.iterations,
     };
-    clustering::write(
-        &cx.output("clustering"),
-        &meta,
-        &fit.assignments,
-        &fit.centroids,
-    )
+    let clustering = Clustering::new(meta, fit.assignments, fit.centroids);
+    cx.write("clustering", &clustering)
 }
 
 fn warn_of_empty(cx: &TaskContext, sizes: &[u64]) {
@@ -117,10 +113,10 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use climb_contract::report::TaskReport;
+    use climb_contract::stage::Format;
 
     use super::*;
-    use climb_stages::formats::clustering::Clustering;
-    use climb_stages::formats::matrix::{self, MatrixMeta};
+    use climb_stages::formats::matrix::{Matrix, MatrixMeta};
 
     /// The clustering of rows of two numbers, and what was warned of.
     fn run(rows: &[[f32; 2]], k: usize) -> (Clustering, Vec<String>) {
@@ -130,7 +126,8 @@ mod tests {
             cols: 2,
             names: Vec::new(),
         };
-        matrix::write(&dir.path().join("e"), &meta, rows.as_flattened()).unwrap();
+        let rows = Matrix::new(meta, rows.as_flattened().to_vec()).unwrap();
+        rows.write(&dir.path().join("e")).unwrap();
         let mut cx =
             TaskContext::for_test(dir.path()).with_input("embeddings", dir.path().join("e"));
         let warned = Arc::new(Mutex::new(Vec::new()));
@@ -145,7 +142,7 @@ mod tests {
             ..Default::default()
         };
         super::run(&params, &cx).unwrap();
-        let clustering = Clustering::open(&cx.output("clustering")).unwrap();
+        let clustering = Clustering::read(&cx.output("clustering")).unwrap();
         (clustering, warned.lock().unwrap().clone())
     }
 

@@ -105,7 +105,7 @@ impl<'a> Batches<'a> {
             let wanted = context + 1;
             if len > wanted {
                 let start = rng.random_range(0..=(len - wanted) as u64) as usize;
-                self.packed.read(cluster, start, wanted, &mut ids);
+                self.packed.append(cluster, start, wanted, &mut ids);
                 continue;
             }
             // A cluster shorter than the context goes round.
@@ -113,7 +113,7 @@ impl<'a> Batches<'a> {
             let mut left = wanted;
             while left > 0 {
                 let count = left.min(len - at);
-                self.packed.read(cluster, at, count, &mut ids);
+                self.packed.append(cluster, at, count, &mut ids);
                 (at, left) = (0, left - count);
             }
         }
@@ -133,6 +133,7 @@ impl<'a> Batches<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use climb_contract::stage::Format;
     use climb_stages::formats::packed::PackedWriter;
 
     /// Part p holds tokens p*100.. so that a token tells its part.
@@ -144,7 +145,7 @@ mod tests {
             writer.push(part, &ids, 0).unwrap();
         }
         writer.finish().unwrap();
-        Packed::open(dir).unwrap()
+        Packed::read(dir).unwrap()
     }
 
     fn mixture(weights: &[f64]) -> Mixture {

@@ -3,9 +3,10 @@
 use anyhow::ensure;
 use climb_contract::context::TaskContext;
 use climb_contract::count as counted;
+use climb_stages::formats::curve::Curve;
 use climb_stages::formats::mixture::Mixture;
+use climb_stages::formats::model::Model;
 use climb_stages::formats::packed::Packed;
-use climb_stages::formats::write_json;
 use climb_stages::train::DoremiParams;
 use tch::{Device, Kind, Tensor};
 
@@ -19,8 +20,8 @@ use crate::device::device;
 /// The body of `doremi`.
 pub fn run(params: &DoremiParams, cx: &TaskContext) -> anyhow::Result<()> {
     let train = &params.train;
-    let packed = Packed::open(cx.input("tokens")?)?;
-    let reference = load_model(cx.input("reference")?, device(&cx.device)?)?;
+    let packed = cx.read::<Packed>("tokens")?;
+    let reference = load_model(&cx.read::<Model>("reference")?, device(&cx.device)?)?;
     ensure!(
         reference.config.vocab_size == packed.meta.vocab_size as i64,
         "the reference has a vocabulary of {}, the tokens one of {}: they come from different \
@@ -52,9 +53,8 @@ pub fn run(params: &DoremiParams, cx: &TaskContext) -> anyhow::Result<()> {
     training.run(true)?;
     let [_, sum, _] = thirds(&mut training.state.carried);
     let mixture = Mixture::normalised(sum)?;
-    write_json(&cx.output("mixture"), &mixture)?;
-    std::fs::write(cx.output("curve"), &training.state.curve)?;
-    Ok(())
+    cx.write("mixture", &mixture)?;
+    cx.write("curve", &Curve(training.state.curve))
 }
 
 /// Carried from step to step, for each cluster: its weight α, the sum of its weights so far, and

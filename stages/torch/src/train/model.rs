@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use anyhow::ensure;
-use climb_stages::formats::model::Config;
+use climb_stages::formats::model::ModelConfig;
 use climb_stages::train::Dims;
 use tch::{Device, Kind, Tensor};
 
@@ -26,7 +26,7 @@ struct Block {
 }
 
 pub struct Decoder {
-    pub config: Config,
+    pub config: ModelConfig,
     /// Every parameter, f32.
     pub flat: Tensor,
     /// The same memory in pieces, in the layout's order.
@@ -54,7 +54,7 @@ fn seed_alone(seed: i64) -> MutexGuard<'static, ()> {
 
 impl Decoder {
     /// Names and shapes of the parameters, in the flat vector's order.
-    pub fn layout(config: &Config) -> Vec<(String, Vec<i64>)> {
+    pub fn layout(config: &ModelConfig) -> Vec<(String, Vec<i64>)> {
         let Dims { layers, width, .. } = config.dims;
         let hidden = config.dims.hidden();
         let mut layout = vec![("embedding".to_string(), vec![config.vocab_size, width])];
@@ -73,7 +73,7 @@ impl Decoder {
     }
 
     /// A model over a flat vector of parameters. `compute` is the kind of the matrix products.
-    pub fn new(config: Config, flat: Tensor, compute: Kind) -> anyhow::Result<Decoder> {
+    pub fn new(config: ModelConfig, flat: Tensor, compute: Kind) -> anyhow::Result<Decoder> {
         let Dims {
             layers,
             width,
@@ -149,7 +149,7 @@ impl Decoder {
 
     /// Random weights: normal, those that feed the residual stream scaled down by the depth
     /// (GPT-2); norms start at 1. Drawn on the CPU, so that they are the same on every device.
-    pub fn init(config: &Config, seed: u64) -> Tensor {
+    pub fn init(config: &ModelConfig, seed: u64) -> Tensor {
         let residual = INIT_STD / (2.0 * config.dims.layers as f64).sqrt();
         let _alone = seed_alone(seed as i64);
         let parts: Vec<Tensor> = Decoder::layout(config)
@@ -292,7 +292,7 @@ mod tests {
             heads: 2,
             ffn: 0,
         };
-        let config = Config::new(dims, 50, 12);
+        let config = ModelConfig::new(dims, 50, 12);
         let flat = Decoder::init(&config, seed);
         Decoder::new(config, flat, Kind::Float).unwrap()
     }

@@ -6,10 +6,11 @@ use anyhow::{bail, ensure};
 use climb_contract::context::TaskContext;
 use climb_contract::count as counted;
 use climb_contract::state::State as Pieces;
+use climb_stages::formats::checkpoint::Checkpoint;
+use climb_stages::formats::curve::Curve;
 use climb_stages::formats::mixture::Mixture;
-use climb_stages::formats::model::Config;
+use climb_stages::formats::model::{Model, ModelConfig};
 use climb_stages::formats::packed::Packed;
-use climb_stages::formats::{read, read_json, write_json};
 use climb_stages::train::{Precision, SegmentParams, TrainParams};
 use tch::{Device, Kind, Tensor};
 
@@ -43,8 +44,8 @@ enum End {
 }
 
 fn train(params: &TrainParams, cx: &TaskContext, end: End) -> anyhow::Result<()> {
-    let mixture: Mixture = read::json(cx, "mixture")?;
-    let packed = Packed::open(cx.input("tokens")?)?;
+    let mixture = cx.read::<Mixture>("mixture")?;
+    let packed = cx.read::<Packed>("tokens")?;
     let seed = mixture.seed.unwrap_or(params.seed);
     let batches = Batches::new(&packed, &mixture, params.batch, params.context, seed)?;
     let objective = Mixed { batches: &batches };
@@ -84,14 +85,15 @@ impl<'a, O: Objective> Training<'a, O> {
         objective: O,
     ) -> anyhow::Result<Training<'a, O>> {
         let device = device(&cx.device)?;
-        let config = Config::new(
+        let config = ModelConfig::new(
             params.model.dims(),
             packed.meta.vocab_size as i64,
             params.context as i64,
         );
         let fresh = Decoder::init(&config, seed);
         let count = fresh.numel() as i64;
-        let given = cx.optional("state");
+        let given = cx.read_optional::<Checkpoint>("state")?;
+        let given = given.as_ref().map(|given| given.0.as_path());
         let first = given.map_or(Ok(0), checkpoint::step)?;
         ensure!(
             first < params.steps(),
@@ -278,24 +280,18 @@ impl<'a, O: Objective> Training<'a, O> {
     }
 
     fn write(&self, mixture: &Mixture, seed: u64) -> anyhow::Result<()> {
-        let folder = self.cx.output_folder("model")?;
-        write_json(&folder.join("config.json"), &self.model.config)?;
         let trained = Mixture {
             weights: mixture.weights.clone(),
             seed: Some(seed),
         };
-        write_json(&folder.join("mixture.json"), &trained)?;
-        std::fs::write(folder.join("curve.csv"), &self.state.curve)?;
-        save_weights(
-            &self.model.config,
-            &self.state.weights,
-            &folder.join("model.safetensors"),
-        )
+        let (config, curve) = (&self.model.config, Curve(self.state.curve.clone()));
+        let model = Model::create(&self.cx.output("model"), config, &trained, &curve)?;
+        save_weights(config, &self.state.weights, &model.weights())
     }
 }
 
 /// 1 for matrices, 0 for norms, flat.
-fn decayed(config: &Config) -> Tensor {
+fn decayed(config: &ModelConfig) -> Tensor {
     let parts: Vec<Tensor> = Decoder::layout(config)
         .into_iter()
         .map(|(_, shape)| {
@@ -307,7 +303,7 @@ fn decayed(config: &Config) -> Tensor {
     Tensor::cat(&parts, 0)
 }
 
-fn save_weights(config: &Config, flat: &Tensor, path: &std::path::Path) -> anyhow::Result<()> {
+fn save_weights(config: &ModelConfig, flat: &Tensor, path: &std::path::Path) -> anyhow::Result<()> {
     let flat = flat.detach().to_device(Device::Cpu);
     let mut at = 0;
     let tensors: Vec<(String, Tensor)> = Decoder::layout(config)
@@ -324,9 +320,8 @@ fn save_weights(config: &Config, flat: &Tensor, path: &std::path::Path) -> anyho
 }
 
 /// Reads the model of a `model` artifact.
-pub fn load_model(folder: &std::path::Path, device: Device) -> anyhow::Result<Decoder> {
-    let config: Config = read_json(&folder.join("config.json"))?;
-    let path = folder.join("model.safetensors");
+pub fn load_model(model: &Model, device: Device) -> anyhow::Result<Decoder> {
+    let (config, path) = (model.config.clone(), model.weights());
     let tensors = Tensor::read_safetensors(&path)?;
     let mut parts = Vec::new();
     for (name, shape) in Decoder::layout(&config) {

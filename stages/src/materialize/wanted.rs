@@ -1,60 +1,14 @@
-//! What a dataset holds, and whether that is what was asked for.
+//! Whether a dataset holds what was asked for.
 
 use anyhow::bail;
-use serde::{Deserialize, Serialize};
 
 use climb_contract::count as counted;
 
-use super::{MaterializeParams, ShardFormat};
+use super::MaterializeParams;
+use crate::formats::dataset::ClusterShare;
 
 /// Shares may be off by this much (half a percentage point), and so may the whole.
 const TOLERANCE: f64 = 0.005;
-
-/// `manifest.json`. Token counts leave out end-of-text tokens.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    pub seed: u64,
-    pub format: ShardFormat,
-    pub wanted_tokens: u64,
-    pub tokens: u64,
-    /// Repeated documents count each time.
-    pub documents: u64,
-    pub clusters: Vec<ClusterShare>,
-    pub files: Vec<ShardFile>,
-}
-
-/// What came from a cluster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClusterShare {
-    pub cluster: usize,
-    /// Its weight in the mixture.
-    pub wanted: f64,
-    /// Its share of the dataset's tokens.
-    pub share: f64,
-    pub tokens: u64,
-    pub documents: u64,
-    /// Tokens of the cluster in the corpus.
-    pub available_tokens: u64,
-    /// `tokens` / `available_tokens`; at most 1 where no document is repeated.
-    pub epochs: f64,
-    /// Tokens of its shortest document.
-    #[serde(skip)]
-    pub shortest: u64,
-    /// Tokens of its average document.
-    #[serde(skip)]
-    pub average: u64,
-}
-
-/// A shard.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShardFile {
-    pub name: String,
-    pub documents: u64,
-    pub tokens: u64,
-    pub bytes: u64,
-    /// BLAKE3 of the file, in hex.
-    pub blake3: String,
-}
 
 /// Fails when the shares got are not the mixture's, or the whole is not the size asked for.
 pub fn check(params: &MaterializeParams, clusters: &[ClusterShare]) -> anyhow::Result<()> {
