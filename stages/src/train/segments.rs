@@ -4,126 +4,21 @@
 //! in all. It is cut on a grid of `segment_tokens`; the checkpoint at each cut is an artifact, so
 //! that a training of more tokens goes on from the last one.
 
+mod params;
+
 use std::collections::BTreeMap;
 
 use climb_contract::stage::{
-    Chain, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, Stage, Upstream,
+    Chain, InputPort, Isolation, OutputPort, ParamProblem, Resources, Stage, Upstream,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{ModelSize, Precision, Shape, Train, TrainParams};
+use super::{Shape, Train, TrainParams};
 use crate::formats::checkpoint::Checkpoint;
 use crate::libtorch;
+pub use params::SegmentParams;
 
 /// Most tasks that one training may become.
 const MOST: u64 = 1000;
-
-/// Parameters of `train-segment`: those of `train` that do not depend on how many tokens there
-/// will be in all, and where this segment ends.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct SegmentParams {
-    /// A size by name or dimensions, as in `train`.
-    pub model: ModelSize,
-    /// Train up to here, counted in tokens from the training's start; rounded up to whole steps.
-    #[schemars(range(min = 1))]
-    pub until_tokens: u64,
-    /// Where the segment before ends, to tell what this one costs; its checkpoint is what counts.
-    #[serde(skip_serializing_if = "super::is_zero")]
-    pub from_tokens: u64,
-    /// Tokens in a sequence.
-    #[schemars(range(min = 2, max = 131072))]
-    pub context: usize,
-    /// Sequences in a step.
-    #[schemars(range(min = 1))]
-    pub batch: usize,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// Tokens that warm up.
-    pub warmup_tokens: u64,
-    /// AdamW's weight decay (on all parameters but norms).
-    #[schemars(range(min = 0.0))]
-    pub weight_decay: f64,
-    /// AdamW's decay of the first moment.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub beta1: f64,
-    /// AdamW's decay of the second moment.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub beta2: f64,
-    /// Gradients are scaled down to this norm; 0: never.
-    #[schemars(range(min = 0.0))]
-    pub clip: f64,
-    /// Arithmetic of the matrix products; weights and moments are always f32.
-    pub precision: Precision,
-    /// Of the initial weights and of the order of the data. A mixture's own seed goes before it.
-    pub seed: u64,
-    /// Steps between lines of the loss curve.
-    #[schemars(range(min = 1))]
-    pub log_every: u64,
-}
-
-impl Default for SegmentParams {
-    fn default() -> SegmentParams {
-        let params = TrainParams::default();
-        SegmentParams::of(&params, 0, params.tokens)
-    }
-}
-
-impl SegmentParams {
-    /// The segment of `params` between these numbers of tokens.
-    fn of(params: &TrainParams, from_tokens: u64, until_tokens: u64) -> SegmentParams {
-        SegmentParams {
-            model: params.model.clone(),
-            until_tokens,
-            from_tokens,
-            context: params.context,
-            batch: params.batch,
-            learning_rate: params.learning_rate,
-            warmup_tokens: params.warmup_tokens.unwrap_or(0),
-            weight_decay: params.weight_decay,
-            beta1: params.beta1,
-            beta2: params.beta2,
-            clip: params.clip,
-            precision: params.precision,
-            seed: params.seed,
-            log_every: params.log_every,
-        }
-    }
-
-    /// The training that this is the beginning of, ending where the segment does.
-    pub fn training(&self) -> TrainParams {
-        TrainParams {
-            model: self.model.clone(),
-            tokens: self.until_tokens,
-            context: self.context,
-            batch: self.batch,
-            learning_rate: self.learning_rate,
-            schedule: Shape::Constant,
-            warmup_tokens: Some(self.warmup_tokens),
-            weight_decay: self.weight_decay,
-            beta1: self.beta1,
-            beta2: self.beta2,
-            clip: self.clip,
-            precision: self.precision,
-            seed: self.seed,
-            log_every: self.log_every,
-            warmup: 0.0,
-            segment_tokens: 0,
-            decay: 0.0,
-            min_rate: 1.0,
-        }
-    }
-}
-
-impl Params for SegmentParams {
-    fn problems(&self) -> Vec<ParamProblem> {
-        let mut problems = self.training().problems();
-        // The warm-up may go on after the segment.
-        problems.retain(|problem| problem.field != "warmup_tokens");
-        problems
-    }
-}
 
 /// The segments of a training, unless it has none.
 pub fn chain(params: &TrainParams) -> Option<Chain> {
@@ -224,7 +119,7 @@ impl Stage for TrainSegment {
     }
 
     fn resources(params: &SegmentParams) -> Resources {
-        Train::resources(&params.training())
+        Train::resources(params.training())
     }
 
     fn unkeyed() -> &'static [&'static str] {
@@ -232,7 +127,7 @@ impl Stage for TrainSegment {
     }
 
     fn cost(params: &SegmentParams, upstream: Upstream) -> BTreeMap<String, f64> {
-        super::cost_from(params.from_tokens, &params.training(), upstream)
+        super::cost_from(params.from_tokens(), params.training(), upstream)
     }
 
     fn least_memory(params: &SegmentParams) -> f64 {
@@ -246,7 +141,7 @@ impl Stage for TrainSegment {
 
 #[cfg(test)]
 mod tests {
-    use climb_contract::stage::{StageKind, erase};
+    use climb_contract::stage::{Params, StageKind, erase};
     use serde_json::{Value, json};
 
     use super::*;

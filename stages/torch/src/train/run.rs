@@ -33,7 +33,7 @@ pub fn run(params: &TrainParams, cx: &TaskContext) -> anyhow::Result<()> {
 
 /// The body of `train-segment`: a training that goes on elsewhere, to a checkpoint.
 pub fn run_segment(params: &SegmentParams, cx: &TaskContext) -> anyhow::Result<()> {
-    train(&params.training(), cx, End::Checkpoint)
+    train(params.training(), cx, End::Checkpoint)
 }
 
 /// What a training ends in.
