@@ -61,7 +61,7 @@ pub enum Use {
 pub(crate) struct Lock {
     /// The cache's folder, locked too, as nobody takes that away: a lock file that was removed would
     /// let a second process in. Freed first, so that whoever gets the file gets the folder.
-    _folder: File,
+    folder: File,
     file: File,
     holder: Mutex<Holder>,
 }
@@ -106,7 +106,7 @@ impl Lock {
         };
         write(&file, &holder).doing("write", &path)?;
         Ok(Lock {
-            _folder: folder,
+            folder,
             file,
             holder: Mutex::new(holder),
         })
@@ -117,6 +117,15 @@ impl Lock {
         let mut holder = self.holder.lock().expect("not poisoned");
         holder.run = Some(run.to_string());
         write(&self.file, &holder)
+    }
+}
+
+/// Unlocked and not only closed: a process that was started meanwhile has the files too, from its fork
+/// to its exec, and would hold the lock so long.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.folder.unlock();
+        let _ = self.file.unlock();
     }
 }
 
@@ -175,7 +184,10 @@ fn held(path: &Path) -> Held {
     };
     // Shared, so that others can ask at the same time.
     match file.try_lock_shared() {
-        Ok(()) => Held::No,
+        Ok(()) => {
+            let _ = file.unlock();
+            Held::No
+        }
         Err(TryLockError::WouldBlock) => Held::Yes,
         Err(TryLockError::Error(_)) => Held::Unknown,
     }
@@ -203,8 +215,11 @@ mod tests {
             Use::By(None),
             "the folder is locked too"
         );
+        // What a child that was just forked has.
+        let forked = (lock.file.try_clone(), lock.folder.try_clone());
         drop(lock);
         assert_eq!(in_use(dir.path()), Use::Free);
+        drop(forked);
         let _lock = Lock::take(dir.path(), "short").unwrap();
         assert_eq!(holder(dir.path()).unwrap().command, "short");
     }
