@@ -215,6 +215,7 @@ mod tests {
             score,
             direction: Direction::LowerIsBetter,
             metrics: Default::default(),
+            weights: Default::default(),
         }
     }
 

@@ -129,6 +129,7 @@ mod tests {
             score,
             direction,
             metrics: Default::default(),
+            weights: Default::default(),
         }
     }
 

@@ -81,7 +81,8 @@ pub struct Evaluate;
 
 impl Stage for Evaluate {
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    /// 2: what each of several metrics weighs is written too.
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "Scores a model by its loss on held-out targets and clusters (CLIMB section 3.3).";
     type Params = EvaluateParams;

@@ -8,7 +8,7 @@ use climb_contract::wired::Wired;
 
 use crate::formats::clusters::Clusters;
 use crate::formats::scored::{Scored, ScoredRuns};
-use crate::predictor::{FitParams, Predictor};
+use crate::predictor::{FitParams, Predictor, runs};
 use crate::wiring;
 
 impl Params for FitParams {}
@@ -91,6 +91,11 @@ impl Stage for Fit {
 impl Fit {
     pub fn run(params: &FitParams, cx: &TaskContext) -> anyhow::Result<()> {
         let scored = read_scored(cx, "scored")?;
+        if let Err(why) = runs::weights(&scored) {
+            cx.warn(format!(
+                "the score is predicted as one figure, not each metric by itself: {why}"
+            ));
+        }
         let predictor = Predictor::fit(&scored, params)?;
         cx.total("runs", scored.len() as f64);
         let report = &predictor.report;

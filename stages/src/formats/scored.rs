@@ -50,6 +50,9 @@ pub struct Scored {
     pub direction: Direction,
     /// Every metric by name: `loss/readme`, `loss/cluster-3`, …
     pub metrics: BTreeMap<String, f64>,
+    /// What each metric weighs in the score, where those are several: `fit` predicts each by itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, f64>,
 }
 
 json_format!(Scored, "scored");
@@ -104,9 +107,10 @@ impl Checked for Scored {
         let of_mixture = self.mixture.problem();
         let scores = std::iter::once(("score", self.score));
         let metrics = self.metrics.iter().map(|(name, value)| (&name[..], *value));
+        let weights = self.weights.iter().map(|(name, value)| (&name[..], *value));
         of_mixture.or_else(|| {
             let wrong = |(_, value): &(&str, f64)| value.is_nan() || value.abs() > MOST;
-            let (name, value) = scores.chain(metrics).find(wrong)?;
+            let (name, value) = scores.chain(metrics).chain(weights).find(wrong)?;
             Some(format!(
                 "`{name}` is {value:e}, which no predictor can be fitted to"
             ))

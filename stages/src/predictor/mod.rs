@@ -1,7 +1,9 @@
 //! The regressor mixture -> score (CLIMB section 3.3): a mean and an uncertainty.
 
 pub mod gp;
+mod joint;
 pub mod linear;
+mod metrics;
 mod model;
 pub mod report;
 pub mod runs;
@@ -14,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use climb_contract::count as counted;
 
 use crate::formats::scored::Scored;
+pub use joint::Joint;
+use metrics::Metrics;
 pub(crate) use model::Fitted;
 pub use model::Kind;
-pub use report::Report;
+pub use report::{MetricReport, Report};
 use runs::Runs;
 use trees::TreesParams;
 
@@ -62,6 +66,15 @@ pub struct CrossValidated {
     pub spread: Vec<f64>,
 }
 
+impl CrossValidated {
+    fn belief(&self) -> Belief {
+        Belief {
+            mean: self.mean.clone(),
+            spread: self.spread.clone(),
+        }
+    }
+}
+
 /// Fewer runs than this are not cross-validated.
 const FEWEST: usize = 6;
 
@@ -72,11 +85,23 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Fits all runs. Their order does not matter.
+    /// Fits all runs; where the score weighs several metrics, each of them. The order of the runs does
+    /// not matter.
     pub fn fit(scored: &[Scored], params: &FitParams) -> anyhow::Result<Predictor> {
         let runs = Runs::of(scored)?;
-        let (model, left_out) = Fitted::fit(params.predictor, &runs, params)?;
-        let report = Report::of(params.predictor, &runs, &left_out, model.noise());
+        let kind = params.predictor;
+        let Ok(Some(weights)) = runs::weights(scored) else {
+            let (model, left_out) = Fitted::fit(kind, &runs, params)?;
+            let report = Report::of(kind, &runs, &left_out, model.noise());
+            return Ok(Predictor { report, model });
+        };
+        let metrics = Runs::of_metrics(scored, weights)?;
+        let (model, left_out) = Metrics::fit(kind, &metrics, runs.scale, params)?;
+        let mut report = Report::of(kind, &runs, &left_out.score, model.noise());
+        let each = metrics.iter().zip(&left_out.metrics);
+        let each = each.map(|((name, weight, runs), cv)| MetricReport::of(name, *weight, runs, cv));
+        report.metrics = each.collect();
+        let model = Fitted::Metrics(model);
         Ok(Predictor { report, model })
     }
 
@@ -108,20 +133,22 @@ impl Predictor {
     /// Once a run of `mixture` has scored what is predicted for it. `None`: this predictor's
     /// uncertainty does not depend on where runs are.
     pub fn believing(&self, mixture: &[f64]) -> anyhow::Result<Option<Predictor>> {
-        let Fitted::Gp(gp) = &self.model else {
-            return Ok(None);
+        let model = match &self.model {
+            Fitted::Gp(gp) => Some(Fitted::Gp(gp.believing(mixture)?)),
+            Fitted::Metrics(metrics) => metrics.believing(mixture)?.map(Fitted::Metrics),
+            _ => None,
         };
-        Ok(Some(Predictor {
-            report: self.report.clone(),
-            model: Fitted::Gp(gp.believing(mixture)?),
+        let report = || self.report.clone();
+        Ok(model.map(|model| Predictor {
+            report: report(),
+            model,
         }))
     }
 
-    /// One possible truth at these mixtures, from a standard normal variate for each.
-    pub fn path(&self, mixtures: &[Vec<f64>], normals: &[f64]) -> anyhow::Result<Vec<f64>> {
-        let (scale, center) = (self.report.scale, self.report.center);
-        let path = self.model.path(mixtures, normals)?;
-        Ok(path.into_iter().map(|v| v * scale + center).collect())
+    /// What is believed of all these mixtures together, in units of the score.
+    pub fn joint(&self, mixtures: &[Vec<f64>]) -> anyhow::Result<Joint> {
+        let joint = self.model.joint(mixtures)?;
+        Ok(joint.scaled(self.report.scale, self.report.center))
     }
 }
 

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gp::Gp;
+use super::joint::Joint;
 use super::linear::Linear;
+use super::metrics::Metrics;
 use super::runs::Runs;
 use super::trees::Trees;
 use super::{Belief, CrossValidated, FitParams};
@@ -59,6 +61,8 @@ pub enum Fitted {
     Linear(Linear),
     /// With weights that sum to 1.
     Ensemble(Vec<(f64, Fitted)>),
+    /// One of these for each metric that the score weighs.
+    Metrics(Metrics),
 }
 
 /// `ensemble.json`: weights of its members, whose folders have their names.
@@ -110,13 +114,8 @@ impl Fitted {
         let inverse: Vec<f64> = errors.map(|error| 1.0 / error).collect();
         let sum: f64 = inverse.iter().sum();
         let weights: Vec<f64> = inverse.iter().map(|w| w / sum).collect();
-        let left_out = combine(fitted.iter().zip(&weights).map(|((_, cv), &w)| {
-            let belief = Belief {
-                mean: cv.mean.clone(),
-                spread: cv.spread.clone(),
-            };
-            (w, belief)
-        }));
+        let beliefs = fitted.iter().map(|(_, left_out)| left_out.belief());
+        let left_out = combine(weights.iter().copied().zip(beliefs));
         let models = fitted.into_iter().map(|(model, _)| model);
         Ok((
             Fitted::Ensemble(weights.into_iter().zip(models).collect()),
@@ -140,32 +139,41 @@ impl Fitted {
                     .collect::<anyhow::Result<Vec<_>>>()?;
                 combine(beliefs.into_iter())
             }
+            Fitted::Metrics(metrics) => metrics.predict(mixtures)?,
         })
     }
 
-    /// One possible truth, standardised, from a standard normal variate for each mixture. Only a
-    /// Gaussian process knows how neighbours go together; an ensemble takes that from its own.
-    pub fn path(&self, mixtures: &[Vec<f64>], normals: &[f64]) -> anyhow::Result<Vec<f64>> {
-        let belief = match self {
-            Fitted::Gp(gp) => return Ok(gp.path(mixtures, normals)),
-            _ => self.predict(mixtures)?,
-        };
-        if let Fitted::Ensemble(members) = self
-            && let Some((_, Fitted::Gp(gp))) = members.first()
-        {
-            let around = gp.predict(mixtures).mean;
-            let path = gp.path(mixtures, normals).into_iter().zip(around);
-            let moved = path.zip(belief.mean).map(|((p, from), to)| p - from + to);
-            return Ok(moved.collect());
+    /// What is believed of all these mixtures together, standardised. Only a Gaussian process knows how
+    /// neighbours go together; an ensemble takes that from its own.
+    pub fn joint(&self, mixtures: &[Vec<f64>]) -> anyhow::Result<Joint> {
+        if let Fitted::Metrics(metrics) = self {
+            return metrics.joint(mixtures);
         }
-        let pairs = belief.mean.iter().zip(&belief.spread).zip(normals);
-        Ok(pairs.map(|((mean, spread), z)| mean + spread * z).collect())
+        let own = self.gp().map(|gp| {
+            let (mean, covariance) = gp.joint(mixtures);
+            Joint::of(mean, &covariance)
+        });
+        Ok(match (self, own) {
+            (Fitted::Gp(_), Some(joint)) => joint,
+            (_, Some(joint)) => joint.around(self.predict(mixtures)?.mean),
+            (_, None) => Joint::apart(self.predict(mixtures)?),
+        })
+    }
+
+    /// The Gaussian process that it is or has.
+    pub fn gp(&self) -> Option<&Gp> {
+        match self {
+            Fitted::Gp(gp) => Some(gp),
+            Fitted::Ensemble(members) => members.iter().find_map(|(_, model)| model.gp()),
+            Fitted::Trees(_) | Fitted::Linear(_) | Fitted::Metrics(_) => None,
+        }
     }
 
     /// Standard deviation of scores around the truth that is not in the beliefs' spread.
     pub fn noise(&self) -> f64 {
         match self {
             Fitted::Gp(gp) => gp.noise(),
+            Fitted::Metrics(metrics) => metrics.noise(),
             Fitted::Trees(_) | Fitted::Linear(_) | Fitted::Ensemble(_) => 0.0,
         }
     }
@@ -176,6 +184,7 @@ impl Fitted {
             Fitted::Gp(gp) => gp.save(folder),
             Fitted::Trees(trees) => trees.save(folder),
             Fitted::Linear(linear) => linear.save(folder),
+            Fitted::Metrics(metrics) => metrics.save(folder),
             Fitted::Ensemble(members) => {
                 let kinds = MEMBERS.into_iter().zip(members);
                 for (kind, (_, model)) in kinds.clone() {
@@ -188,6 +197,9 @@ impl Fitted {
     }
 
     pub fn load(kind: Kind, folder: &Path) -> anyhow::Result<Fitted> {
+        if Metrics::is_in(folder) {
+            return Ok(Fitted::Metrics(Metrics::load(kind, folder)?));
+        }
         Ok(match kind {
             Kind::Gp => Fitted::Gp(Gp::load(folder)?),
             Kind::Xgboost => Fitted::Trees(Trees::load(folder)?),

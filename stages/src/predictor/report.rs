@@ -39,6 +39,37 @@ pub struct Report {
     /// Mean negative log density of the scores, standardised: lower is better, and 1.42 is what
     /// the scores' mean and spread alone would give.
     pub nlpd: Option<f64>,
+    /// Where the score weighs several metrics: how well each is predicted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricReport>,
+}
+
+/// How well one metric of a score is predicted on runs left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricReport {
+    pub metric: String,
+    /// In the score.
+    pub weight: f64,
+    /// As [`Report::spearman`] and [`Report::r2`], of this metric.
+    pub spearman: Option<f64>,
+    pub r2: Option<f64>,
+}
+
+impl MetricReport {
+    pub fn of(metric: &str, weight: f64, runs: &Runs, left_out: &CrossValidated) -> MetricReport {
+        let known = runs.len() >= FEWEST && stats::spread(&runs.scores) > 0.0;
+        let squares = |center: &[f64]| -> f64 {
+            let pairs = center.iter().zip(&runs.scores);
+            pairs.map(|(m, y)| (m - y).powi(2)).sum()
+        };
+        let r2 = 1.0 - squares(&left_out.mean) / squares(&vec![0.0; runs.len()]);
+        MetricReport {
+            metric: metric.into(),
+            weight,
+            spearman: stats::spearman(&left_out.mean, &runs.scores).filter(|_| known),
+            r2: Some(r2).filter(|_| known),
+        }
+    }
 }
 
 impl Report {
@@ -67,6 +98,7 @@ impl Report {
                 let z = (y - m) / s;
                 0.5 * z * z + s.ln() + 0.5 * (2.0 * std::f64::consts::PI).ln()
             }),
+            metrics: Vec::new(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Scored runs as a predictor takes them.
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
 use anyhow::{Context, ensure};
 
 use climb_contract::count as counted;
@@ -20,6 +23,23 @@ pub struct Runs {
 
 impl Runs {
     pub fn of(scored: &[Scored]) -> anyhow::Result<Runs> {
+        Runs::valued(scored, |run| run.score)
+    }
+
+    /// Each metric of several that the score weighs: its name, weight and runs, the runs in the same
+    /// order for all.
+    pub fn of_metrics<'s>(
+        scored: &[Scored],
+        weights: &'s BTreeMap<String, f64>,
+    ) -> anyhow::Result<Vec<(&'s str, f64, Runs)>> {
+        let of = |(name, weight): (&'s String, &f64)| {
+            let runs = Runs::valued(scored, |run| run.metrics[name])?;
+            Ok((name.as_str(), *weight, runs))
+        };
+        weights.iter().map(of).collect()
+    }
+
+    fn valued(scored: &[Scored], value: impl Fn(&Scored) -> f64) -> anyhow::Result<Runs> {
         let first = scored.first().context(
             "there is no scored run to fit: wire `scored` to the evaluations, e.g. `all.evaluate`",
         )?;
@@ -36,13 +56,8 @@ impl Runs {
             );
             ensure!(run.score.is_finite(), "a run has a score of {}", run.score);
         }
-        let mut order: Vec<&Scored> = scored.iter().collect();
-        order.sort_by(|a, b| {
-            let weights = a.mixture.weights.iter().zip(&b.mixture.weights);
-            let differing = weights.map(|(x, y)| x.total_cmp(y)).find(|o| o.is_ne());
-            differing.unwrap_or_else(|| a.score.total_cmp(&b.score))
-        });
-        let scores: Vec<f64> = order.iter().map(|run| run.score).collect();
+        let order = ordered(scored);
+        let scores: Vec<f64> = order.iter().map(|run| value(run)).collect();
         let center = stats::mean(&scores);
         let scale = Some(stats::spread(&scores))
             .filter(|s| *s > 0.0)
@@ -104,4 +119,39 @@ impl Runs {
             .for_each(|(at, row)| fold_of[row] = at % folds);
         fold_of
     }
+}
+
+/// By their mixtures, then by what they measured.
+fn ordered(scored: &[Scored]) -> Vec<&Scored> {
+    let mut order: Vec<&Scored> = scored.iter().collect();
+    let metrics = |run: &Scored| run.metrics.values().copied().collect::<Vec<f64>>();
+    order.sort_by(|a, b| {
+        let by = |x: &[f64], y: &[f64]| {
+            let pairs = x.iter().zip(y);
+            let differing = pairs.map(|(x, y)| x.total_cmp(y)).find(|o| o.is_ne());
+            differing.unwrap_or(Ordering::Equal)
+        };
+        by(&a.mixture.weights, &b.mixture.weights)
+            .then_with(|| a.score.total_cmp(&b.score))
+            .then_with(|| by(&metrics(a), &metrics(b)))
+    });
+    order
+}
+
+/// What the metrics weigh in the runs' score, where they are several and all runs have them; else why
+/// the score can only be taken as one.
+pub fn weights(scored: &[Scored]) -> Result<Option<&BTreeMap<String, f64>>, String> {
+    let Some(first) = scored.iter().find(|run| run.weights.len() > 1) else {
+        return Ok(None);
+    };
+    let weights = &first.weights;
+    if scored.iter().any(|run| run.weights != *weights) {
+        return Err("the runs' scores weigh different metrics".into());
+    }
+    for run in scored {
+        if let Some(name) = weights.keys().find(|name| !run.metrics.contains_key(*name)) {
+            return Err(format!("a run has no `{name}`, which its score weighs"));
+        }
+    }
+    Ok(Some(weights))
 }

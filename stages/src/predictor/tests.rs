@@ -19,6 +19,7 @@ fn scored(weights: Vec<f64>, score: f64) -> Scored {
         score,
         direction: Direction::LowerIsBetter,
         metrics: BTreeMap::new(),
+        weights: BTreeMap::new(),
     }
 }
 
@@ -146,4 +147,127 @@ fn few_and_equal_runs_are_no_trouble_and_none_is_said() {
         .unwrap()
         .to_string();
     assert!(error.contains("no scored run to fit"), "{error}");
+}
+
+/// Runs whose score is the mean of six metrics, each of which one cluster helps.
+fn of_metrics(count: usize) -> Vec<Scored> {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let weights: BTreeMap<String, f64> = (0..6).map(|m| (format!("m{m}"), 1.0 / 6.0)).collect();
+    runs(count)
+        .into_iter()
+        .map(|mut run| {
+            // What a seed does, it does to all of them.
+            let seed = 0.02 * (rng.random::<f64>() - 0.5);
+            let metric = |(m, name): (usize, &String)| {
+                let helps = run.mixture.weights[m % 4];
+                (
+                    name.clone(),
+                    3.0 - (m + 1) as f64 * (helps + 0.01 * m as f64).sqrt() + seed,
+                )
+            };
+            run.metrics = weights.keys().enumerate().map(metric).collect();
+            run.score = run.metrics.values().sum::<f64>() / 6.0;
+            run.weights = weights.clone();
+            run
+        })
+        .collect()
+}
+
+#[test]
+fn a_score_of_several_metrics_is_predicted_better_by_each_of_them() {
+    let runs = of_metrics(60);
+    let one: Vec<Scored> = runs
+        .iter()
+        .cloned()
+        .map(|run| Scored {
+            weights: BTreeMap::new(),
+            ..run
+        })
+        .collect();
+    let test: Vec<Vec<f64>> = runs[24..]
+        .iter()
+        .map(|r| r.mixture.weights.clone())
+        .collect();
+    let truth: Vec<f64> = runs[24..].iter().map(|r| r.score).collect();
+    for kind in Kind::ALL {
+        let errors = |runs: &[Scored]| {
+            let predictor = Predictor::fit(runs, &with(kind)).unwrap();
+            let belief = predictor.believe(&test).unwrap();
+            let off = belief.mean.iter().zip(&truth).map(|(m, y)| (m - y).powi(2));
+            (off.sum::<f64>(), predictor, belief)
+        };
+        let (apart, predictor, belief) = errors(&runs[..24]);
+        let report = &predictor.report;
+        assert_eq!(report.metrics.len(), 6);
+        assert!(report.spearman.unwrap() > 0.6, "{report:?}");
+        assert!(report.coverage90.unwrap() > 0.7, "{report:?}");
+        assert!(belief.spread.iter().all(|s| *s > 0.0));
+        if kind == Kind::Gp {
+            assert!(apart < 0.8 * errors(&one[..24]).0);
+        }
+    }
+}
+
+#[test]
+fn errors_that_go_together_make_a_score_less_certain() {
+    // The same metric six times: one predictor of it is about as sure as six, which apart from each
+    // other would be surer by a root of six, .41.
+    let mut runs = runs(40);
+    let names: Vec<String> = (0..6).map(|m| format!("m{m}")).collect();
+    let alone = Predictor::fit(&runs, &with(Kind::Gp)).unwrap();
+    for run in &mut runs {
+        run.metrics = names.iter().map(|name| (name.clone(), run.score)).collect();
+        run.weights = names.iter().map(|name| (name.clone(), 1.0 / 6.0)).collect();
+    }
+    let six = Predictor::fit(&runs, &with(Kind::Gp)).unwrap();
+    let at = vec![vec![0.4, 0.2, 0.2, 0.2]];
+    let spread = |predictor: &Predictor| predictor.believe(&at).unwrap().spread[0];
+    let ratio = spread(&six) / spread(&alone);
+    assert!((0.6..1.4).contains(&ratio), "{ratio}");
+    let noise = six.report.noise / alone.report.noise;
+    assert!((0.6..1.4).contains(&noise), "{noise}");
+}
+
+#[test]
+fn metrics_come_back_from_disk_and_in_any_order_the_same() {
+    for kind in [Kind::Gp, Kind::Ensemble] {
+        let mut runs = of_metrics(16);
+        let mixtures = vec![vec![0.1, 0.2, 0.3, 0.4], vec![1.0, 0.0, 0.0, 0.0]];
+        let predictor = Predictor::fit(&runs, &with(kind)).unwrap();
+        let believed = predictor.believe(&mixtures).unwrap();
+        let drawn = predictor.joint(&mixtures).unwrap().draw(&[0.3, -1.0]);
+        let dir = tempfile::tempdir().unwrap();
+        predictor.write(dir.path()).unwrap();
+        let again = Predictor::read(dir.path()).unwrap();
+        assert_eq!(again.report, predictor.report);
+        assert_eq!(again.believe(&mixtures).unwrap(), believed);
+        assert_eq!(again.joint(&mixtures).unwrap().draw(&[0.3, -1.0]), drawn);
+        runs.reverse();
+        let turned = Predictor::fit(&runs, &with(kind)).unwrap();
+        assert_eq!(turned.believe(&mixtures).unwrap(), believed);
+    }
+}
+
+#[test]
+fn runs_that_weigh_different_metrics_are_one_score() {
+    let mut runs = of_metrics(12);
+    runs[3].weights.remove("m2");
+    let why = runs::weights(&runs).unwrap_err();
+    assert!(why.contains("weigh different metrics"), "{why}");
+    let mut runs = of_metrics(12);
+    runs[3].metrics.remove("m2");
+    let why = runs::weights(&runs).unwrap_err();
+    assert!(why.contains("no `m2`"), "{why}");
+    let predictor = Predictor::fit(&runs, &with(Kind::Gp)).unwrap();
+    assert!(predictor.report.metrics.is_empty());
+}
+
+#[test]
+fn a_process_of_metrics_is_surer_where_it_believes_a_run() {
+    let predictor = Predictor::fit(&of_metrics(12), &with(Kind::Gp)).unwrap();
+    let at = vec![vec![0.97, 0.01, 0.01, 0.01]];
+    let before = predictor.believe(&at).unwrap();
+    let after = predictor.believing(&at[0]).unwrap().unwrap();
+    let after = after.believe(&at).unwrap();
+    assert!(after.spread[0] < 0.9 * before.spread[0]);
 }

@@ -71,7 +71,7 @@ pub struct OwnRuns;
 
 impl Stage for OwnRuns {
     const KIND: &'static str = "runs";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Proxy runs that were trained elsewhere, from a table of mixtures and one of metrics; for `fit`, \
          `sample` and `select`.";
     type Params = RunsParams;
@@ -177,6 +177,7 @@ fn scored(
 ) -> anyhow::Result<Vec<Scored>> {
     let by_name: BTreeMap<&str, &Row> = metrics.rows.iter().map(|r| (&r.name[..], r)).collect();
     let (mut runs, mut without, mut partly) = (Vec::new(), Vec::new(), Vec::new());
+    let factors = weights(params, &metrics.columns);
     for row in &mixtures.rows {
         let Some(measured) = by_name.get(&row.name[..]) else {
             without.push(row.name.as_str());
@@ -185,7 +186,7 @@ fn scored(
         let weights = mixtures.numbers(row)?;
         let mixture = Mixture::normalised(&weights).with_context(|| mixtures.place(row))?;
         let found = metrics.figures(measured);
-        let Some(score) = score(params, &metrics.columns, &found) else {
+        let Some(score) = score(&factors, &found) else {
             partly.push(row.name.as_str());
             continue;
         };
@@ -194,6 +195,11 @@ fn scored(
             score,
             direction: params.direction,
             metrics: found.into_iter().filter(|(_, v)| v.is_finite()).collect(),
+            weights: if factors.len() > 1 {
+                factors.clone()
+            } else {
+                BTreeMap::new()
+            },
         });
     }
     let known: BTreeMap<&str, ()> = mixtures.rows.iter().map(|r| (&r.name[..], ())).collect();
@@ -221,14 +227,19 @@ fn scored(
     Ok(runs)
 }
 
-/// `None`: a figure is missing or no number.
-fn score(params: &RunsParams, columns: &[String], found: &BTreeMap<String, f64>) -> Option<f64> {
-    let figure = |name: &String| found.get(name).copied().filter(|value| value.is_finite());
-    if params.score.is_empty() {
-        let all: Option<Vec<f64>> = columns.iter().map(figure).collect();
-        return all.map(|all| crate::stats::mean(&all));
+/// What each metric weighs in the score: where nothing is said, all alike.
+fn weights(params: &RunsParams, columns: &[String]) -> BTreeMap<String, f64> {
+    if !params.score.is_empty() {
+        return params.score.clone();
     }
-    let weighted = params.score.iter().map(|(name, w)| Some(w * figure(name)?));
+    let weight = 1.0 / columns.len() as f64;
+    columns.iter().map(|name| (name.clone(), weight)).collect()
+}
+
+/// `None`: a figure is missing or no number.
+fn score(weights: &BTreeMap<String, f64>, found: &BTreeMap<String, f64>) -> Option<f64> {
+    let figure = |name: &String| found.get(name).copied().filter(|value| value.is_finite());
+    let weighted = weights.iter().map(|(name, w)| Some(w * figure(name)?));
     weighted.sum()
 }
 

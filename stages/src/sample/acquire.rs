@@ -179,7 +179,7 @@ impl<'a> Chooser<'a> {
                     .iter()
                     .map(|_| StandardNormal.sample(&mut rng))
                     .collect();
-                let path = predictor.path(candidates, &normals)?;
+                let path = predictor.joint(candidates)?.draw(&normals);
                 let sign = sign(predictor);
                 let path: Vec<f64> = path.into_iter().map(|v| sign * v).collect();
                 let Some(at) = greatest(&path) else {

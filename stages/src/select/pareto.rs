@@ -78,6 +78,7 @@ fn runs_of(metric: &str, scored: &[Scored]) -> anyhow::Result<Vec<Scored>> {
             Ok(Scored {
                 score,
                 direction: Direction::of(metric).unwrap_or(run.direction),
+                weights: BTreeMap::new(),
                 ..run.clone()
             })
         })
@@ -118,6 +119,7 @@ mod tests {
                     score: a,
                     direction: Direction::LowerIsBetter,
                     metrics: [("loss/a".to_string(), a), ("loss/b".to_string(), b)].into(),
+                    weights: BTreeMap::new(),
                 }
             })
             .collect();

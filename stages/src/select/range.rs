@@ -26,6 +26,7 @@ pub fn ranges(
 ) -> anyhow::Result<Vec<(f64, f64)>> {
     let candidates = candidates(predictor, pool)?;
     let sign = sign(predictor);
+    let joint = predictor.joint(&candidates)?;
     let mut best: Vec<Vec<f64>> = Vec::with_capacity(TRUTHS);
     for number in 0..TRUTHS {
         let mut rng = prior.rng(&format!("ranges {}", pool.stream), number);
@@ -33,7 +34,7 @@ pub fn ranges(
             .iter()
             .map(|_| StandardNormal.sample(&mut rng))
             .collect();
-        let truth = predictor.path(&candidates, &normals)?;
+        let truth = joint.draw(&normals);
         let mut order: Vec<usize> = (0..candidates.len()).collect();
         // Stable: equal ones stay in the order drawn.
         order.sort_by(|&a, &b| (sign * truth[b]).total_cmp(&(sign * truth[a])));
@@ -95,6 +96,7 @@ mod tests {
                 mixture,
                 direction: Direction::LowerIsBetter,
                 metrics: Default::default(),
+                weights: Default::default(),
             })
             .collect();
         let predictor = Predictor::fit(&scored, &FitParams::default()).unwrap();

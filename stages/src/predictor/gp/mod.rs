@@ -110,22 +110,14 @@ impl Gp {
         belief
     }
 
-    /// One function drawn from the process, at these mixtures, from normal variates.
-    pub fn path(&self, mixtures: &[Vec<f64>], normals: &[f64]) -> Vec<f64> {
+    /// Means and covariances at these mixtures, standardised.
+    pub fn joint(&self, mixtures: &[Vec<f64>]) -> (Array1<f64>, Array2<f64>) {
         let block = rows(mixtures);
         let hyper = &self.saved.hyper;
         let k = kernel::covariance(hyper, &self.weights, &block);
         let known = self.inverse_lower.dot(&k);
         let joint = kernel::covariance(hyper, &block, &block) - known.t().dot(&known);
-        let jitter = |tiny: f64| {
-            let mut joint = joint.clone();
-            joint.diag_mut().mapv_inplace(|v| v + tiny);
-            cholesky(&joint)
-        };
-        let mean = k.t().dot(&self.alpha);
-        let normals = Array1::from(normals.to_vec());
-        let lower = [1e-9, 1e-6, 1e-3].into_iter().find_map(jitter);
-        lower.map_or(mean.to_vec(), |lower| (mean + lower.dot(&normals)).to_vec())
+        (k.t().dot(&self.alpha), joint)
     }
 
     /// What it would say of each run from the others, in closed form (Rasmussen and Williams,

@@ -43,7 +43,11 @@ pub fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
     if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
         bail!("`{name}` is {value}, not a number: this proxy has diverged");
     }
-    let score = score(params, targets.as_ref(), validation.as_ref(), &metrics)?;
+    let weights = weights(params, targets.as_ref(), validation.as_ref(), &metrics)?;
+    let score: f64 = weights
+        .iter()
+        .map(|(name, weight)| weight * metrics[name])
+        .sum();
     ensure!(
         score.is_finite(),
         "the score is {score}: its weights are too large"
@@ -53,6 +57,7 @@ pub fn run(params: &EvaluateParams, cx: &TaskContext) -> anyhow::Result<()> {
         score,
         direction: params.direction,
         metrics,
+        weights: Some(weights).filter(|w| w.len() > 1).unwrap_or_default(),
     };
     cx.write("scored", &scored)
 }
@@ -163,39 +168,39 @@ fn window_loss(
     tch::no_grad(|| model.loss(&inputs, &targets).double_value(&[]))
 }
 
-fn score(
+/// What each metric weighs in the score: where nothing is said, the losses on the targets alike.
+fn weights(
     params: &EvaluateParams,
     targets: Option<&Packed>,
     validation: Option<&Packed>,
     metrics: &BTreeMap<String, f64>,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<BTreeMap<String, f64>> {
     if params.score.is_empty() {
         let parts = targets.iter().flat_map(|targets| &targets.meta.parts);
         let names = parts.map(|part| format!("loss/{}", part.name));
-        let losses: Vec<f64> = names
-            .filter_map(|name| metrics.get(&name).copied())
-            .collect();
+        let names: Vec<String> = names.filter(|name| metrics.contains_key(name)).collect();
         ensure!(
-            !losses.is_empty(),
+            !names.is_empty(),
             "there is no held-out target to score on: name metrics in `score`"
         );
-        return Ok(losses.iter().sum::<f64>() / losses.len() as f64);
+        let weight = 1.0 / names.len() as f64;
+        return Ok(names.into_iter().map(|name| (name, weight)).collect());
     }
-    let mut sum = 0.0;
-    for (name, weight) in &params.score {
-        let Some(value) = metrics.get(name) else {
-            if let Some(why) = validation.and_then(|packed| nothing_held_out(packed, name)) {
-                bail!("`score` names `{name}`, which cannot be measured: {why}");
-            }
-            let known: Vec<&str> = metrics.keys().map(String::as_str).collect();
-            bail!(
-                "`score` names `{name}`, which is no metric here; there are: {}",
-                known.join(", ")
-            );
-        };
-        sum += weight * value;
+    for name in params
+        .score
+        .keys()
+        .filter(|name| !metrics.contains_key(*name))
+    {
+        if let Some(why) = validation.and_then(|packed| nothing_held_out(packed, name)) {
+            bail!("`score` names `{name}`, which cannot be measured: {why}");
+        }
+        let known: Vec<&str> = metrics.keys().map(String::as_str).collect();
+        bail!(
+            "`score` names `{name}`, which is no metric here; there are: {}",
+            known.join(", ")
+        );
     }
-    Ok(sum)
+    Ok(params.score.clone())
 }
 
 #[cfg(test)]
@@ -218,7 +223,7 @@ mod tests {
                 score: BTreeMap::from([(name.to_string(), 1.0)]),
                 ..EvaluateParams::default()
             };
-            let score = score(&params, None, Some(&held), &metrics);
+            let score = weights(&params, None, Some(&held), &metrics);
             score.map_err(|error| error.to_string())
         };
         assert_eq!(of("loss/cluster-0"), Ok(2.5));
