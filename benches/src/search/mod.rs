@@ -43,6 +43,18 @@ pub struct Args {
     #[arg(long, value_enum)]
     part: Option<Part>,
 
+    /// Only this target; repeatable [default: all, and Pile-CC for the regret]
+    #[arg(long = "target", value_name = "NAME")]
+    targets: Vec<String>,
+
+    /// Only this predictor; repeatable [default: all]
+    #[arg(long = "predictor", value_name = "NAME", value_parser = kind)]
+    predictors: Vec<Kind>,
+
+    /// Only this strategy; repeatable [default: all]
+    #[arg(long = "strategy", value_name = "NAME")]
+    strategies: Vec<String>,
+
     /// Seeds of each strategy
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -75,6 +87,12 @@ enum Part {
 fn family(name: &str) -> Result<Family, String> {
     let found = Family::ALL.into_iter().find(|f| f.name() == name);
     found.ok_or_else(|| "the simulators are gp, trees and law".to_string())
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    let known = || Kind::ALL.map(Kind::name).join(", ");
+    found.ok_or_else(|| format!("the predictors are {}", known()))
 }
 
 /// All figures, as `--json` writes them.
@@ -118,9 +136,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = |part| args.part.is_none_or(|only| only == part);
     let mut figures = Figures::default();
     if wanted(Part::Quality) {
-        figures.quality = measure_quality(args, &data)?;
-        figures.predicted = quality::predicted(&data, 112)?;
-        print_quality(&figures.quality);
+        let targets = targets(args, &data)?;
+        figures.quality = measure_quality(args, &data, &targets)?;
+        figures.predicted = quality::predicted(&data, &targets, 112.min(data.most() / 2))?;
+        print_quality(&figures.quality, &targets);
         figures.write(args)?;
     }
     if wanted(Part::Regret) {
@@ -129,17 +148,47 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure_quality(args: &Args, data: &Published) -> anyhow::Result<Vec<Quality>> {
+/// The targets that are asked for.
+fn targets(args: &Args, data: &Published) -> anyhow::Result<Vec<Target>> {
+    if args.targets.is_empty() {
+        return Ok(data.targets.clone());
+    }
+    let named = args.targets.iter().map(|name| {
+        let found = data.targets.iter().find(|target| target.name == name);
+        let known = || {
+            data.targets
+                .iter()
+                .map(|t| t.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        found
+            .cloned()
+            .with_context(|| format!("there is no target `{name}`; there are: {}", known()))
+    });
+    named.collect()
+}
+
+fn measure_quality(
+    args: &Args,
+    data: &Published,
+    targets: &[Target],
+) -> anyhow::Result<Vec<Quality>> {
     let (sizes, draws): (&[usize], u64) = match args.quick {
         true => (&[32, 64], 2),
+        false if data.most() < 512 => (&[32, 64, 96], 10),
         false => (&[32, 64, 112, 256, 512], 10),
+    };
+    let kinds = match args.predictors.is_empty() {
+        true => &Kind::ALL[..],
+        false => &args.predictors,
     };
     let peers = args
         .peers
         .as_ref()
         .map(|command| start(command, args, sizes, draws));
     let peers = peers.transpose()?;
-    let mut all = quality::measure(data, &Kind::ALL, sizes, draws)?;
+    let mut all = quality::measure(data, targets, kinds, sizes, draws)?;
     if let Some(peers) = peers {
         let output = peers.wait_with_output()?;
         ensure!(
@@ -168,7 +217,7 @@ fn start(command: &str, args: &Args, sizes: &[usize], draws: u64) -> anyhow::Res
         .with_context(|| format!("cannot start `{command}`"))
 }
 
-fn print_quality(all: &[Quality]) {
+fn print_quality(all: &[Quality], targets: &[Target]) {
     let mut sizes: Vec<usize> = all.iter().map(|q| q.runs).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -178,13 +227,13 @@ fn print_quality(all: &[Quality]) {
             names.push(&q.predictor);
         }
     });
-    for target in Target::ALL {
+    for target in targets {
         let heads = sizes.iter().map(|size| count(size, "run"));
         let mut table = table("predictor", heads);
         for name in &names {
             let cell = |size: &usize| {
                 let fits = |q: &&Quality| {
-                    q.predictor == *name && q.runs == *size && q.target == target.name()
+                    q.predictor == *name && q.runs == *size && q.target == target.name
                 };
                 all.iter().find(fits).map_or(String::new(), |q| {
                     let coverage = q.coverage90.map_or(String::new(), |c| format!(" {c:.2}"));
@@ -194,8 +243,8 @@ fn print_quality(all: &[Quality]) {
             table.add_row(std::iter::once(name.to_string()).chain(sizes.iter().map(cell)));
         }
         println!(
-            "Held-out loss, {}: Spearman, R2 and coverage of 90 % intervals\n{table}",
-            target.name()
+            "Held-out runs, {}: Spearman, R2 and coverage of 90 % intervals\n{table}",
+            target.name
         );
         print_lead(all, &sizes, target);
         println!();
@@ -203,12 +252,15 @@ fn print_quality(all: &[Quality]) {
 }
 
 /// By how much our default is ahead of the best of the peers, where peers were measured.
-fn print_lead(all: &[Quality], sizes: &[usize], target: Target) {
+fn print_lead(all: &[Quality], sizes: &[usize], target: &Target) {
     let default = Kind::default().name();
     let (ours, theirs): (Vec<&Quality>, Vec<&Quality>) = all
         .iter()
-        .filter(|q| q.target == target.name())
-        .partition(|q| Kind::ALL.iter().any(|kind| kind.name() == q.predictor));
+        .filter(|q| q.target == target.name)
+        .partition(|q| {
+            let kind = q.predictor.split(',').next().unwrap_or_default();
+            Kind::ALL.iter().any(|known| known.name() == kind)
+        });
     let best = |of: fn(&Quality) -> f64, size: usize| {
         let peers = theirs.iter().filter(|q| q.runs == size);
         peers.map(|q| of(q)).reduce(f64::max)
@@ -252,8 +304,26 @@ fn measure_regret(args: &Args, data: &Published, figures: &mut Figures) -> anyho
         seeds = seeds.min(3);
         contestants.retain(|c| ["climb", "regmix", "random"].contains(&c.name));
     }
-    for family in families {
-        let simulator = Simulator::fit(data, family)?;
+    if !args.strategies.is_empty() {
+        let known: Vec<&str> = contestants.iter().map(|c| c.name).collect();
+        for name in &args.strategies {
+            ensure!(
+                known.contains(&name.as_str()),
+                "there is no strategy `{name}`; there are: {}",
+                known.join("; ")
+            );
+        }
+        contestants.retain(|c| args.strategies.iter().any(|name| name == c.name));
+    }
+    let targets = match args.targets.is_empty() {
+        true => data.targets[..1].to_vec(),
+        false => targets(args, data)?,
+    };
+    for (target, family) in targets
+        .iter()
+        .flat_map(|t| families.iter().map(move |f| (t, *f)))
+    {
+        let simulator = Simulator::fit(data, target, family)?;
         let lines = regret::measure(data, &simulator, &contestants, &budgets, seeds)?;
         let heads = budgets.iter().map(|budget| count(budget, "run"));
         let mut table = table("strategy", heads);
@@ -263,7 +333,8 @@ fn measure_regret(args: &Args, data: &Published, figures: &mut Figures) -> anyho
             table.add_row(std::iter::once(contestant.name.to_string()).chain(cells));
         }
         println!(
-            "Regret in nats, simulator `{}`, noise {:.4}, {} (mean ±95 %)\n{table}",
+            "Regret, {}, simulator `{}`, noise {:.4}, {} (mean ±95 %)\n{table}",
+            target.name,
             family.name(),
             simulator.noise,
             count(seeds, "seed")

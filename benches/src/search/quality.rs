@@ -1,5 +1,7 @@
 //! How well predictors trained on few runs rank the held-out ones.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -46,60 +48,99 @@ pub fn draw(rows: usize, count: usize, draw: u64) -> Vec<usize> {
     order
 }
 
-pub fn scored(mixtures: &[Vec<f64>], scores: &[f64], rows: &[usize]) -> Vec<Scored> {
+/// Runs as `evaluate` gives them. `each`: with their metrics, where the score has several.
+pub fn scored(data: &Published, target: &Target, rows: &[usize], each: bool) -> Vec<Scored> {
+    let weights = match each && target.weights.len() > 1 {
+        true => target.weights.clone(),
+        false => BTreeMap::new(),
+    };
+    let metrics = |row: usize| {
+        let metrics = weights.keys();
+        metrics
+            .map(|name| (name.clone(), data.metrics[name][row]))
+            .collect()
+    };
     rows.iter()
         .map(|&row| Scored {
             mixture: Mixture {
-                weights: mixtures[row].clone(),
+                weights: data.mixtures[row].clone(),
                 seed: None,
             },
-            score: scores[row],
+            score: data.score(target, row),
             direction: Direction::LowerIsBetter,
-            metrics: Default::default(),
+            metrics: metrics(row),
+            weights: weights.clone(),
         })
         .collect()
 }
 
-/// Every predictor at every size.
+/// A predictor, of each metric or of the score alone.
+#[derive(Clone, Copy)]
+struct Row {
+    kind: Kind,
+    each: bool,
+}
+
+impl Row {
+    fn name(self, target: &Target) -> String {
+        match self.each || target.weights.len() == 1 {
+            true => self.kind.name().into(),
+            false => format!("{}, of the score", self.kind.name()),
+        }
+    }
+}
+
+/// Every predictor at every size; the default also as one of the score, where that has several metrics.
 pub fn measure(
     data: &Published,
+    targets: &[Target],
     kinds: &[Kind],
     sizes: &[usize],
     draws: u64,
 ) -> anyhow::Result<Vec<Quality>> {
     let mut cells = Vec::new();
-    for target in Target::ALL {
+    for target in targets {
         for &size in sizes {
-            cells.extend(kinds.iter().map(|&kind| (target, size, kind)));
+            cells.extend(
+                kinds
+                    .iter()
+                    .map(|&kind| (target, size, Row { kind, each: true })),
+            );
+            if target.weights.len() > 1 {
+                let kind = Kind::default();
+                cells.push((target, size, Row { kind, each: false }));
+            }
         }
     }
     cells
         .into_par_iter()
-        .map(|(target, size, kind)| cell(data, target, size, kind, draws))
+        .map(|(target, size, row)| cell(data, target, size, row, draws))
         .collect()
 }
 
 fn cell(
     data: &Published,
-    target: Target,
+    target: &Target,
     size: usize,
-    kind: Kind,
+    row: Row,
     draws: u64,
 ) -> anyhow::Result<Quality> {
-    let (train, test) = (data.train.scores(target)?, data.test.scores(target)?);
     let params = FitParams {
-        predictor: kind,
+        predictor: row.kind,
         ..Default::default()
     };
     // All of them can be drawn in one way only.
-    let draws = if size >= train.len() { 1 } else { draws };
+    let draws = if size >= data.most() { 1 } else { draws };
     let measured = (0..draws)
         .into_par_iter()
-        .map(|n| {
-            let rows = draw(train.len(), size, n);
-            let runs = scored(&data.train.mixtures, &train, &rows);
+        .map(|number| {
+            let (train, rest) = data.split(size, number);
+            let runs = scored(data, target, &train, row.each);
+            let test: Vec<f64> = rest.iter().map(|&row| data.score(target, row)).collect();
+            let mixtures: Vec<Vec<f64>> =
+                rest.iter().map(|&row| data.mixtures[row].clone()).collect();
             let predictor = Predictor::fit(&runs, &params)?;
-            let belief = predictor.believe(&data.test.mixtures)?;
+            let belief = predictor.believe(&mixtures)?;
             let noise = predictor.report.noise;
             let inside = belief.mean.iter().zip(&belief.spread).zip(&test);
             let inside = inside.filter(|((m, s), y)| {
@@ -114,8 +155,8 @@ fn cell(
         stats::mean(&measured.iter().map(value).collect::<Vec<_>>())
     };
     Ok(Quality {
-        predictor: kind.name().into(),
-        target: target.name().into(),
+        predictor: row.name(target),
+        target: target.name.into(),
         runs: size,
         spearman: mean(|m| m.0),
         r2: mean(|m| m.1),
@@ -124,21 +165,25 @@ fn cell(
 }
 
 /// The default predictor's view of the held-out runs after `size` runs.
-pub fn predicted(data: &Published, size: usize) -> anyhow::Result<Vec<Predicted>> {
-    let one = |target: Target| {
-        let (train, test) = (data.train.scores(target)?, data.test.scores(target)?);
-        let rows = draw(train.len(), size, 0);
-        let runs = scored(&data.train.mixtures, &train, &rows);
+pub fn predicted(
+    data: &Published,
+    targets: &[Target],
+    size: usize,
+) -> anyhow::Result<Vec<Predicted>> {
+    let one = |target: &Target| {
+        let (train, rest) = data.split(size, 0);
+        let runs = scored(data, target, &train, true);
         let predictor = Predictor::fit(&runs, &FitParams::default())?;
-        let belief = predictor.believe(&data.test.mixtures)?;
+        let mixtures: Vec<Vec<f64>> = rest.iter().map(|&row| data.mixtures[row].clone()).collect();
+        let belief = predictor.believe(&mixtures)?;
         Ok(Predicted {
-            target: target.name().into(),
+            target: target.name.into(),
             predicted: belief.mean,
             spread: belief.spread,
-            observed: test,
+            observed: rest.iter().map(|&row| data.score(target, row)).collect(),
         })
     };
-    Target::ALL.into_iter().map(one).collect()
+    targets.iter().map(one).collect()
 }
 
 fn r2(predicted: &[f64], observed: &[f64]) -> f64 {

@@ -27,12 +27,13 @@ pub struct Contestant {
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Regret {
+    pub target: String,
     pub simulator: String,
     pub strategy: String,
     /// Proxy runs.
     pub budget: usize,
     pub seeds: usize,
-    /// Mean over seeds, in nats.
+    /// Mean over seeds, in units of the score.
     pub regret: f64,
     /// Half-width of the mean's 95 % confidence interval.
     pub interval: f64,
@@ -86,7 +87,7 @@ fn iterations(budget: usize) -> [usize; 3] {
 
 /// Clusters whose shares are the training mixtures' mean.
 fn clusters(data: &Published) -> Clusters {
-    let mixtures = &data.train.mixtures;
+    let mixtures = &data.mixtures[data.train()];
     let count = mixtures.first().map_or(0, Vec::len);
     let share = |c: usize| mixtures.iter().map(|m| m[c]).sum::<f64>() / mixtures.len() as f64;
     let summary = |id: usize| ClusterSummary {
@@ -204,6 +205,7 @@ pub fn measure(
             let regrets: Vec<f64> = of_it.map(|l| l.2 - best).collect();
             let error = stats::spread(&regrets) / (regrets.len() as f64).sqrt();
             lines.push(Regret {
+                target: simulator.target.name.into(),
                 simulator: simulator.family.name().into(),
                 strategy: contestant.name.into(),
                 budget,
