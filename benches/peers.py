@@ -32,7 +32,7 @@ def table(folder, part, what):
 
 
 def draw(rows, count, state):
-    """The shuffle of stages/src/bench/quality.rs."""
+    """The shuffle of benches/src/search/quality.rs."""
     order = list(range(rows))
     for i in range(rows - 1, 0, -1):
         state = (state * 6364136223846793005 + 1442695040888963407) % 2**64

@@ -7,6 +7,7 @@ use climb_engine::runs::result::Dropped;
 use climb_stages::formats::clusters::ClusterSummary;
 use climb_stages::formats::scored::Direction;
 use climb_stages::formats::selection::Selection;
+use climb_stages::predictor::Report;
 
 use super::table::table;
 use super::text;
@@ -100,6 +101,22 @@ fn about(cluster: &ClusterSummary) -> String {
     }
 }
 
+/// Where the score is of several metrics: how well the best and the worst are ranked.
+fn print_metrics(report: &Report) {
+    let known = report.metrics.iter();
+    let mut known: Vec<(f64, &str)> = known
+        .filter_map(|m| Some((m.spearman?, m.metric.as_str())))
+        .collect();
+    known.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if let [(least, worst), .., (most, best)] = known[..] {
+        println!(
+            "Each of the score's {} is predicted by itself, with Spearman {least:+.2} (`{worst}`) to \
+             {most:+.2} (`{best}`).",
+            text::count(report.metrics.len(), "metric")
+        );
+    }
+}
+
 fn print_search(selection: &Selection) {
     let within = selection.predicted_spread.map(|spread| 1.96 * spread);
     println!(
@@ -119,6 +136,7 @@ fn print_search(selection: &Selection) {
             coverage * 100.0,
             text::count(report.runs, "run")
         );
+        print_metrics(report);
     }
     if let Some(spearman) = selection.last_iteration_spearman {
         println!(

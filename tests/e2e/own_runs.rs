@@ -84,3 +84,49 @@ fn a_metric_that_is_no_column_is_found_before_anything_runs() {
         );
     }
 }
+
+/// The same runs with two losses: each is predicted by itself, and said to be.
+#[test]
+fn a_score_of_several_metrics_is_predicted_metric_by_metric() {
+    let workspace = Workspace::empty();
+    tables(&workspace);
+    let metrics: String = (0..24_u32)
+        .map(|i| {
+            let code = f64::from(i * 7 % 24) / 24.0;
+            let web = (1.0 - code) * f64::from(i * 5 % 24) / 24.0;
+            format!("r{i},{},{}\n", 3.0 - code.sqrt(), 3.0 - web.sqrt())
+        })
+        .collect();
+    workspace.write("metrics.csv", format!("run,code_loss,web_loss\n{metrics}"));
+    workspace.write(
+        "w.yaml",
+        YAML.replace("score: {loss: 1}", "score: {code_loss: 0.7, web_loss: 0.3}"),
+    );
+    let ran = workspace.climb(&["run", "w.yaml"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    let told = "Each of the score's 2 metrics is predicted by itself, with Spearman";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
+    let got = workspace.climb(&["get", "fit", "predictor"]);
+    assert!(got.ok(), "{}", got.stderr);
+    let report = std::fs::read(workspace.path("predictor/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let names: Vec<&str> = report["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| metric["metric"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["code_loss", "web_loss"]);
+    // One metric alone is its score: no metric by itself, and no word of it.
+    workspace.write(
+        "w.yaml",
+        YAML.replace("score: {loss: 1}", "score: {code_loss: 1}"),
+    );
+    let ran = workspace.climb(&["run", "w.yaml"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    assert!(
+        !ran.stdout.contains("predicted by itself"),
+        "{}",
+        ran.stdout
+    );
+}

@@ -230,7 +230,11 @@ fn print_quality(all: &[Quality], targets: &[Target]) {
     for target in targets {
         let heads = sizes.iter().map(|size| count(size, "run"));
         let mut table = table("predictor", heads);
-        for name in &names {
+        let has = |name: &&&str| {
+            all.iter()
+                .any(|q| q.target == target.name && q.predictor == **name)
+        };
+        for name in names.iter().filter(has) {
             let cell = |size: &usize| {
                 let fits = |q: &&Quality| {
                     q.predictor == *name && q.runs == *size && q.target == target.name

@@ -47,10 +47,19 @@ pub fn sign(predictor: &Predictor) -> f64 {
 
 /// What mixtures may be worth at best: the mean plus two spreads.
 pub fn optimism(predictor: &Predictor, mixtures: &[Vec<f64>]) -> anyhow::Result<Vec<f64>> {
+    bound(predictor, mixtures, OPTIMISM)
+}
+
+/// Predicted scores as worth, plus so many spreads of the truth.
+pub fn bound(
+    predictor: &Predictor,
+    mixtures: &[Vec<f64>],
+    spreads: f64,
+) -> anyhow::Result<Vec<f64>> {
     let sign = sign(predictor);
     let belief = predictor.believe(mixtures)?;
     let pairs = belief.mean.iter().zip(&belief.spread);
-    Ok(pairs.map(|(m, s)| sign * m + OPTIMISM * s).collect())
+    Ok(pairs.map(|(m, s)| sign * m + spreads * s).collect())
 }
 
 /// What mixtures are worth, the more the better.

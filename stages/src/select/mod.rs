@@ -18,7 +18,7 @@ use crate::formats::predictions::Predictions;
 use crate::formats::scored::Scored;
 use crate::formats::selection::Selection;
 use crate::predictor::Predictor;
-use crate::sample::acquire::worth;
+use crate::sample::acquire::bound;
 use crate::sample::pool::{From, best_runs};
 use crate::sample::{Pool, Prior, PriorParams, Strategy};
 use crate::stats;
@@ -40,6 +40,11 @@ pub struct SelectParams {
     /// The answer is the mean of this many of its best.
     #[schemars(range(min = 1))]
     pub top: usize,
+    /// How many spreads of the truth are taken off what is predicted for a candidate before they are
+    /// ranked, by `strategy: climb`: the best of many predictions is one that errs to the good, and
+    /// most where least is known. 0: ranked by the prediction alone.
+    #[schemars(range(min = 0.0))]
+    pub caution: f64,
     /// Where candidates come from.
     pub prior: PriorParams,
     /// Metrics to weigh against each other, two or more: the selection then lists the mixtures that
@@ -55,6 +60,7 @@ impl Default for SelectParams {
             strategy: Strategy::default(),
             candidates: 10_000,
             top: 100,
+            caution: 1.0,
             prior: PriorParams::default(),
             pareto: Vec::new(),
             seed: 1,
@@ -65,6 +71,10 @@ impl Default for SelectParams {
 impl Params for SelectParams {
     fn problems(&self) -> Vec<ParamProblem> {
         let mut problems = self.prior.problems("prior");
+        if !(self.caution.is_finite() && self.caution >= 0.0) {
+            let message = format!("`caution` must be 0 or more, not {}", self.caution);
+            problems.push(ParamProblem::new("caution", message));
+        }
         if self.pareto.len() == 1 {
             problems.push(ParamProblem::new(
                 "pareto",
@@ -80,7 +90,7 @@ pub struct Select;
 
 impl Stage for Select {
     const KIND: &'static str = "select";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const DOC: &'static str = "The best mixture by the predictor, and the best observed one \
                                (CLIMB algorithm 1).";
     type Params = SelectParams;
@@ -186,7 +196,11 @@ fn answer(
         }
         _ => From::Refined,
     };
-    let worth = |mixtures: &[Vec<f64>]| worth(predictor, mixtures);
+    let caution = match params.strategy {
+        Strategy::Climb => params.caution,
+        _ => 0.0,
+    };
+    let worth = |mixtures: &[Vec<f64>]| bound(predictor, mixtures, -caution);
     let pool = Pool::draw(prior, predictor, scored, params.candidates, from, worth)?;
     let chosen = mean(&pool, params.top)?;
     Ok((chosen, Some(pool)))

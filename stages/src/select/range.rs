@@ -126,4 +126,33 @@ mod tests {
         let few = found(6).1;
         assert!(width(few[0]) > width(ranges[0]), "{few:?} {ranges:?}");
     }
+    #[test]
+    fn a_cautious_answer_is_where_more_is_known() {
+        let clusters = clusters(&[0.4, 0.3, 0.3]);
+        let prior = Prior::new(&clusters, &PriorParams::default(), 1).unwrap();
+        let scored: Vec<Scored> = (0..10)
+            .map(|i| prior.draw("few", i).unwrap())
+            .map(|mixture| Scored {
+                score: 3.0 - mixture.weights[0].sqrt(),
+                mixture,
+                direction: Direction::LowerIsBetter,
+                metrics: Default::default(),
+                weights: Default::default(),
+            })
+            .collect();
+        let predictor = Predictor::fit(&scored, &FitParams::default()).unwrap();
+        let believed = |caution: f64| {
+            let params = SelectParams {
+                candidates: 2000,
+                caution,
+                ..SelectParams::default()
+            };
+            let (mixture, _) = answer(&params, &prior, &predictor, &scored).unwrap();
+            let belief = predictor.believe(&[mixture.weights]).unwrap();
+            (belief.mean[0], belief.spread[0])
+        };
+        let (bold, cautious) = (believed(0.0), believed(3.0));
+        assert!(cautious.1 < bold.1, "{cautious:?} {bold:?}");
+        assert!(cautious.0 + 3.0 * cautious.1 < bold.0 + 3.0 * bold.1);
+    }
 }

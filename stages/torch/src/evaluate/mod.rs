@@ -223,10 +223,13 @@ mod tests {
                 score: BTreeMap::from([(name.to_string(), 1.0)]),
                 ..EvaluateParams::default()
             };
-            let score = weights(&params, None, Some(&held), &metrics);
-            score.map_err(|error| error.to_string())
+            let weights = weights(&params, None, Some(&held), &metrics);
+            weights.map_err(|error| error.to_string())
         };
-        assert_eq!(of("loss/cluster-0"), Ok(2.5));
+        assert_eq!(
+            of("loss/cluster-0"),
+            Ok([("loss/cluster-0".to_string(), 1.0)].into())
+        );
         let none = of("loss/cluster-1").unwrap_err();
         for part in [
             "`pack` held out 0 tokens of cluster-1",
