@@ -45,15 +45,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let id = status::find_run(cache, args.run.as_deref())?;
-    let ended = ended(cache, &id)
-        .map_err(|error| Failure::Failed(format!("the journal of run {id}: {error}")))?;
-    let last = |repeat: &str| ended.repeats.get(repeat).copied();
-    let wanted = name::in_iteration(&args.output, last);
-    let found = find(cache, &ended, &wanted);
-    let (record, name) = found.map_err(|(message, help)| {
-        Diagnostic::error(format!("{message} in run {id}")).help(help)
-    })?;
+    let (record, name) = locate(cache, args.run.as_deref(), &args.output)?;
     let artifact = &record.outputs[&name];
     if args.destination == Path::new("-") {
         return print(cache, &record, artifact);
@@ -66,6 +58,25 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let size = text::bytes(artifact.size());
     println!("{} ({files}, {size})", destination.display());
     Ok(())
+}
+
+/// Copies an output to a place that is not there yet.
+pub fn copy(cache: &Path, run: Option<&str>, output: &str, to: &Path) -> Result<(), Failure> {
+    let (record, name) = locate(cache, run, output)?;
+    write(cache, &record, &record.outputs[&name], to)
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", to.display())))
+}
+
+/// The record that made an output, and the output's name.
+fn locate(cache: &Path, run: Option<&str>, output: &str) -> Result<(Record, String), Failure> {
+    let id = status::find_run(cache, run)?;
+    let ended = ended(cache, &id)
+        .map_err(|error| Failure::Failed(format!("the journal of run {id}: {error}")))?;
+    let last = |repeat: &str| ended.repeats.get(repeat).copied();
+    let found = find(cache, &ended, &name::in_iteration(output, last));
+    Ok(found.map_err(|(message, help)| {
+        Diagnostic::error(format!("{message} in run {id}")).help(help)
+    })?)
 }
 
 /// Keys by task.

@@ -21,6 +21,7 @@ mod log;
 mod man;
 mod next;
 mod plan;
+mod predict;
 mod progress;
 mod render;
 mod resume;
@@ -78,6 +79,7 @@ enum Command {
     Show(show::Args),
     Diff(diff::Args),
     Get(get::Args),
+    Predict(predict::Args),
     Rm(rm::Args),
     Cache(cache::Args),
     Doctor(doctor::Args),
@@ -158,6 +160,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Show(args) => show::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Get(args) => get::run(args),
+        Command::Predict(args) => predict::run(args),
         Command::Rm(args) => rm::run(args),
         Command::Cache(args) => cache::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -130,3 +130,56 @@ fn a_score_of_several_metrics_is_predicted_metric_by_metric() {
         ran.stdout
     );
 }
+
+#[test]
+fn a_predictor_is_asked_about_mixtures_that_nobody_trained() {
+    let workspace = Workspace::empty();
+    tables(&workspace);
+    workspace.write("w.yaml", YAML);
+    assert!(workspace.climb(&["run", "w.yaml"]).ok());
+    workspace.write("mine.json", "{\"weights\": [0.1, 0.5, 0.4]}");
+    let mixtures = ["1,5,4", "1=1", "mine.json", "uniform"];
+    let ask = |of: &str, more: &[&str]| {
+        let asked = workspace.climb(&[&["predict", of], &mixtures[..], more].concat());
+        assert!(asked.ok(), "{}", asked.stderr);
+        asked.stdout
+    };
+    let table = ask("fit", &[]);
+    for part in [
+        "mine.json",
+        "uniform",
+        "±",
+        "By `gp` of 23 runs (lower is better)",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let lines = ask("fit.predictor", &["--json"]);
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let predicted = |i: usize| lines[i]["predicted"].as_f64().unwrap();
+    assert_eq!(lines.len(), 4);
+    assert!(
+        (predicted(0) - predicted(2)).abs() < 1e-6,
+        "the same mixture"
+    );
+    // Best is a half of code; the truth is 3 + 4 (code - 0.5)² + 0.1 web.
+    assert!(predicted(0) < predicted(1), "{lines:?}");
+    let within = 3.0 * lines[0]["spread"].as_f64().unwrap() + 0.05;
+    assert!((predicted(0) - 3.01).abs() < within, "{lines:?}");
+    // A copy says the same.
+    assert!(workspace.climb(&["get", "fit", "copy"]).ok());
+    assert_eq!(ask("copy", &[]), table);
+
+    for (args, part) in [
+        (&["predict", "fit", "1,2"][..], "has 2 weights"),
+        (&["predict", "fit", "7=1"], "clusters are 0 to 2"),
+        (&["predict", "select.mixture", "1,1,1"], "is no predictor"),
+        (&["predict", "fti", "1,1,1"], "did you mean `fit`"),
+    ] {
+        let asked = workspace.climb(args);
+        assert_eq!(asked.code, 2, "{args:?}: {}", asked.stderr);
+        assert!(asked.stderr.contains(part), "{args:?}: {}", asked.stderr);
+    }
+}

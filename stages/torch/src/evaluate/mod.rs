@@ -186,11 +186,8 @@ fn weights(
         let weight = 1.0 / names.len() as f64;
         return Ok(names.into_iter().map(|name| (name, weight)).collect());
     }
-    for name in params
-        .score
-        .keys()
-        .filter(|name| !metrics.contains_key(*name))
-    {
+    let mut names = params.score.keys();
+    if let Some(name) = names.find(|name| !metrics.contains_key(*name)) {
         if let Some(why) = validation.and_then(|packed| nothing_held_out(packed, name)) {
             bail!("`score` names `{name}`, which cannot be measured: {why}");
         }
