@@ -176,7 +176,7 @@ fn a_predictor_is_asked_about_mixtures_that_nobody_trained() {
         (&["predict", "fit", "1,2"][..], "has 2 weights"),
         (&["predict", "fit", "7=1"], "clusters are 0 to 2"),
         (&["predict", "select.mixture", "1,1,1"], "is no predictor"),
-        (&["predict", "fti", "1,1,1"], "did you mean `fit`"),
+        (&["predict", "fti", "1,1,1"], "what is finished: fit"),
     ] {
         let asked = workspace.climb(args);
         assert_eq!(asked.code, Some(2), "{args:?}: {}", asked.stderr);
