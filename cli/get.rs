@@ -16,14 +16,18 @@ use crate::failure::Failure;
 use crate::render::text;
 use crate::{printing, status, story};
 
+mod mixtures;
+
 /// Copy an output of a finished task out of the cache, checked on the way
 ///
 /// An output is named as in a workflow: `search.fit` is the last iteration's. One task of many is
-/// named by its number, as `climb log` shows it.
+/// named by its number, as `climb log` shows it. A list of mixtures becomes one table where the
+/// destination ends with `.csv`.
 ///
 /// Examples:
 ///   climb get select.mixture mixture.json
 ///   climb get dataset climbmix/
+///   climb get next.mixtures next.csv
 ///   climb get 'search[1].train[3]' proxy/ --run 20261124-205116-quickstart
 ///   climb get select.selection - | jq .weights
 #[derive(clap::Args)]
@@ -45,12 +49,22 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let cache = &args.cache.cache;
-    let (record, name) = locate(cache, args.run.as_deref(), &args.output)?;
+    let id = status::find_run(cache, args.run.as_deref())?;
+    let (record, name) = locate(cache, &id, &args.output)?;
     let artifact = &record.outputs[&name];
     if args.destination == Path::new("-") {
         return print(cache, &record, artifact);
     }
     let destination = destination(&args.destination, &name)?;
+    if mixtures::is_table(&destination, artifact) {
+        let table = mixtures::table(cache, &id, &record, artifact)?;
+        let size = text::bytes(table.len() as u64);
+        std::fs::write(&destination, table).map_err(|error| {
+            Failure::Failed(format!("cannot write {}: {error}", destination.display()))
+        })?;
+        println!("{} (1 file, {size})", destination.display());
+        return Ok(());
+    }
     write(cache, &record, artifact, &destination).map_err(|error| {
         Failure::Failed(format!("cannot write {}: {error}", destination.display()))
     })?;
@@ -62,15 +76,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// Copies an output to a place that is not there yet.
 pub fn copy(cache: &Path, run: Option<&str>, output: &str, to: &Path) -> Result<(), Failure> {
-    let (record, name) = locate(cache, run, output)?;
+    let (record, name) = locate(cache, &status::find_run(cache, run)?, output)?;
     write(cache, &record, &record.outputs[&name], to)
         .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", to.display())))
 }
 
 /// The record that made an output, and the output's name.
-fn locate(cache: &Path, run: Option<&str>, output: &str) -> Result<(Record, String), Failure> {
-    let id = status::find_run(cache, run)?;
-    let ended = ended(cache, &id)
+fn locate(cache: &Path, id: &str, output: &str) -> Result<(Record, String), Failure> {
+    let ended = ended(cache, id)
         .map_err(|error| Failure::Failed(format!("the journal of run {id}: {error}")))?;
     let last = |repeat: &str| ended.repeats.get(repeat).copied();
     let found = find(cache, &ended, &name::in_iteration(output, last));

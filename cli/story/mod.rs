@@ -1,7 +1,7 @@
 //! Runs and sweeps as data: all that there is to be told of them. It is read from journals, results
 //! and files of the cache, so that it can be told while another process has that; `render` draws it.
 
-mod artifacts;
+pub mod artifacts;
 mod budget;
 mod doubt;
 mod ending;

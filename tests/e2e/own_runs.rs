@@ -183,3 +183,40 @@ fn a_predictor_is_asked_about_mixtures_that_nobody_trained() {
         assert!(asked.stderr.contains(part), "{args:?}: {}", asked.stderr);
     }
 }
+
+/// The mixtures to train next, as a table that goes back in with what they measured.
+#[test]
+fn mixtures_to_train_elsewhere_are_a_table_that_is_read_again() {
+    let workspace = Workspace::empty();
+    tables(&workspace);
+    workspace.write("w.yaml", YAML);
+    assert!(workspace.climb(&["run", "w.yaml"]).ok());
+    let got = workspace.climb(&["get", "next.mixtures", "next.csv"]);
+    assert!(got.ok(), "{}", got.stderr);
+    let table = std::fs::read_to_string(workspace.path("next.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "run,web,code,books");
+    assert_eq!(lines.len(), 6, "{table}");
+    for line in &lines[1..] {
+        let weights = line.split(',').skip(1).map(|w| w.parse::<f64>().unwrap());
+        assert!((weights.sum::<f64>() - 1.0).abs() < 1e-6, "{line}");
+    }
+    let again = workspace.climb(&["get", "next.mixtures", "next.csv"]);
+    assert_eq!(again.code, Some(2), "nothing is overwritten");
+
+    let add = |file: &str, rows: String| {
+        let before = std::fs::read_to_string(workspace.path(file)).unwrap();
+        workspace.write(file, before + &rows);
+    };
+    add("ratios.csv", lines[1..].join("\n") + "\n");
+    let names = lines[1..]
+        .iter()
+        .map(|line| line.split(',').next().unwrap());
+    add(
+        "metrics.csv",
+        names.map(|name| format!("{name},3.05\n")).collect(),
+    );
+    let ran = workspace.climb(&["run", "w.yaml"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    assert!(ran.stdout.contains("28 proxy runs"), "{}", ran.stdout);
+}
