@@ -26,6 +26,7 @@ const ALL: [&[&str]; 24] = [
     &["show"],
     &["diff"],
     &["get"],
+    &["predict"],
     &["rm"],
     &["cache"],
     &["cache", "stats"],
