@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::snapshot::{check, check_table};
 use crate::workspace::{Counts, Ran, Workspace};
 
-const ALL: [&[&str]; 24] = [
+const ALL: [&[&str]; 25] = [
     &[],
     &["run"],
     &["plan"],
