@@ -53,17 +53,24 @@ fn the_process_ranks_held_out_runs_better_than_a_line_does() {
     let ran = bench(dir.path(), &args);
     assert!(ran.status.success(), "{}", text(&ran.stderr));
     let all = json(&dir.path().join("all.json"));
-    let spearman = |name: &str| {
+    let spearman_of = |target: &str, name: &str| {
         let lines = all["quality"].as_array().unwrap().iter();
         let fits = |q: &&serde_json::Value| {
-            q["predictor"] == name && q["runs"] == 64 && q["target"] == "Pile-CC"
+            q["predictor"] == name && q["runs"] == 64 && q["target"] == target
         };
         lines.into_iter().find(fits).unwrap()["spearman"]
             .as_f64()
             .unwrap()
     };
+    let spearman = |name: &str| spearman_of("Pile-CC", name);
     assert!(spearman("gp") > 0.94, "{}", text(&ran.stdout));
     assert!(spearman("gp") > spearman("linear"), "{}", text(&ran.stdout));
+    // A mean of 13 losses: each of them predicted, and the mean alone.
+    let (each, alone) = (
+        spearman_of("mean", "gp"),
+        spearman_of("mean", "gp, of the score"),
+    );
+    assert!(each > 0.96 && each > alone, "{}", text(&ran.stdout));
 }
 
 /// The small form of the measurement in docs/reliability.md: what must stay bounded, does.
