@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if mixtures::is_table(&destination, artifact) {
         let table = mixtures::table(cache, &id, &record, artifact)?;
         let size = text::bytes(table.len() as u64);
-        std::fs::write(&destination, table).map_err(|error| {
+        in_place(&destination, |whole| std::fs::write(whole, table)).map_err(|error| {
             Failure::Failed(format!("cannot write {}: {error}", destination.display()))
         })?;
         println!("{} (1 file, {size})", destination.display());
@@ -257,8 +257,28 @@ fn print(cache: &Path, record: &Record, artifact: &Artifact) -> Result<(), Failu
     Ok(())
 }
 
-/// Beside the destination first, so that it is there whole or not at all.
 fn write(cache: &Path, record: &Record, artifact: &Artifact, to: &Path) -> std::io::Result<()> {
+    in_place(to, |whole| {
+        if let Artifact::Folder(_) = artifact {
+            std::fs::create_dir(whole)?;
+        }
+        for path in artifact.empty_folders() {
+            std::fs::create_dir_all(whole.join(path))?;
+        }
+        for (path, file) in artifact.files() {
+            let place = match path {
+                "" => whole.to_path_buf(),
+                inside => whole.join(inside),
+            };
+            std::fs::create_dir_all(place.parent().expect("below the folder"))?;
+            look::copy(cache, &record.key, &file, &place)?;
+        }
+        Ok(())
+    })
+}
+
+/// Beside the destination first, so that it is there whole or not at all.
+fn in_place(to: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     let parent = match to.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -268,19 +288,6 @@ fn write(cache: &Path, record: &Record, artifact: &Artifact, to: &Path) -> std::
         .prefix(".climb-get-")
         .tempdir_in(parent)?;
     let whole = partial.path().join("whole");
-    if let Artifact::Folder(_) = artifact {
-        std::fs::create_dir(&whole)?;
-    }
-    for path in artifact.empty_folders() {
-        std::fs::create_dir_all(whole.join(path))?;
-    }
-    for (path, file) in artifact.files() {
-        let place = match path {
-            "" => whole.clone(),
-            inside => whole.join(inside),
-        };
-        std::fs::create_dir_all(place.parent().expect("below the folder"))?;
-        look::copy(cache, &record.key, &file, &place)?;
-    }
+    make(&whole)?;
     std::fs::rename(&whole, to)
 }

@@ -203,6 +203,8 @@ fn mixtures_to_train_elsewhere_are_a_table_that_is_read_again() {
     }
     let again = workspace.climb(&["get", "next.mixtures", "next.csv"]);
     assert_eq!(again.code, Some(2), "nothing is overwritten");
+    let deeper = workspace.climb(&["get", "next.mixtures", "to/train/next.csv"]);
+    assert!(deeper.ok(), "{}", deeper.stderr);
 
     let add = |file: &str, rows: String| {
         let before = std::fs::read_to_string(workspace.path(file)).unwrap();
