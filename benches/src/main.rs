@@ -2,12 +2,14 @@
 
 mod scale;
 mod search;
+mod seeds;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Measure climb: many tasks and records (`scale`), the search on published proxy runs (`search`)
+/// Measure climb: many tasks and records (`scale`), the search on published proxy runs (`search`),
+/// how many training seeds a search wants (`seeds`)
 #[derive(Parser)]
 #[command(name = "climb-bench", version, max_term_width = 100)]
 struct Cli {
@@ -19,12 +21,14 @@ struct Cli {
 enum What {
     Search(search::Args),
     Scale(scale::Args),
+    Seeds(seeds::Args),
 }
 
 fn main() -> ExitCode {
     let result = match &Cli::parse().what {
         What::Search(args) => search::run(args),
         What::Scale(args) => scale::run(args),
+        What::Seeds(args) => seeds::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

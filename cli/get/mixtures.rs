@@ -30,9 +30,10 @@ pub fn table(
         let bytes = look::bytes(cache, &record.key, &file).map_err(|error| failed(&error))?;
         let mixture: Mixture = serde_json::from_slice(&bytes)
             .map_err(|error| failed(&format!("`{path}` is no mixture: {error}")))?;
-        rows.push((path.trim_end_matches(".json").to_string(), mixture.weights));
+        rows.push((path.trim_end_matches(".json").to_string(), mixture));
     }
-    let count = rows.first().map_or(0, |(_, weights)| weights.len());
+    let count = rows.first().map_or(0, |(_, mixture)| mixture.weights.len());
+    let seeded = rows.iter().any(|(_, mixture)| mixture.seed.is_some());
     let clusters = story::result(cache, run);
     let clusters = clusters.and_then(|r| Artifacts::in_run(&r, cache).last::<Clusters>("clusters"));
     let names: Vec<String> = match clusters.filter(|known| known.clusters.len() == count) {
@@ -40,11 +41,14 @@ pub fn table(
         None => (0..count).map(|id| format!("cluster-{id}")).collect(),
     };
     let mut table = csv::Writer::from_writer(Vec::new());
-    let head = std::iter::once("run".to_string()).chain(names);
-    let written = table.write_record(head).and_then(|()| {
-        rows.into_iter().try_for_each(|(run, weights)| {
-            let weights = weights.iter().map(f64::to_string);
-            table.write_record(std::iter::once(run).chain(weights))
+    let seed = seeded.then(|| "seed".to_string());
+    let head = std::iter::once("run".to_string()).chain(seed);
+    let written = table.write_record(head.chain(names)).and_then(|()| {
+        rows.into_iter().try_for_each(|(run, mixture)| {
+            let seed = mixture.seed.map_or(String::new(), |seed| seed.to_string());
+            let seed = seeded.then_some(seed);
+            let weights = mixture.weights.iter().map(f64::to_string);
+            table.write_record(std::iter::once(run).chain(seed).chain(weights))
         })
     });
     written.map_err(|error| failed(&error))?;

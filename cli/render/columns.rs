@@ -48,6 +48,8 @@ fn columns(sweep: &Sweep) -> Vec<(String, TableColumn)> {
         columns.push((format!("gain_{name}"), value));
         columns.push((format!("gain_{name}_spread"), spread));
     }
+    columns.push(("predictor_spearman".into(), number(&|row| row.predictor)));
+    columns.push(("predictor_doubt".into(), text(&|row| row.doubt.clone())));
     columns.push(("seeds".into(), number(&|row| Some(row.seeds as f64))));
     columns.push(("proxy_runs".into(), number(&|row| row.proxy_runs)));
     columns.push(("tokens".into(), number(&|row| Some(row.tokens))));

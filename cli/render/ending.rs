@@ -124,7 +124,7 @@ fn print_search(selection: &Selection) {
         text::count(selection.runs, "proxy run"),
         selection.predicted,
         within.map_or(String::new(), |within| format!(" ±{within:.4}")),
-        selection.observed.score,
+        selection.best_measured(),
         better(selection.direction)
     );
     if let Some(report) = &selection.predictor
@@ -137,6 +137,7 @@ fn print_search(selection: &Selection) {
             text::count(report.runs, "run")
         );
         print_metrics(report);
+        print_seeds(report);
     }
     if let Some(spearman) = selection.last_iteration_spearman {
         println!(
@@ -152,11 +153,27 @@ fn print_search(selection: &Selection) {
             worse.abs()
         );
     }
-    let best = selection.observed.score;
+    let best = selection.best_measured();
     if selection.direction.better(selection.predicted, best) {
         println!(
             "What is predicted for it is better than anything that was measured: only training on \
              it tells."
+        );
+    }
+}
+
+/// What the seeds of the proxies did.
+fn print_seeds(report: &Report) {
+    let shifts = report.seeds.iter().map(|seed| seed.shift);
+    let (least, most) = shifts.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), shift| {
+        (least.min(shift), most.max(shift))
+    });
+    if report.seeds.len() > 1 {
+        println!(
+            "The proxies were trained with {}, which shift scores by up to {:.4}, whatever the mixture; \
+             figures here are of the mean over seeds.",
+            text::count(report.seeds.len(), "seed"),
+            most - least
         );
     }
 }

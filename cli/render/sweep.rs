@@ -4,7 +4,7 @@ use super::ending::better;
 use super::table::table;
 use super::text;
 use crate::story::GainVerdict;
-use crate::story::sweep::{Lead, ScoredBy, Sweep, SweepState, VariantRow};
+use crate::story::sweep::{Lead, Measure, ScoredBy, Sweep, SweepState, VariantRow};
 
 /// What stands where there is nothing.
 const NOTHING: &str = "–";
@@ -13,7 +13,7 @@ pub fn drawn(sweep: &Sweep) -> String {
     let baselines = sweep.baselines();
     let mut header: Vec<String> = ["variant", "score", "spread"].map(String::from).into();
     header.extend(baselines.iter().map(|name| format!("gain over {name}")));
-    let more = ["runs", "tokens", "FLOPs", "work", "cached", "state"];
+    let more = ["predictor", "runs", "tokens", "FLOPs", "work", "cached", "state"];
     header.extend(more.map(String::from));
     let rows = sweep.rows.iter().map(|row| cells(row, &baselines));
     let rows: Vec<Vec<String>> = rows.collect();
@@ -51,6 +51,10 @@ fn cells(row: &VariantRow, baselines: &[String]) -> Vec<String> {
             format!("{} {}", text::difference(g.gain), text::spread(g.spread))
         }));
     }
+    cells.push(row.predictor.map_or_else(dash, |spearman| {
+        let doubt = if row.doubt.is_some() { " ?" } else { "" };
+        format!("{spearman:+.2}{doubt}")
+    }));
     cells.push(
         row.proxy_runs
             .map_or_else(dash, |runs| format!("{runs:.0}")),
@@ -91,6 +95,20 @@ fn notes(sweep: &Sweep) -> String {
             better(direction)
         ));
     }
+    if sweep.rows.iter().any(|row| row.predictor.is_some()) {
+        lines.push("predictor: Spearman on runs it was not fitted on; ?: no better than chance".into());
+    }
+    let measure = sweep.measure();
+    match &measure {
+        Measure::Score => {}
+        Measure::GainOver(baseline, why) => lines.push(format!(
+            "scores of these variants do not compare ({why}): they are ranked by their gains over {baseline}"
+        )),
+        Measure::Nothing(why) => lines.push(format!(
+            "scores of these variants do not compare ({why}), and no baseline is trained beside them: \
+             wire `baselines` and `confirm`"
+        )),
+    }
     lines.extend(sweep.lead().as_ref().map(winner));
     for row in sweep
         .rows
@@ -112,7 +130,7 @@ fn winner(lead: &Lead) -> String {
         spread,
     } = lead;
     match (GainVerdict::on(*ahead, spread.map(|s| 2.0 * s)), spread) {
-        (GainVerdict::Equal, _) => format!("no best: {best} and {next} have the same score"),
+        (GainVerdict::Equal, _) => format!("no best: {best} and {next} are equal"),
         (_, None) => format!(
             "the best: {best}, ahead of {next} by {ahead:.4} (with one seed no spread tells whether \
              that is chance)"
@@ -131,7 +149,8 @@ mod tests {
     use climb_stages::formats::scored::Direction;
 
     use super::*;
-    use crate::story::sweep::Sort;
+    use crate::story::Gain;
+    use crate::story::sweep::{Sort, Yardstick};
 
     fn row(variant: &str, score: f64, spread: Option<f64>) -> VariantRow {
         VariantRow {
@@ -142,6 +161,9 @@ mod tests {
             spread,
             scored_by: Some(ScoredBy::Confirmation),
             gains: Vec::new(),
+            yardstick: None,
+            predictor: None,
+            doubt: None,
             proxy_runs: None,
             tokens: 0.0,
             flops: 0.0,
@@ -184,7 +206,7 @@ mod tests {
             unclear.starts_with("no clear best: a is ahead"),
             "{unclear}"
         );
-        let tie = "no best: a and b have the same score";
+        let tie = "no best: a and b are equal";
         assert_eq!(said((1.0, Some(0.4)), (1.0, Some(0.4))), tie);
         assert_eq!(said((1.0, None), (1.00001, None)), tie);
         let one_seed = said((1.0, None), (1.5, None));
@@ -192,6 +214,39 @@ mod tests {
             one_seed.contains("ahead of b by 0.5000 (with one seed"),
             "{one_seed}"
         );
+    }
+
+    #[test]
+    fn variants_of_other_trainings_are_ranked_by_their_gains() {
+        let with = |variant: &str, score: f64, gain: f64, model: &str| VariantRow {
+            gains: vec![Gain {
+                baseline: "natural".into(),
+                gain,
+                spread: Some(0.01),
+                within: None,
+            }],
+            yardstick: Some(Yardstick {
+                model: model.into(),
+                data: "d".into(),
+            }),
+            ..row(variant, score, Some(0.01))
+        };
+        // The larger model has the lower loss, the smaller one gains more from its mixture.
+        let drawn_of = |models: [&str; 2]| {
+            let rows = vec![with("20M", 3.0, 0.1, models[0]), with("1M", 3.5, 0.3, models[1])];
+            drawn(&sweep(rows))
+        };
+        let other = drawn_of(["a", "b"]);
+        assert!(other.contains("ranked by their gains over natural"), "{other}");
+        assert!(other.contains("the best: 1M, ahead of 20M by 0.2000"), "{other}");
+        let same = drawn_of(["a", "a"]);
+        assert!(!same.contains("do not compare"), "{same}");
+        assert!(same.contains("the best: 20M, ahead of 1M by 0.5000"), "{same}");
+        let mut rows = vec![with("20M", 3.0, 0.1, "a"), with("1M", 3.5, 0.3, "b")];
+        rows.iter_mut().for_each(|row| row.gains.clear());
+        let nothing = drawn(&sweep(rows));
+        assert!(nothing.contains("no baseline is trained"), "{nothing}");
+        assert!(!nothing.contains("the best"), "{nothing}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::formats::contenders::Contenders;
 use crate::formats::mixture::{Mixture, Mixtures};
 use crate::formats::scored::{Scored, ScoredRuns};
 use crate::mixture::Baseline;
+use crate::predictor::{FitParams, Predictor};
 use crate::sample::pool::best_runs;
 
 /// Parameters of `baselines`.
@@ -153,7 +154,7 @@ impl Baselines {
         }
         if params.best > 0 {
             let scored = read_scored_of(cx, "scored", &clusters)?;
-            mixtures.extend(best(params, &scored, &mixtures[0].1));
+            mixtures.extend(best(params, &scored, &mixtures[0].1)?);
         }
         for (name, weights) in &params.mixtures {
             ensure!(
@@ -178,10 +179,15 @@ impl Baselines {
 }
 
 /// The best measured proxies that differ from the chosen mixture and from each other.
-fn best(params: &BaselinesParams, scored: &[Scored], chosen: &[f64]) -> Vec<(String, Vec<f64>)> {
-    let direction = scored.first().map(|run| run.direction).unwrap_or_default();
+fn best(
+    params: &BaselinesParams,
+    scored: &[Scored],
+    chosen: &[f64],
+) -> anyhow::Result<Vec<(String, Vec<f64>)>> {
+    // For what seeds add to their scores.
+    let report = Predictor::fit(scored, &FitParams::default())?.report;
     let mut found: Vec<Vec<f64>> = Vec::new();
-    for run in best_runs(scored, direction) {
+    for run in best_runs(scored, &report) {
         let weights = &run.mixture.weights;
         let others = found.iter().map(Vec::as_slice).chain([chosen]);
         let nearest = others.map(|other| difference(other, weights));
@@ -191,9 +197,8 @@ fn best(params: &BaselinesParams, scored: &[Scored], chosen: &[f64]) -> Vec<(Str
         }
     }
     let named = found.into_iter().enumerate();
-    named
-        .map(|(i, weights)| (format!("best-{}", i + 1), weights))
-        .collect()
+    let named = named.map(|(i, weights)| (format!("best-{}", i + 1), weights));
+    Ok(named.collect())
 }
 
 /// The share of tokens in which two mixtures differ.
@@ -235,7 +240,7 @@ mod tests {
             };
             let found = super::best(&params, &scored, &chosen);
             let show = |(name, weights): (String, Vec<f64>)| format!("{name} {}", weights[0]);
-            found.into_iter().map(show).collect::<Vec<_>>()
+            found.unwrap().into_iter().map(show).collect::<Vec<_>>()
         };
         assert_eq!(names(2, [0.3, 0.7]), ["best-1 0.5", "best-2 0.9"]);
         // The chosen one is the best measured one but for a little.

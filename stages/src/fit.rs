@@ -8,7 +8,7 @@ use climb_contract::wired::Wired;
 
 use crate::formats::clusters::Clusters;
 use crate::formats::scored::{Scored, ScoredRuns};
-use crate::predictor::{FitParams, Predictor, runs};
+use crate::predictor::{FitParams, Kind, Predictor, runs};
 use crate::wiring;
 
 impl Params for FitParams {}
@@ -70,10 +70,17 @@ impl Stage for Fit {
     type Params = FitParams;
 
     fn inputs() -> Vec<InputPort> {
-        vec![InputPort::many::<Scored>(
-            "scored",
-            "The runs: in a `repeat`, `all.evaluate` is those of all iterations so far.",
-        )]
+        vec![
+            InputPort::many::<Scored>(
+                "scored",
+                "The runs: in a `repeat`, `all.evaluate` is those of all iterations so far.",
+            ),
+            InputPort::many::<Scored>(
+                "earlier",
+                "Runs of another size of proxy, or on an earlier corpus, on the same clusters in the \
+                 same order: evidence that has much in common with `scored`; how much is learned.",
+            ),
+        ]
     }
 
     fn outputs() -> Vec<OutputPort> {
@@ -83,8 +90,16 @@ impl Stage for Fit {
         )]
     }
 
-    fn check_wiring(_params: &FitParams, stage: &Wired) -> Vec<ParamProblem> {
-        wiring::direction_problems(stage, "scored")
+    fn check_wiring(params: &FitParams, stage: &Wired) -> Vec<ParamProblem> {
+        let mut problems = wiring::direction_problems(stage, "scored");
+        let takes = matches!(params.predictor, Kind::Gp | Kind::Ensemble);
+        if !takes && !stage.feeding("earlier").is_empty() {
+            let name = params.predictor.name();
+            let message = format!("`{name}` cannot learn from `earlier` runs of another source");
+            let help = "choose `predictor: gp` or `ensemble`, or wire them as `scored`";
+            problems.push(ParamProblem::new("predictor", message).help(help));
+        }
+        problems
     }
 }
 
@@ -96,7 +111,21 @@ impl Fit {
                 "the score is predicted as one figure, not each metric by itself: {why}"
             ));
         }
-        let predictor = Predictor::fit(&scored, params)?;
+        let earlier = read_scored(cx, "earlier")?;
+        if let (Some(old), Some(new)) = (earlier.first(), scored.first()) {
+            let counts = [old, new].map(|run| counted(run.mixture.weights.len(), "cluster"));
+            ensure!(
+                old.mixture.weights.len() == new.mixture.weights.len(),
+                "the runs of `earlier` are of {}, those of `scored` of {}",
+                counts[0],
+                counts[1]
+            );
+            ensure!(
+                old.direction == new.direction,
+                "the scores of `earlier` and of `scored` are better in opposite directions"
+            );
+        }
+        let predictor = Predictor::fit_beside(&scored, &earlier, params)?;
         cx.total("runs", scored.len() as f64);
         let report = &predictor.report;
         for (name, value) in [

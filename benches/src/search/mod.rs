@@ -2,7 +2,7 @@
 //! are the functions that `sample`, `fit` and `select` themselves call.
 
 mod published;
-mod quality;
+pub mod quality;
 mod regret;
 mod simulator;
 

@@ -8,10 +8,11 @@ use climb_engine::event::{Event, Outcome, Stamped};
 use climb_engine::graph::{Node, NodeId};
 use climb_engine::stage::Registry;
 use climb_engine::sweep::{Member, Union};
+use climb_stages::predictor::Report;
 use climb_stages::stats;
 
 use super::score::{Score, gains};
-use super::{Sweep, SweepState, VariantRow};
+use super::{Sweep, SweepState, VariantRow, Yardstick};
 use crate::story::artifacts::{Artifacts, StageArtifacts};
 
 /// What is known of a node of the union.
@@ -222,6 +223,9 @@ impl<'a> Collector<'a> {
         let scores: Vec<f64> = found.iter().map(|one| one.score).collect();
         let runs: Option<Vec<f64>> = found.iter().map(|one| one.proxy_runs).collect();
         let (state, error) = self.state(&nodes);
+        let predictors = || found.iter().filter_map(|one| one.predictor.as_ref());
+        let ranked = predictors().filter_map(|report| report.spearman);
+        let doubts: Vec<String> = predictors().filter_map(Report::doubt).collect();
         VariantRow {
             variant: variant.row.clone(),
             settings: settings
@@ -236,6 +240,11 @@ impl<'a> Collector<'a> {
             },
             scored_by: found.first().map(|one| one.by),
             gains: gains(&found),
+            yardstick: Yardstick::of(&members[0].graph, &self.records, |id| {
+                self.seen[members[0].nodes[id]].tasks.values().next().copied()
+            }),
+            predictor: ranked.reduce(f64::min),
+            doubt: doubts.into_iter().next(),
             proxy_runs: runs.filter(|r| !r.is_empty()).map(|r| stats::mean(&r)),
             tokens: mean(0),
             flops: mean(1),

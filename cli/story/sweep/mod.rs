@@ -2,8 +2,10 @@
 //! runs.
 
 mod collect;
+mod lead;
 mod score;
 mod sort;
+mod yardstick;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,9 @@ use serde_json::Value;
 use super::Gain;
 
 pub use collect::Collector;
+pub use lead::{Lead, Measure};
 pub use sort::Sort;
+pub use yardstick::Yardstick;
 
 /// A sweep, as far as it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,6 +86,16 @@ pub struct VariantRow {
     pub spread: Option<f64>,
     pub scored_by: Option<ScoredBy>,
     pub gains: Vec<Gain>,
+    /// What was trained and measured for the score; `None` before it is there, or where the workflow
+    /// does not let it be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yardstick: Option<Yardstick>,
+    /// How well the predictor ranks runs left out (Spearman), the least of the seeds'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<f64>,
+    /// Why that is no better than chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// Proxies of the search, tokens trained on, FLOPs and seconds of all tasks, as recorded when
     /// they ran: means over seeds. Shared tasks count in each row.
     pub proxy_runs: Option<f64>,
@@ -94,16 +108,6 @@ pub struct VariantRow {
     pub cached: usize,
     pub state: SweepState,
     pub error: Option<String>,
-}
-
-/// The best finished variant, and the one after it.
-pub struct Lead {
-    pub best: String,
-    pub next: String,
-    /// How much better its score is.
-    pub ahead: f64,
-    /// The larger spread of the two, where both have one.
-    pub spread: Option<f64>,
 }
 
 impl Sweep {
@@ -143,26 +147,5 @@ impl Sweep {
             }
         }
         names
-    }
-
-    /// `None` where there are no two to be compared.
-    pub fn lead(&self) -> Option<Lead> {
-        let direction = self.direction?;
-        let done = self.rows.iter().filter(|row| row.state == SweepState::Done);
-        let scored = done.filter_map(|row| Some((row, row.score?)));
-        let mut scored: Vec<(&VariantRow, f64)> = scored.collect();
-        scored.sort_by(|a, b| match direction {
-            Direction::LowerIsBetter => a.1.total_cmp(&b.1),
-            Direction::HigherIsBetter => b.1.total_cmp(&a.1),
-        });
-        let [(best, first), (next, second), ..] = scored[..] else {
-            return None;
-        };
-        Some(Lead {
-            best: best.variant.clone(),
-            next: next.variant.clone(),
-            ahead: (second - first).abs(),
-            spread: best.spread.zip(next.spread).map(|(a, b)| a.max(b)),
-        })
     }
 }

@@ -2,6 +2,7 @@
 
 use climb_stages::formats::scored::Direction;
 use climb_stages::formats::selection::Selection;
+use climb_stages::predictor::Report;
 use climb_stages::stats;
 
 use super::ScoredBy;
@@ -16,12 +17,14 @@ pub struct Score {
     pub direction: Direction,
     pub gains: Vec<Gain>,
     pub proxy_runs: Option<f64>,
+    pub predictor: Option<Report>,
 }
 
 impl Score {
     pub fn of(artifacts: &Artifacts) -> Option<Score> {
         let selection: Option<Selection> = artifacts.last("selection");
         let proxy_runs = selection.as_ref().map(|selection| selection.runs as f64);
+        let predictor = selection.as_ref().and_then(|s| s.predictor.clone());
         if let Some(evidence) = Evidence::of(artifacts) {
             let chosen = evidence.contenders.first()?;
             return Some(Score {
@@ -31,6 +34,7 @@ impl Score {
                 direction: evidence.direction,
                 gains: evidence.gains,
                 proxy_runs,
+                predictor,
             });
         }
         let selection = selection?;
@@ -41,6 +45,7 @@ impl Score {
             direction: selection.direction,
             gains: Vec::new(),
             proxy_runs,
+            predictor,
         })
     }
 }

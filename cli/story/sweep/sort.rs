@@ -16,6 +16,8 @@ pub enum Sort {
     Gain,
     /// The smallest first
     Spread,
+    /// The best ranking of runs left out first
+    Predictor,
     /// The fewest runs of proxies first
     Runs,
     /// The fewest first
@@ -52,6 +54,7 @@ fn rank(row: &VariantRow, by: Sort, direction: Direction) -> f64 {
         }),
         Sort::Gain => row.gains.first().map(|gain| -gain.gain),
         Sort::Spread => row.spread,
+        Sort::Predictor => row.predictor.map(|spearman| -spearman),
         Sort::Runs => row.proxy_runs,
         Sort::Tokens => Some(row.tokens),
         Sort::Flops => Some(row.flops),

@@ -43,6 +43,15 @@ pub struct Selection {
     pub pareto: Vec<Compromise>,
 }
 
+impl Selection {
+    /// The best measured score, without what its seed adds where that is known: what compares with
+    /// [`Selection::predicted`].
+    pub fn best_measured(&self) -> f64 {
+        let report = self.predictor.as_ref();
+        report.map_or(self.observed.score, |report| report.level(&self.observed))
+    }
+}
+
 json_format!(Selection, "selection");
 
 impl Checked for Selection {

@@ -73,6 +73,8 @@ pub struct LeftOut {
     pub score: CrossValidated,
     /// In the order of the metrics.
     pub metrics: Vec<CrossValidated>,
+    /// What each seed adds to all scores.
+    pub shifts: Vec<f64>,
 }
 
 impl Metrics {
@@ -87,7 +89,12 @@ impl Metrics {
             .par_iter()
             .map(|(_, _, runs)| Fitted::fit(kind, runs, params))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let (models, left_out): (Vec<Fitted>, Vec<CrossValidated>) = fitted.into_iter().unzip();
+        let (mut models, mut left_out, mut shifts) = (Vec::new(), Vec::new(), Vec::new());
+        for one in fitted {
+            models.push(one.model);
+            left_out.push(one.left_out);
+            shifts.push(one.shifts);
+        }
         let runs = metrics.first().map_or(0, |(_, _, runs)| runs.len());
         let error = |run: usize| {
             let of = |(cv, (_, _, runs)): (&CrossValidated, &(&str, f64, Runs))| {
@@ -105,12 +112,19 @@ impl Metrics {
         };
         let beliefs: Vec<Belief> = left_out.iter().map(CrossValidated::belief).collect();
         let score = about.combine(&beliefs, Some);
+        let seeds = shifts.iter().map(Vec::len).max().unwrap_or(0);
+        let shift = |seed: usize| {
+            let each = shifts.iter().zip(&about.factors);
+            let each = each.filter_map(|(of, factor)| Some(factor * of.get(seed)?));
+            each.sum()
+        };
         let left_out = LeftOut {
             score: CrossValidated {
                 mean: score.mean,
                 spread: score.spread,
             },
             metrics: left_out,
+            shifts: (0..seeds).map(shift).collect(),
         };
         Ok((Metrics { about, models }, left_out))
     }

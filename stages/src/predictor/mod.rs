@@ -20,7 +20,7 @@ pub use joint::Joint;
 use metrics::Metrics;
 pub(crate) use model::Fitted;
 pub use model::Kind;
-pub use report::{MetricReport, Report};
+pub use report::{MetricReport, Report, SeedReport};
 use runs::Runs;
 use trees::TreesParams;
 
@@ -88,19 +88,45 @@ impl Predictor {
     /// Fits all runs; where the score weighs several metrics, each of them. The order of the runs does
     /// not matter.
     pub fn fit(scored: &[Scored], params: &FitParams) -> anyhow::Result<Predictor> {
-        let runs = Runs::of(scored)?;
+        Predictor::fit_beside(scored, &[], params)
+    }
+
+    /// The same with `earlier` runs, of another size of model or an earlier corpus, as evidence that
+    /// has much in common with `scored`: how much is learned. Only a Gaussian process takes them.
+    pub fn fit_beside(
+        scored: &[Scored],
+        earlier: &[Scored],
+        params: &FitParams,
+    ) -> anyhow::Result<Predictor> {
+        let beside = |runs: Runs, value: &dyn Fn(&Scored) -> f64| match earlier.is_empty() {
+            true => anyhow::Ok(runs),
+            false => Ok(runs.beside(Runs::valued(earlier, value)?)),
+        };
+        let runs = beside(Runs::of(scored)?, &|run| run.score)?;
         let kind = params.predictor;
         let Ok(Some(weights)) = runs::weights(scored) else {
-            let (model, left_out) = Fitted::fit(kind, &runs, params)?;
-            let report = Report::of(kind, &runs, &left_out, model.noise());
+            let learned = Fitted::fit(kind, &runs, params)?;
+            let (model, left_out) = (learned.model, learned.left_out);
+            let mut report = Report::of(kind, &runs, &left_out, model.noise());
+            report.seeds = SeedReport::all(&runs, &learned.shifts);
+            report.earlier = earlier.len();
             return Ok(Predictor { report, model });
         };
         let metrics = Runs::of_metrics(scored, weights)?;
+        // Earlier runs that lack a metric are no evidence for it.
+        let has = |name: &str| earlier.iter().all(|run| run.metrics.contains_key(name));
+        let metrics = metrics.into_iter().map(|(name, weight, runs)| match has(name) {
+            true => anyhow::Ok((name, weight, beside(runs, &|run| run.metrics[name])?)),
+            false => Ok((name, weight, runs)),
+        });
+        let metrics = metrics.collect::<anyhow::Result<Vec<_>>>()?;
         let (model, left_out) = Metrics::fit(kind, &metrics, runs.scale, params)?;
         let mut report = Report::of(kind, &runs, &left_out.score, model.noise());
         let each = metrics.iter().zip(&left_out.metrics);
         let each = each.map(|((name, weight, runs), cv)| MetricReport::of(name, *weight, runs, cv));
         report.metrics = each.collect();
+        report.seeds = SeedReport::all(&runs, &left_out.shifts);
+        report.earlier = earlier.len();
         let model = Fitted::Metrics(model);
         Ok(Predictor { report, model })
     }
@@ -138,9 +164,8 @@ impl Predictor {
             Fitted::Metrics(metrics) => metrics.believing(mixture)?.map(Fitted::Metrics),
             _ => None,
         };
-        let report = || self.report.clone();
         Ok(model.map(|model| Predictor {
-            report: report(),
+            report: self.report.clone(),
             model,
         }))
     }

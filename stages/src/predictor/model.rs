@@ -71,10 +71,44 @@ struct Members {
     members: Vec<(Kind, f64)>,
 }
 
+/// A model of runs, and what was learned about them on the way.
+pub struct Learned {
+    pub model: Fitted,
+    pub left_out: CrossValidated,
+    /// What each seed adds to all of its scores; empty where the runs are of one.
+    pub shifts: Vec<f64>,
+}
+
 const MEMBERS: [Kind; 2] = [Kind::Gp, Kind::Xgboost];
 
 impl Fitted {
-    pub fn fit(
+    pub fn fit(kind: Kind, runs: &Runs, params: &FitParams) -> anyhow::Result<Learned> {
+        if runs.seeds().is_none() {
+            let (model, left_out) = Fitted::of(kind, runs, params)?;
+            let shifts = Vec::new();
+            return Ok(Learned { model, left_out, shifts });
+        }
+        // Only a Gaussian process tells seeds from mixtures: the others are shown the scores without
+        // what it finds that the seeds add.
+        let gp = Gp::fit(runs)?;
+        let shifts = gp.shifts(runs.seed_names.len());
+        let (model, left_out) = match kind {
+            Kind::Gp => {
+                let left_out = gp.leave_one_out();
+                (Fitted::Gp(gp), left_out)
+            }
+            _ => {
+                let (model, mut left_out) = Fitted::of(kind, &runs.levelled(&shifts), params)?;
+                let pairs = left_out.mean.iter_mut().zip(&runs.seed_of);
+                pairs.for_each(|(mean, seed)| *mean += shifts[*seed]);
+                (model, left_out)
+            }
+        };
+        Ok(Learned { model, left_out, shifts })
+    }
+
+    /// Of runs of one seed.
+    fn of(
         kind: Kind,
         runs: &Runs,
         params: &FitParams,
@@ -103,7 +137,7 @@ impl Fitted {
 
     fn fit_ensemble(runs: &Runs, params: &FitParams) -> anyhow::Result<(Fitted, CrossValidated)> {
         let fitted = MEMBERS
-            .map(|kind| Fitted::fit(kind, runs, params))
+            .map(|kind| Fitted::of(kind, runs, params))
             .into_iter()
             .collect::<anyhow::Result<Vec<_>>>()?;
         let errors = fitted.iter().map(|(_, left_out)| {

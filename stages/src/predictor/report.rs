@@ -7,7 +7,7 @@ use climb_contract::count as counted;
 use super::model::Kind;
 use super::runs::Runs;
 use super::{CrossValidated, FEWEST};
-use crate::formats::scored::Direction;
+use crate::formats::scored::{Direction, Scored};
 use crate::stats;
 
 /// Half-width of a normal 90 % interval, in standard deviations.
@@ -22,6 +22,9 @@ pub struct Report {
     /// Runs it was fitted on.
     pub runs: usize,
     pub clusters: usize,
+    /// Runs of another source beside them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub earlier: usize,
     /// Scores were centred and scaled by these.
     pub center: f64,
     pub scale: f64,
@@ -42,6 +45,38 @@ pub struct Report {
     /// Where the score weighs several metrics: how well each is predicted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricReport>,
+    /// Where the runs were trained with several seeds: what each does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<SeedReport>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// What a training seed does to the scores of all mixtures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeedReport {
+    /// `None`: the trainer's own.
+    pub seed: Option<u64>,
+    /// Runs with it.
+    pub runs: usize,
+    /// What it adds to their scores, as far as it is known; in units of the score.
+    pub shift: f64,
+}
+
+impl SeedReport {
+    /// `shifts`: standardised, in the order of the runs' seeds, or none.
+    pub fn all(runs: &Runs, shifts: &[f64]) -> Vec<SeedReport> {
+        let named = runs.seed_names.iter().zip(shifts).enumerate();
+        let of = |(number, (seed, shift)): (usize, (&Option<u64>, &f64))| SeedReport {
+            seed: *seed,
+            runs: runs.seed_of.iter().filter(|of| **of == number).count(),
+            shift: shift * runs.scale,
+        };
+        named.map(of).collect()
+    }
 }
 
 /// How well one metric of a score is predicted on runs left out.
@@ -86,6 +121,7 @@ impl Report {
             predictor: kind,
             direction: runs.direction,
             runs: runs.len(),
+            earlier: 0,
             clusters: runs.clusters,
             center: runs.center,
             scale: runs.scale,
@@ -99,7 +135,14 @@ impl Report {
                 0.5 * z * z + s.ln() + 0.5 * (2.0 * std::f64::consts::PI).ln()
             }),
             metrics: Vec::new(),
+            seeds: Vec::new(),
         }
+    }
+
+    /// The score of a run without what its seed adds: what compares with others.
+    pub fn level(&self, run: &Scored) -> f64 {
+        let seed = self.seeds.iter().find(|of| of.seed == run.mixture.seed);
+        run.score - seed.map_or(0.0, |of| of.shift)
     }
 
     /// Why the predictor should not be trusted, where it ranks runs left out no better than

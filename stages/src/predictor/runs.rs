@@ -1,7 +1,7 @@
 //! Scored runs as a predictor takes them.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
 
@@ -19,6 +19,19 @@ pub struct Runs {
     pub clusters: usize,
     pub center: f64,
     pub scale: f64,
+    /// The seeds they were trained with, in order (`None`: the trainer's own), and that of each run
+    /// by its number here.
+    pub seed_names: Vec<Option<u64>>,
+    pub seed_of: Vec<usize>,
+    pub earlier: Earlier,
+}
+
+/// Runs of another source: of another size of model, or of an earlier corpus. Their scores are
+/// standardised by themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Earlier {
+    pub mixtures: Vec<Vec<f64>>,
+    pub scores: Vec<f64>,
 }
 
 impl Runs {
@@ -39,7 +52,8 @@ impl Runs {
         weights.iter().map(of).collect()
     }
 
-    fn valued(scored: &[Scored], value: impl Fn(&Scored) -> f64) -> anyhow::Result<Runs> {
+    /// With a figure of each as its score.
+    pub fn valued(scored: &[Scored], value: impl Fn(&Scored) -> f64) -> anyhow::Result<Runs> {
         let first = scored.first().context(
             "there is no scored run to fit: wire `scored` to the evaluations, e.g. `all.evaluate`",
         )?;
@@ -57,6 +71,8 @@ impl Runs {
             ensure!(run.score.is_finite(), "a run has a score of {}", run.score);
         }
         let order = ordered(scored);
+        let seed_names: BTreeSet<Option<u64>> = order.iter().map(|run| run.mixture.seed).collect();
+        let seed_names: Vec<Option<u64>> = seed_names.into_iter().collect();
         let scores: Vec<f64> = order.iter().map(|run| value(run)).collect();
         let center = stats::mean(&scores);
         let scale = Some(stats::spread(&scores))
@@ -75,7 +91,56 @@ impl Runs {
             clusters,
             center,
             scale,
+            seed_of: order
+                .iter()
+                .map(|run| seed_names.iter().position(|seed| *seed == run.mixture.seed))
+                .map(Option::unwrap_or_default)
+                .collect(),
+            seed_names,
+            earlier: Earlier::default(),
         })
+    }
+
+    /// With runs of another source beside them.
+    pub fn beside(self, earlier: Runs) -> Runs {
+        let earlier = Earlier {
+            mixtures: earlier.mixtures,
+            scores: earlier.scores,
+        };
+        Runs { earlier, ..self }
+    }
+
+    /// Every so many-th of all.
+    pub fn every(&self, step: usize) -> Runs {
+        let rows = |count: usize| (0..count).step_by(step);
+        let earlier = Earlier {
+            mixtures: rows(self.earlier.scores.len())
+                .map(|row| self.earlier.mixtures[row].clone())
+                .collect(),
+            scores: rows(self.earlier.scores.len())
+                .map(|row| self.earlier.scores[row])
+                .collect(),
+        };
+        Runs {
+            earlier,
+            ..self.only(&rows(self.len()).collect::<Vec<_>>())
+        }
+    }
+
+    /// The number of each run's seed, where there are several and one of them has several runs; else
+    /// what a seed does cannot be told from noise.
+    pub fn seeds(&self) -> Option<&[usize]> {
+        let count = self.seed_of.iter().collect::<BTreeSet<_>>().len();
+        (count > 1 && count < self.len()).then_some(&self.seed_of)
+    }
+
+    /// The same without what each seed adds to all of its scores.
+    pub fn levelled(&self, shifts: &[f64]) -> Runs {
+        let pairs = self.scores.iter().zip(&self.seed_of);
+        Runs {
+            scores: pairs.map(|(score, seed)| score - shifts[*seed]).collect(),
+            ..self.only(&(0..self.len()).collect::<Vec<_>>())
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -86,11 +151,14 @@ impl Runs {
         self.scores.is_empty()
     }
 
-    /// Some of the runs, scores left as they are.
+    /// Some of the runs and all of another source, scores left as they are.
     pub fn only(&self, rows: &[usize]) -> Runs {
         Runs {
             mixtures: rows.iter().map(|&row| self.mixtures[row].clone()).collect(),
             scores: rows.iter().map(|&row| self.scores[row]).collect(),
+            seed_of: rows.iter().map(|&row| self.seed_of[row]).collect(),
+            seed_names: self.seed_names.clone(),
+            earlier: self.earlier.clone(),
             ..*self
         }
     }
@@ -134,6 +202,7 @@ fn ordered(scored: &[Scored]) -> Vec<&Scored> {
         by(&a.mixture.weights, &b.mixture.weights)
             .then_with(|| a.score.total_cmp(&b.score))
             .then_with(|| by(&metrics(a), &metrics(b)))
+            .then_with(|| a.mixture.seed.cmp(&b.mixture.seed))
     });
     order
 }

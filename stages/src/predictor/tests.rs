@@ -271,3 +271,149 @@ fn a_process_of_metrics_is_surer_where_it_believes_a_run() {
     let after = after.believe(&at).unwrap();
     assert!(after.spread[0] < 0.9 * before.spread[0]);
 }
+
+/// Four seeds in turn, each of which shifts all of its scores by far more than mixtures do.
+fn of_seeds(count: usize) -> Vec<Scored> {
+    let shifts = [0.9, -0.6, 0.1, -0.4];
+    let mut runs = runs(count);
+    for (i, run) in runs.iter_mut().enumerate() {
+        run.mixture.seed = Some(i as u64 % 4);
+        run.score += shifts[i % 4];
+    }
+    runs
+}
+
+#[test]
+fn what_a_seed_does_to_all_of_its_runs_is_told_from_what_mixtures_do() {
+    let test: Vec<Scored> = runs(80).split_off(40);
+    let mixtures: Vec<Vec<f64>> = test.iter().map(|r| r.mixture.weights.clone()).collect();
+    let truth: Vec<f64> = test.iter().map(|run| run.score).collect();
+    let untold = |mut runs: Vec<Scored>| {
+        runs.iter_mut().for_each(|run| run.mixture.seed = None);
+        runs
+    };
+    for kind in Kind::ALL {
+        let ranked = |runs: &[Scored]| {
+            let predictor = Predictor::fit(runs, &with(kind)).unwrap();
+            let predicted = predictor.predict(&mixtures).unwrap();
+            (stats::spearman(&predicted, &truth).unwrap(), predictor)
+        };
+        let (told, predictor) = ranked(&of_seeds(40));
+        let (confused, _) = ranked(&untold(of_seeds(40)));
+        assert!(told > 0.7 && told > confused + 0.1, "{kind:?}: {told} {confused}");
+        let report = &predictor.report;
+        let shifts: Vec<f64> = report.seeds.iter().map(|seed| seed.shift).collect();
+        assert_eq!(report.seeds.iter().map(|seed| seed.runs).sum::<usize>(), 40);
+        let apart = shifts[0] - shifts[1];
+        assert!((1.2..1.6).contains(&apart), "{kind:?}: {shifts:?}");
+        // Scores without it are those of the mixtures, but for what all have in common.
+        let levels: Vec<f64> = of_seeds(40).iter().map(|run| report.level(run)).collect();
+        let plain: Vec<f64> = runs(40).iter().map(|run| run.score).collect();
+        assert!(stats::spearman(&levels, &plain).unwrap() > 0.9);
+    }
+}
+
+#[test]
+fn few_seeds_leave_the_level_uncertain_and_not_the_differences() {
+    let with_seeds = Predictor::fit(&of_seeds(40), &with(Kind::Gp)).unwrap();
+    let one_seed = Predictor::fit(&runs(40), &with(Kind::Gp)).unwrap();
+    let at = vec![vec![0.4, 0.2, 0.2, 0.2], vec![0.2, 0.4, 0.2, 0.2]];
+    let spread = |p: &Predictor| p.believe(&at).unwrap().spread[0];
+    // Four seeds with shifts of about .6 tell the mean over all seeds to about .3.
+    assert!(spread(&one_seed) < 0.1, "{}", spread(&one_seed));
+    assert!((0.15..1.0).contains(&spread(&with_seeds)), "{}", spread(&with_seeds));
+    assert!(with_seeds.report.noise > 0.3, "{}", with_seeds.report.noise);
+    let drawn = with_seeds.joint(&at).unwrap();
+    let differences = |z: &[f64]| drawn.draw(z).into_iter().reduce(|a, b| b - a).unwrap();
+    assert!((differences(&[1.0, 0.0]) - differences(&[-1.0, 0.0])).abs() < 0.2);
+}
+
+#[test]
+fn runs_of_one_seed_or_each_of_another_are_as_runs_of_none() {
+    let believed = |seed: fn(usize) -> Option<u64>| {
+        let mut runs = runs(20);
+        let numbered = runs.iter_mut().enumerate();
+        numbered.for_each(|(i, run)| run.mixture.seed = seed(i));
+        let predictor = Predictor::fit(&runs, &with(Kind::Gp)).unwrap();
+        assert!(predictor.report.seeds.is_empty());
+        predictor.believe(&[vec![0.1, 0.2, 0.3, 0.4]]).unwrap()
+    };
+    assert_eq!(believed(|_| Some(7)), believed(|_| None));
+    assert_eq!(believed(|i| Some(i as u64)), believed(|_| None));
+}
+
+#[test]
+fn runs_of_several_seeds_come_back_from_disk_and_in_any_order_the_same() {
+    for kind in [Kind::Gp, Kind::Ensemble] {
+        let mut runs = of_seeds(24);
+        let mixtures = vec![vec![0.1, 0.2, 0.3, 0.4], vec![1.0, 0.0, 0.0, 0.0]];
+        let predictor = Predictor::fit(&runs, &with(kind)).unwrap();
+        let believed = predictor.believe(&mixtures).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        predictor.write(dir.path()).unwrap();
+        let again = Predictor::read(dir.path()).unwrap();
+        assert_eq!(again.report, predictor.report);
+        assert_eq!(again.believe(&mixtures).unwrap(), believed);
+        runs.reverse();
+        let turned = Predictor::fit(&runs, &with(kind)).unwrap();
+        assert_eq!(turned.believe(&mixtures).unwrap(), believed);
+    }
+}
+
+/// The same truth on another scale, with a slant of its own.
+fn of_smaller(count: usize) -> Vec<Scored> {
+    let mut runs = runs(60 + count).split_off(60);
+    for run in &mut runs {
+        run.score = 9.0 + 2.0 * run.score + 0.1 * run.mixture.weights[3];
+    }
+    runs
+}
+
+#[test]
+fn earlier_runs_of_another_size_help_and_are_not_taken_for_the_same() {
+    let test: Vec<Scored> = runs(60).split_off(20);
+    let mixtures: Vec<Vec<f64>> = test.iter().map(|r| r.mixture.weights.clone()).collect();
+    let truth: Vec<f64> = test.iter().map(|run| run.score).collect();
+    for kind in [Kind::Gp, Kind::Ensemble] {
+        let fitted = |earlier: &[Scored]| {
+            let predictor = Predictor::fit_beside(&runs(8), earlier, &with(kind)).unwrap();
+            let belief = predictor.believe(&mixtures).unwrap();
+            let off = belief.mean.iter().zip(&truth).map(|(m, y)| (m - y).powi(2));
+            (off.sum::<f64>(), predictor)
+        };
+        let (alone, _) = fitted(&[]);
+        let (beside, predictor) = fitted(&of_smaller(40));
+        assert!(beside < 0.7 * alone, "{kind:?}: {beside} {alone}");
+        assert_eq!((predictor.report.runs, predictor.report.earlier), (8, 40));
+        // Runs that have nothing to do with it do little harm.
+        let mut other = of_smaller(40);
+        other.iter_mut().for_each(|run| run.score = (1e4 * run.mixture.weights[0]).sin());
+        let (misled, _) = fitted(&other);
+        assert!(misled < 2.0 * alone, "{kind:?}: {misled} {alone}");
+        let dir = tempfile::tempdir().unwrap();
+        predictor.write(dir.path()).unwrap();
+        let again = Predictor::read(dir.path()).unwrap();
+        assert_eq!(
+            predictor.believe(&mixtures).unwrap(),
+            again.believe(&mixtures).unwrap()
+        );
+    }
+}
+
+#[test]
+fn earlier_runs_of_several_metrics_and_seeds_count_for_each() {
+    let scored = of_metrics(14);
+    let mut earlier = of_metrics(40);
+    earlier.iter_mut().for_each(|run| run.metrics.values_mut().for_each(|v| *v = 2.0 * *v + 1.0));
+    let mut seeded = scored.clone();
+    let numbered = seeded.iter_mut().enumerate();
+    numbered.for_each(|(i, run)| run.mixture.seed = Some(i as u64 % 2));
+    for runs in [&scored, &seeded] {
+        let predictor = Predictor::fit_beside(runs, &earlier, &with(Kind::Gp)).unwrap();
+        assert_eq!(predictor.report.earlier, 40);
+        let at = vec![vec![0.97, 0.01, 0.01, 0.01]];
+        let before = predictor.believe(&at).unwrap().spread[0];
+        let after = predictor.believing(&at[0]).unwrap().unwrap();
+        assert!(after.believe(&at).unwrap().spread[0] < before);
+    }
+}

@@ -21,7 +21,7 @@ use crate::formats::scored::{Direction, Scored, ScoredRuns};
 use table::{Row, Table};
 
 /// Parameters of `runs`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunsParams {
     /// A CSV file relative to the workflow file: a row for each run, a column for each domain.
@@ -34,6 +34,9 @@ pub struct RunsParams {
     /// The column that names the runs, in both files. Empty: the first one that both have, with
     /// another value in every row; one of words before one of numbers.
     pub name: String,
+    /// The column of `mixtures`, if there is one of that name, that says with which seed a run was
+    /// trained: what a seed does to all of its runs is then told from what mixtures do.
+    pub seed: String,
     /// The score: metrics and their weights, e.g. `{mmlu: 0.5, arc: 0.5}`. Empty: the mean of all.
     pub score: BTreeMap<String, f64>,
     /// Which way the score is better.
@@ -42,6 +45,21 @@ pub struct RunsParams {
     pub shares: BTreeMap<String, f64>,
     /// Tokens of all domains together, for limits on epochs; 0: not known.
     pub tokens: u64,
+}
+
+impl Default for RunsParams {
+    fn default() -> RunsParams {
+        RunsParams {
+            mixtures: String::new(),
+            metrics: String::new(),
+            name: String::new(),
+            seed: "seed".into(),
+            score: BTreeMap::new(),
+            direction: Direction::default(),
+            shares: BTreeMap::new(),
+            tokens: 0,
+        }
+    }
 }
 
 impl Params for RunsParams {
@@ -157,9 +175,13 @@ impl OwnRuns {
             let file: &SourceFile = cx.source(group).first().context("checked")?;
             Table::read(&file.path, &file.name)
         };
-        let (mixtures, metrics) = (read("mixtures")?, read("metrics")?);
+        let (mut mixtures, mut metrics) = (read("mixtures")?, read("metrics")?);
+        let seeds = mixtures.take(&params.seed);
+        metrics.take(&params.seed);
         let (mixtures, metrics) = table::named(mixtures, metrics, &params.name)?;
-        let runs = scored(params, cx, &mixtures, &metrics)?;
+        let seeds = seeds.map(|cells| table::seeds(&mixtures, &params.seed, &cells));
+        let seeds = seeds.unwrap_or_else(|| Ok(vec![None; mixtures.rows.len()]))?;
+        let runs = scored(params, cx, &mixtures, &metrics, &seeds)?;
         cx.total("runs", runs.len() as f64);
         cx.write("clusters", &clusters(params, &mixtures, &runs)?)?;
         let named = runs.into_iter().enumerate();
@@ -174,17 +196,19 @@ fn scored(
     cx: &TaskContext,
     mixtures: &Table,
     metrics: &Table,
+    seeds: &[Option<u64>],
 ) -> anyhow::Result<Vec<Scored>> {
     let by_name: BTreeMap<&str, &Row> = metrics.rows.iter().map(|r| (&r.name[..], r)).collect();
     let (mut runs, mut without, mut partly) = (Vec::new(), Vec::new(), Vec::new());
     let factors = weights(params, &metrics.columns);
-    for row in &mixtures.rows {
+    for (row, seed) in mixtures.rows.iter().zip(seeds) {
         let Some(measured) = by_name.get(&row.name[..]) else {
             without.push(row.name.as_str());
             continue;
         };
         let weights = mixtures.numbers(row)?;
         let mixture = Mixture::normalised(&weights).with_context(|| mixtures.place(row))?;
+        let mixture = Mixture { seed: *seed, ..mixture };
         let found = metrics.figures(measured);
         let Some(score) = score(&factors, &found) else {
             partly.push(row.name.as_str());

@@ -86,6 +86,13 @@ impl Table {
         cells.any(|cell| cell.parse::<f64>().is_err())
     }
 
+    /// Takes a column out; `None`: there is none of that name.
+    pub fn take(&mut self, column: &str) -> Option<Vec<String>> {
+        let at = self.at(column)?;
+        self.columns.remove(at);
+        Some(self.rows.iter_mut().map(|row| row.cells.remove(at)).collect())
+    }
+
     /// Takes the names from a column, and some columns out.
     fn name_by(&mut self, column: &str, without: &[String]) -> anyhow::Result<()> {
         let at = self.at(column).expect("it is a column");
@@ -167,6 +174,19 @@ pub fn named(mut a: Table, mut b: Table, column: &str) -> anyhow::Result<(Table,
     a.name_by(&column, &common)?;
     b.name_by(&column, &common)?;
     Ok((a, b))
+}
+
+/// The training seed of each run, where its cell is not empty.
+pub fn seeds(table: &Table, column: &str, cells: &[String]) -> anyhow::Result<Vec<Option<u64>>> {
+    let rows = table.rows.iter().zip(cells);
+    let seed = |(row, cell): (&Row, &String)| match cell.as_str() {
+        "" => Ok(None),
+        text => text.parse().map(Some).ok().with_context(|| {
+            let place = table.place(row);
+            format!("{place}: `{column}` is `{text}`, not a whole number; name the column of seeds, `seed: COLUMN`")
+        }),
+    };
+    rows.map(seed).collect()
 }
 
 /// `3 runs have no metrics`, `1 run has …`.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use climb_contract::count as counted;
 use climb_contract::stage::ParamProblem;
+use climb_contract::suggest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::formats::clusters::Clusters;
+use crate::formats::clusters::{ClusterSummary, Clusters};
 
 /// Limits on each cluster's weight.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,8 +20,11 @@ pub struct BoundsParams {
     pub max_epochs: f64,
     /// Tokens of the training that the mixture is wanted for.
     pub tokens: u64,
-    /// Least weights you insist on, by cluster: `{3: 0.1}`.
+    /// Least weights you insist on, by cluster, or by the name of a domain of your own runs:
+    /// `{3: 0.1}`, `{web: 0.1}`.
     pub minimum: BTreeMap<String, f64>,
+    /// Likewise the greatest. The same as the least: that weight is held.
+    pub maximum: BTreeMap<String, f64>,
 }
 
 impl BoundsParams {
@@ -35,12 +39,16 @@ impl BoundsParams {
                 "`max_epochs` needs `tokens`: the tokens of the training the mixture is for".into(),
             );
         }
-        for (cluster, weight) in &self.minimum {
-            if cluster.parse::<usize>().is_err() {
-                add("minimum", format!("`{cluster}` is no cluster's number"));
+        for (name, weights) in [("minimum", &self.minimum), ("maximum", &self.maximum)] {
+            let wrong = weights.values().find(|weight| !(0.0..=1.0).contains(*weight));
+            if let Some(weight) = wrong {
+                add(name, format!("a weight is from 0 to 1, not {weight}"));
             }
-            if !(0.0..=1.0).contains(weight) {
-                add("minimum", format!("a weight is from 0 to 1, not {weight}"));
+        }
+        for (cluster, most) in &self.maximum {
+            if let Some(least) = self.minimum.get(cluster).filter(|least| *least > most) {
+                let message = format!("cluster {cluster} is to weigh at least {least}, at most {most}");
+                add("maximum", message);
             }
         }
         if self.minimum.values().sum::<f64>() > 1.0 {
@@ -59,27 +67,31 @@ pub struct Bounds {
 impl Bounds {
     pub fn new(clusters: &Clusters, params: &BoundsParams) -> anyhow::Result<Bounds> {
         let count = clusters.clusters.len();
-        let mut low = vec![0.0; count];
+        let (mut low, mut most) = (vec![0.0; count], vec![1.0; count]);
         for (cluster, weight) in &params.minimum {
-            let at: usize = cluster.parse()?;
-            ensure!(
-                at < count,
-                "`minimum` names cluster {cluster}, but there are {count}, from 0"
-            );
-            low[at] = *weight;
+            low[number(clusters, "minimum", cluster)?] = *weight;
+        }
+        for (cluster, weight) in &params.maximum {
+            most[number(clusters, "maximum", cluster)?] = *weight;
         }
         let cap = |tokens: u64| match params.max_epochs > 0.0 {
             true => (params.max_epochs * tokens as f64 / params.tokens as f64).min(1.0),
             false => 1.0,
         };
-        let high: Vec<f64> = clusters.clusters.iter().map(|c| cap(c.tokens)).collect();
+        let caps = clusters.clusters.iter().map(|c| cap(c.tokens));
+        let high: Vec<f64> = caps.zip(&most).map(|(cap, most)| cap.min(*most)).collect();
         for (i, (low, high)) in low.iter().zip(&high).enumerate() {
             ensure!(
                 low <= high,
                 "cluster {i} must weigh at least {low} by `minimum`, but at most {high:.4} by \
-                 `max_epochs`"
+                 `max_epochs` or `maximum`"
             );
         }
+        let allowed: f64 = most.iter().sum();
+        ensure!(
+            allowed >= 1.0,
+            "the greatest weights of `maximum` sum to {allowed:.4}: no mixture has so little"
+        );
         let most: f64 = high.iter().sum();
         ensure!(
             most >= 1.0,
@@ -124,6 +136,27 @@ impl Bounds {
     }
 }
 
+/// The cluster that a parameter names: by its number, or a domain of somebody's own runs by its name.
+pub fn number(clusters: &Clusters, field: &str, named: &str) -> anyhow::Result<usize> {
+    let all = &clusters.clusters;
+    let name = |cluster: &ClusterSummary| match &cluster.terms[..] {
+        [name] if cluster.documents == 0 => Some(name.clone()),
+        _ => None,
+    };
+    let names: Vec<String> = all.iter().filter_map(name).collect();
+    if let Some(at) = all.iter().position(|c| name(c).as_deref() == Some(named)) {
+        return Ok(at);
+    }
+    if let Some(at) = named.parse::<usize>().ok().filter(|at| *at < all.len()) {
+        return Ok(at);
+    }
+    let help = match names.is_empty() {
+        true => "clusters have numbers, from 0".to_string(),
+        false => suggest::help(named, names.iter().map(String::as_str), "the domains"),
+    };
+    bail!("`{field}` names cluster {named}, but there are {}: {help}", all.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::clusters;
@@ -140,6 +173,7 @@ mod tests {
             max_epochs: 2.0,
             tokens: 1_000_000,
             minimum: [("1".to_string(), 0.25)].into(),
+            ..Default::default()
         };
         let bounds = bounds(&params).unwrap();
         for raw in [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.1, 0.1, 0.8]] {
@@ -157,6 +191,30 @@ mod tests {
         let mut fine = [0.5, 0.25, 0.25];
         bounds.hold(&mut fine);
         assert_eq!(fine, [0.5, 0.25, 0.25]);
+    }
+
+    #[test]
+    fn a_weight_can_be_held_and_named_as_its_domain() {
+        let mut clusters = clusters(&[0.5, 0.3, 0.2]);
+        clusters.clusters[1].documents = 0;
+        clusters.clusters[1].terms = vec!["web".into()];
+        let held: BTreeMap<String, f64> = [("web".to_string(), 0.4)].into();
+        let params = BoundsParams {
+            minimum: held.clone(),
+            maximum: held,
+            ..Default::default()
+        };
+        let bounds = Bounds::new(&clusters, &params).unwrap();
+        let mut weights = [0.2, 0.1, 0.7];
+        bounds.hold(&mut weights);
+        assert!((weights[1] - 0.4).abs() < 1e-9, "{weights:?}");
+        assert!((weights[0] / weights[2] - 2.0 / 7.0).abs() < 1e-6, "{weights:?}");
+        let wrong = BoundsParams {
+            maximum: [("wep".to_string(), 0.4)].into(),
+            ..Default::default()
+        };
+        let said = Bounds::new(&clusters, &wrong).err().unwrap().to_string();
+        assert!(said.contains("`web`"), "{said}");
     }
 
     #[test]

@@ -51,6 +51,10 @@ pub struct SampleParams {
     /// With a predictor: two mixtures of a batch differ in at least this share of their tokens.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub diversity: f64,
+    /// With how many seeds proxies are trained, in turn: 1, 2, … 1: all with the trainer's own. What
+    /// a seed does is then in the predictor, and in what it says of the answer (docs/search.md).
+    #[schemars(range(min = 1))]
+    pub seeds: u64,
     /// Of every random choice.
     pub seed: u64,
 }
@@ -66,6 +70,7 @@ impl Default for SampleParams {
             top: 400,
             explore: 0.1,
             diversity: 0.02,
+            seeds: 1,
             seed: 1,
         }
     }

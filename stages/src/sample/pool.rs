@@ -3,7 +3,7 @@
 use super::Prior;
 use crate::formats::mixture::Mixture;
 use crate::formats::scored::{Direction, Scored};
-use crate::predictor::Predictor;
+use crate::predictor::{Predictor, Report};
 
 /// Half of the candidates are drawn near this many of the best runs.
 const NEAR: usize = 5;
@@ -45,7 +45,7 @@ impl Pool {
         let stream = stream(predictor, scored);
         let best = match from {
             From::Prior => Vec::new(),
-            From::BestRuns | From::Refined => best_runs(scored, predictor.report.direction),
+            From::BestRuns | From::Refined => best_runs(scored, &predictor.report),
         };
         let mut mixtures = Vec::with_capacity(candidates);
         for i in 0..candidates {
@@ -105,13 +105,22 @@ fn stream(predictor: &Predictor, scored: &[Scored]) -> String {
     hasher.finalize().to_hex()[..16].to_string()
 }
 
-/// The best runs, best first.
-pub fn best_runs(scored: &[Scored], direction: Direction) -> Vec<&Scored> {
+/// The best runs, best first, whatever their seeds.
+pub fn best_runs<'s>(scored: &'s [Scored], report: &Report) -> Vec<&'s Scored> {
+    best_by(scored, report.direction, |run| report.level(run))
+}
+
+/// The best runs by a figure of each, best first.
+pub fn best_by(
+    scored: &[Scored],
+    direction: Direction,
+    figure: impl Fn(&Scored) -> f64,
+) -> Vec<&Scored> {
     let mut best: Vec<&Scored> = scored.iter().collect();
     best.sort_by(|a, b| {
         let order = match direction {
-            Direction::LowerIsBetter => a.score.total_cmp(&b.score),
-            Direction::HigherIsBetter => b.score.total_cmp(&a.score),
+            Direction::LowerIsBetter => figure(a).total_cmp(&figure(b)),
+            Direction::HigherIsBetter => figure(b).total_cmp(&figure(a)),
         };
         order.then_with(|| {
             a.mixture

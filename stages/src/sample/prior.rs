@@ -1,5 +1,7 @@
 //! Mixtures before anything is known: a Dirichlet around the clusters' token shares.
 
+use std::collections::BTreeMap;
+
 use anyhow::ensure;
 use climb_contract::stage::ParamProblem;
 use rand::{Rng, SeedableRng};
@@ -8,7 +10,7 @@ use rand_distr::{Distribution, Gamma};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{Bounds, BoundsParams};
+use super::bounds::{self, Bounds, BoundsParams};
 use crate::formats::clusters::Clusters;
 use crate::formats::mixture::Mixture;
 
@@ -39,7 +41,10 @@ pub struct PriorParams {
     pub min_weight: f64,
     /// Only the largest weights are kept, this many; 0: all.
     pub max_clusters: usize,
-    /// Limits on each cluster's weight.
+    /// Clusters whose ratios among each other are held, as an earlier search found them: only their
+    /// sum is searched, e.g. `{0: 3, 4: 1}`. Clusters by number, or domains of your own runs by name.
+    pub keep: BTreeMap<String, f64>,
+    /// Limits on each cluster's weight. They go before `keep`.
     pub bounds: BoundsParams,
 }
 
@@ -51,6 +56,7 @@ impl Default for PriorParams {
             concentration: (0.2, 3.0),
             min_weight: 0.005,
             max_clusters: 0,
+            keep: BTreeMap::new(),
             bounds: BoundsParams::default(),
         }
     }
@@ -68,6 +74,15 @@ impl PriorParams {
                 message,
             ));
         }
+        let none = |weight: &&f64| !(weight.is_finite() && **weight >= 0.0);
+        let sum: f64 = self.keep.values().sum();
+        if let Some(weight) = self.keep.values().find(none) {
+            let message = format!("a weight is at least 0, not {weight}");
+            problems.push(ParamProblem::new(&format!("{field}.keep"), message));
+        } else if !self.keep.is_empty() && sum <= 0.0 {
+            let message = "the weights sum to 0: that is no ratio".to_string();
+            problems.push(ParamProblem::new(&format!("{field}.keep"), message));
+        }
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             let message = "`temperature` must be positive".to_string();
             problems.push(ParamProblem::new(&format!("{field}.temperature"), message));
@@ -83,6 +98,8 @@ pub struct Prior {
     center: Vec<f64>,
     /// Token shares.
     pub shares: Vec<f64>,
+    /// Clusters whose ratios are held, and their shares of the group's weight.
+    keep: Vec<(usize, f64)>,
     bounds: Bounds,
     seed: u64,
 }
@@ -106,7 +123,11 @@ impl Prior {
             "the clusters' shares sum to 0: they hold no tokens"
         );
         let center = raw.iter().map(|w| w / sum * count as f64).collect();
+        let kept: f64 = params.keep.values().sum();
+        let keep = params.keep.iter();
+        let keep = keep.map(|(name, w)| Ok((bounds::number(clusters, "keep", name)?, w / kept)));
         Ok(Prior {
+            keep: keep.collect::<anyhow::Result<_>>()?,
             params: params.clone(),
             center,
             shares: clusters.clusters.iter().map(|c| c.share).collect(),
@@ -168,16 +189,20 @@ impl Prior {
             0 => weights.len(),
             keep => keep,
         };
+        let is_kept = |i: usize| self.keep.iter().any(|(at, _)| *at == i);
         for (rank, &i) in order.iter().enumerate() {
-            if rank >= keep || (weights[i] < self.params.min_weight && weights[i] < largest) {
+            let is_small = weights[i] < self.params.min_weight && weights[i] < largest;
+            if !is_kept(i) && (rank >= keep || is_small) {
                 weights[i] = 0.0;
             }
         }
         self.hold(weights)
     }
 
-    /// Holds weights within the bounds.
+    /// Holds weights within the bounds, and ratios that are to be held.
     pub fn hold(&self, mut weights: Vec<f64>) -> anyhow::Result<Mixture> {
+        let group: f64 = self.keep.iter().map(|(at, _)| weights[*at]).sum();
+        self.keep.iter().for_each(|(at, share)| weights[*at] = group * share);
         self.bounds.hold(&mut weights);
         Mixture::normalised(&weights)
     }
@@ -205,6 +230,27 @@ fn dirichlet(alphas: &[f64], rng: &mut ChaCha8Rng) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ratios_that_are_to_be_kept_stay_in_every_draw() {
+        let prior = prior(PriorParams {
+            keep: [("0".to_string(), 3.0), ("3".to_string(), 1.0)].into(),
+            max_clusters: 2,
+            ..Default::default()
+        });
+        let mut sums = Vec::new();
+        for i in 0..50 {
+            for drawn in [prior.draw("a", i), prior.draw_near(&[0.1, 0.2, 0.3, 0.4], "b", i)] {
+                let weights = drawn.unwrap().weights;
+                assert!((weights[0] - 3.0 * weights[3]).abs() < 1e-8, "{weights:?}");
+                sums.push(weights[0] + weights[3]);
+            }
+        }
+        // Their sum is searched.
+        let least = sums.iter().copied().fold(1.0, f64::min);
+        let most = sums.iter().copied().fold(0.0, f64::max);
+        assert!(least < 0.3 && most > 0.7, "{least} {most}");
+    }
 
     fn prior(params: PriorParams) -> Prior {
         let shares = [0.6, 0.25, 0.1, 0.05];

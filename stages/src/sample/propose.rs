@@ -13,8 +13,25 @@ use crate::predictor::Predictor;
 /// Draws tried before giving up on finding enough different mixtures.
 const PATIENCE: usize = 1000;
 
-/// `count` mixtures not among the `scored` runs. Asking for more keeps the first ones.
+/// `count` mixtures not among the `scored` runs, each with a seed where there are several. Asking for
+/// more keeps the first ones.
 pub fn propose(
+    prior: &Prior,
+    params: &SampleParams,
+    predictor: Option<&Predictor>,
+    scored: &[Scored],
+) -> anyhow::Result<(Vec<Mixture>, Predictions)> {
+    let (mut mixtures, predictions) = wanted(prior, params, predictor, scored)?;
+    if params.seeds > 1 {
+        let turns = scored.len() as u64..;
+        for (mixture, turn) in mixtures.iter_mut().zip(turns) {
+            mixture.seed = Some(1 + turn % params.seeds);
+        }
+    }
+    Ok((mixtures, predictions))
+}
+
+fn wanted(
     prior: &Prior,
     params: &SampleParams,
     predictor: Option<&Predictor>,

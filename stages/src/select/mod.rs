@@ -17,7 +17,7 @@ use crate::formats::mixture::Mixture;
 use crate::formats::predictions::Predictions;
 use crate::formats::scored::Scored;
 use crate::formats::selection::Selection;
-use crate::predictor::Predictor;
+use crate::predictor::{Predictor, Report};
 use crate::sample::acquire::bound;
 use crate::sample::pool::{From, best_runs};
 use crate::sample::{Pool, Prior, PriorParams, Strategy};
@@ -134,14 +134,14 @@ impl Select {
         let clusters = cx.read::<Clusters>("clusters")?;
         let scored = read_scored_of(cx, "scored", &clusters)?;
         let direction = predictor.report.direction;
-        let observed = best_runs(&scored, direction).into_iter().next().cloned();
+        let observed = best_runs(&scored, &predictor.report).into_iter().next().cloned();
         let observed = observed.context("there is no scored run to choose from: wire `scored`")?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
         let (chosen, pool) = answer(params, &prior, &predictor, &scored)?;
         let belief = predictor.believe(std::slice::from_ref(&chosen.weights))?;
         let predictions = cx.read_optional::<Predictions>("predictions")?;
         let predictions = predictions.unwrap_or_default();
-        let last_iteration = pairs(&predictions, &scored);
+        let last_iteration = pairs(&predictions, &scored, &predictor.report);
         let (before, after): (Vec<f64>, Vec<f64>) = last_iteration.iter().copied().unzip();
         let selection = Selection {
             weights: chosen.weights.clone(),
@@ -188,7 +188,7 @@ fn answer(
     let from = match params.strategy {
         Strategy::Regmix => From::Prior,
         Strategy::Random | Strategy::Grid => {
-            let best = best_runs(scored, predictor.report.direction);
+            let best = best_runs(scored, &predictor.report);
             let best = best
                 .first()
                 .context("there is no scored run to choose from")?;
@@ -226,12 +226,12 @@ fn mean(pool: &Pool, top: usize) -> anyhow::Result<Mixture> {
     Mixture::normalised(&weights)
 }
 
-/// (predicted, observed) of the mixtures that were predicted before they were trained.
-fn pairs(predictions: &Predictions, scored: &[Scored]) -> Vec<(f64, f64)> {
+/// (predicted, observed whatever the seed) of the mixtures that were predicted before they were trained.
+fn pairs(predictions: &Predictions, scored: &[Scored], report: &Report) -> Vec<(f64, f64)> {
     let observed = |weights: &[f64]| scored.iter().find(|run| run.mixture.weights == weights);
     predictions
         .predictions
         .iter()
-        .filter_map(|p| Some((p.predicted, observed(&p.weights)?.score)))
+        .filter_map(|p| Some((p.predicted, report.level(observed(&p.weights)?))))
         .collect()
 }

@@ -29,7 +29,7 @@ pub fn front(
     for (m, metric) in params.pareto.iter().enumerate() {
         let runs = runs_of(metric, scored)?;
         let predictor = Predictor::fit(&runs, &FitParams::default())?;
-        let best = crate::sample::pool::best_runs(&runs, predictor.report.direction);
+        let best = crate::sample::pool::best_runs(&runs, &predictor.report);
         let share = CANDIDATES / (2 * params.pareto.len());
         for i in 0..share {
             let center = &best[i % best.len()].mixture.weights;

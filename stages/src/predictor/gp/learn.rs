@@ -9,7 +9,7 @@ use argmin::solver::quasinewton::LBFGS;
 use ndarray::{Array1, Array2};
 
 use super::algebra::{cholesky, invert_lower};
-use super::kernel::{self, Hyper};
+use super::kernel::{self, Groups, Hyper};
 
 /// Iterations of the optimiser at most; the likelihood is flat long before.
 const ITERATIONS: u64 = 60;
@@ -22,6 +22,7 @@ type Point = (Array1<f64>, f64, Array1<f64>);
 struct Posterior<'d> {
     weights: &'d Array2<f64>,
     scores: &'d Array1<f64>,
+    groups: Groups<'d>,
     priors: Vec<(f64, f64)>,
     /// The optimiser asks for cost and slope one after the other.
     last: RefCell<Option<Point>>,
@@ -49,10 +50,12 @@ impl Posterior<'_> {
         if logs.iter().any(|l| l.is_nan() || l.abs() >= 30.0) {
             return None;
         }
-        let hyper = Hyper::of_logs(logs);
-        let mut k = kernel::covariance(&hyper, self.weights, self.weights);
-        k.diag_mut().mapv_inplace(|v| v + hyper.noise);
-        let lower = cholesky(&k)?;
+        let hyper = Hyper::of_logs(logs, self.weights.ncols(), self.groups);
+        let lower = cholesky(&kernel::covariance_of_scores(
+            &hyper,
+            self.weights,
+            self.groups,
+        ))?;
         let inverse = invert_lower(&lower);
         let inverse = inverse.t().dot(&inverse);
         let alpha = inverse.dot(self.scores);
@@ -60,7 +63,7 @@ impl Posterior<'_> {
             0.5 * self.scores.dot(&alpha) + lower.diag().iter().map(|d| d.ln()).sum::<f64>();
         let column = alpha.clone().insert_axis(ndarray::Axis(1));
         let w = inverse - column.dot(&column.t());
-        let mut slopes = kernel::slopes(&hyper, self.weights, &w);
+        let mut slopes = kernel::slopes(&hyper, self.weights, self.groups, &w);
         for (i, (mean, spread)) in self.priors.iter().enumerate() {
             let off = (logs[i] - mean) / spread;
             cost += 0.5 * off * off;
@@ -87,13 +90,14 @@ impl Gradient for Posterior<'_> {
 }
 
 /// The likeliest hyper-parameters for standardised scores of mixtures (rows).
-pub fn learn(weights: &Array2<f64>, scores: &Array1<f64>) -> Hyper {
-    let priors = kernel::priors(weights.ncols());
+pub fn learn(weights: &Array2<f64>, scores: &Array1<f64>, groups: Groups<'_>) -> Hyper {
+    let priors = kernel::priors(weights.ncols(), groups);
     let start: Array1<f64> = priors.iter().map(|(mean, _)| *mean).collect();
     let best = RefCell::new((start.clone(), f64::INFINITY));
     let posterior = Posterior {
         weights,
         scores,
+        groups,
         priors,
         last: RefCell::new(None),
         best: &best,
@@ -110,7 +114,7 @@ pub fn learn(weights: &Array2<f64>, scores: &Array1<f64>) -> Hyper {
     if let Err(error) = outcome {
         tracing::debug!("hyper-parameters: {error}");
     }
-    Hyper::of_logs(&best.into_inner().0)
+    Hyper::of_logs(&best.into_inner().0, weights.ncols(), groups)
 }
 
 #[cfg(test)]
@@ -125,15 +129,20 @@ mod tests {
             raw(j) / (raw(0) + raw(1) + raw(2)).max(1.0)
         });
         let scores = weights.map_axis(ndarray::Axis(1), |w| w[0].sqrt() - w[1] * w[2]);
-        let best = RefCell::new((Array1::zeros(7), f64::INFINITY));
+        let best = RefCell::new((Array1::zeros(11), f64::INFINITY));
+        let groups = Groups {
+            seeds: Some(&[0, 1, 2, 0, 1, 2, 0, 0, 1]),
+            earlier: 4,
+        };
         let posterior = Posterior {
             weights: &weights,
             scores: &scores,
-            priors: kernel::priors(3),
+            groups,
+            priors: kernel::priors(3, groups),
             last: RefCell::new(None),
             best: &best,
         };
-        let logs = Array1::from(vec![0.2, -3.0, -0.5, -3.5, 0.1, 0.4, -0.3]);
+        let logs = Array1::from(vec![0.2, -3.0, -0.5, -3.5, 0.1, 0.4, -0.3, -1.2, -2.0, -0.7, -1.5]);
         let (_, slopes) = posterior.evaluate(&logs).unwrap();
         for i in 0..logs.len() {
             let cost = |step: f64| {
