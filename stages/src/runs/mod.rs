@@ -34,6 +34,10 @@ pub struct RunsParams {
     /// The column that names the runs, in both files. Empty: the first one that both have, with
     /// another value in every row; one of words before one of numbers.
     pub name: String,
+    /// The columns of `mixtures` that are domains, e.g. `[web, code]` or `["cluster_*"]`; its others are
+    /// not, nor are these metrics, so that one table can be both `mixtures` and `metrics`. Empty: all
+    /// of its columns.
+    pub domains: Vec<String>,
     /// The column of `mixtures`, if there is one of that name, that says with which seed a run was
     /// trained: what a seed does to all of its runs is then told from what mixtures do.
     pub seed: String,
@@ -53,6 +57,7 @@ impl Default for RunsParams {
             mixtures: String::new(),
             metrics: String::new(),
             name: String::new(),
+            domains: Vec::new(),
             seed: "seed".into(),
             score: BTreeMap::new(),
             direction: Direction::default(),
@@ -156,6 +161,20 @@ impl Stage for OwnRuns {
                 problems.push(ParamProblem::new(&format!("{field}.{name}"), message).help(help));
             }
         }
+        for domain in &params.domains {
+            let named = std::slice::from_ref(domain);
+            if !heads["mixtures"].iter().any(|column| table::is_among(column, named)) {
+                let message = format!("`{domain}` is no column of `mixtures`");
+                let columns = heads["mixtures"].iter().map(String::as_str);
+                let help = suggest::help(domain, columns, "its columns");
+                problems.push(ParamProblem::new("domains", message).help(help));
+            }
+        }
+        if params.domains.is_empty() && params.mixtures == params.metrics {
+            let message = "one table is both `mixtures` and `metrics`: which of its columns are domains?";
+            let help = "say it: `domains: [web, code]`, or `[\"cluster_*\"]` for all that begin so";
+            problems.push(ParamProblem::new("domains", message).help(help.to_string()));
+        }
         if !params.name.is_empty() {
             let lacks = heads.iter().find(|(_, head)| !head.contains(&params.name));
             if let Some((group, head)) = lacks {
@@ -178,6 +197,13 @@ impl OwnRuns {
         let (mut mixtures, mut metrics) = (read("mixtures")?, read("metrics")?);
         let seeds = mixtures.take(&params.seed);
         metrics.take(&params.seed);
+        if !params.domains.is_empty() {
+            let is_domain = |column: &str| table::is_among(column, &params.domains);
+            mixtures.retain(|table, column| {
+                is_domain(column) || column == params.name || table.has_words(column)
+            });
+            metrics.retain(|_, column| !is_domain(column));
+        }
         let (mixtures, metrics) = table::named(mixtures, metrics, &params.name)?;
         let seeds = seeds.map(|cells| table::seeds(&mixtures, &params.seed, &cells));
         let seeds = seeds.unwrap_or_else(|| Ok(vec![None; mixtures.rows.len()]))?;

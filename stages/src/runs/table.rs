@@ -80,7 +80,7 @@ impl Table {
     }
 
     /// Whether not all is a number there.
-    fn has_words(&self, column: &str) -> bool {
+    pub fn has_words(&self, column: &str) -> bool {
         let at = self.at(column).expect("it is a column");
         let mut cells = self.rows.iter().map(|row| &row.cells[at]);
         cells.any(|cell| cell.parse::<f64>().is_err())
@@ -91,6 +91,22 @@ impl Table {
         let at = self.at(column)?;
         self.columns.remove(at);
         Some(self.rows.iter_mut().map(|row| row.cells.remove(at)).collect())
+    }
+
+    /// Leaves out the columns that are not wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&Table, &str) -> bool) {
+        let columns = self.columns.iter();
+        let keep: Vec<bool> = columns.map(|column| wanted(self, column)).collect();
+        self.keep(&keep);
+    }
+
+    fn keep(&mut self, keep: &[bool]) {
+        let kept = |all: &mut Vec<String>| {
+            let mut keep = keep.iter();
+            all.retain(|_| *keep.next().expect("as many"));
+        };
+        kept(&mut self.columns);
+        self.rows.iter_mut().for_each(|row| kept(&mut row.cells));
     }
 
     /// Takes the names from a column, and some columns out.
@@ -109,12 +125,7 @@ impl Table {
             }
         }
         let keep: Vec<bool> = self.columns.iter().map(|c| !without.contains(c)).collect();
-        let kept = |all: &mut Vec<String>| {
-            let mut keep = keep.iter();
-            all.retain(|_| *keep.next().expect("as many"));
-        };
-        kept(&mut self.columns);
-        self.rows.iter_mut().for_each(|row| kept(&mut row.cells));
+        self.keep(&keep);
         ensure!(
             !self.columns.is_empty(),
             "{} has no column of numbers",
@@ -174,6 +185,14 @@ pub fn named(mut a: Table, mut b: Table, column: &str) -> anyhow::Result<(Table,
     a.name_by(&column, &common)?;
     b.name_by(&column, &common)?;
     Ok((a, b))
+}
+
+/// Whether a column is one of those named; `cluster_*` names all that begin so.
+pub fn is_among(column: &str, names: &[String]) -> bool {
+    names.iter().any(|name| match name.strip_suffix('*') {
+        Some(start) => column.starts_with(start),
+        None => column == name,
+    })
 }
 
 /// The training seed of each run, where its cell is not empty.

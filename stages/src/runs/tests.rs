@@ -155,3 +155,46 @@ fn names_that_are_not_there_are_found_before_anything_runs() {
         assert!(said.contains(near), "no {near} in {said}");
     }
 }
+
+#[test]
+fn one_table_can_be_both_as_the_results_of_the_harness_are() {
+    // The form of `lm_harness_results.csv` in NVIDIA's recipe.
+    let table = "model_benchmark_path,arc_easy_acc,valid_avg,cluster_0,cluster_1\n\
+                 results/n1,41.5,44.0,0.25,0.75\n\
+                 results/n2,40.0,43.0,1,0\n";
+    let params = RunsParams {
+        domains: vec!["cluster_*".into()],
+        score: BTreeMap::from([("valid_avg".into(), 1.0)]),
+        direction: Direction::HigherIsBetter,
+        ..RunsParams::default()
+    };
+    let (runs, clusters) = run(&params, table, table).unwrap();
+    assert_eq!(runs[0].mixture.weights, [0.25, 0.75]);
+    assert_eq!(runs[0].score, 44.0);
+    assert_eq!(runs[0].metrics.keys().collect::<Vec<_>>(), ["arc_easy_acc", "valid_avg"]);
+    assert_eq!(clusters.clusters.len(), 2);
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = RunsParams {
+        domains: vec!["claster_0".into()],
+        ..params
+    };
+    let problems = OwnRuns::check_sources(&wrong, &sources(dir.path(), table, table));
+    assert!(format!("{problems:?}").contains("`cluster_0`"), "{problems:?}");
+}
+
+#[test]
+fn a_column_of_seeds_is_no_domain() {
+    let ratios = RATIOS.replace("index,run", "seed,run").replace("\n0,", "\n7,").replace("\n1,", "\n8,");
+    let metrics = METRICS.replace("run,index", "run,seed");
+    let params = RunsParams {
+        score: BTreeMap::from([("mmlu".into(), 1.0)]),
+        ..RunsParams::default()
+    };
+    let (runs, clusters) = run(&params, &ratios, &metrics).unwrap();
+    let seeds: Vec<Option<u64>> = runs.iter().map(|run| run.mixture.seed).collect();
+    assert_eq!(seeds, [Some(7), Some(8), Some(2)]);
+    assert_eq!(clusters.clusters.len(), 3);
+    let said = run(&params, &ratios.replace("\n7,", "\nseven,"), &metrics).unwrap_err();
+    let said = format!("{said:#}");
+    assert!(said.contains("ratios.csv:2: the run `a`: `seed` is `seven`"), "{said}");
+}

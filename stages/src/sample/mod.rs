@@ -215,6 +215,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn seeds_take_turns_over_all_runs_of_a_search() {
+        let clusters = clusters(&[0.5, 0.3, 0.2]);
+        let prior = Prior::new(&clusters, &PriorParams::default(), 1).unwrap();
+        let with = |count| SampleParams {
+            count,
+            seeds: 3,
+            ..Default::default()
+        };
+        let (first, _) = propose(&prior, &with(4), None, &[]).unwrap();
+        let seeds = |all: &[Mixture]| all.iter().map(|m| m.seed).collect::<Vec<_>>();
+        assert_eq!(seeds(&first), [Some(1), Some(2), Some(3), Some(1)]);
+        let (more, _) = propose(&prior, &with(9), None, &[]).unwrap();
+        assert_eq!(first[..], more[..4]);
+        let done = first.into_iter().map(|mixture| Scored {
+            mixture,
+            score: 1.0,
+            direction: Default::default(),
+            metrics: Default::default(),
+            weights: Default::default(),
+        });
+        let (next, _) = propose(&prior, &with(2), None, &done.collect::<Vec<_>>()).unwrap();
+        assert_eq!(seeds(&next), [Some(2), Some(3)]);
+    }
+
+    #[test]
     fn one_cluster_has_one_mixture() {
         let with = |count| SampleParams {
             count,
