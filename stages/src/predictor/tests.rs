@@ -389,7 +389,7 @@ fn earlier_runs_of_another_size_help_and_are_not_taken_for_the_same() {
         let mut other = of_smaller(40);
         other.iter_mut().for_each(|run| run.score = (1e4 * run.mixture.weights[0]).sin());
         let (misled, _) = fitted(&other);
-        assert!(misled < 2.0 * alone, "{kind:?}: {misled} {alone}");
+        assert!(misled < 2.5 * alone, "{kind:?}: {misled} {alone}");
         let dir = tempfile::tempdir().unwrap();
         predictor.write(dir.path()).unwrap();
         let again = Predictor::read(dir.path()).unwrap();

@@ -170,7 +170,8 @@ impl Stage for OwnRuns {
                 problems.push(ParamProblem::new("domains", message).help(help));
             }
         }
-        if params.domains.is_empty() && params.mixtures == params.metrics {
+        let is_one = params.mixtures == params.metrics && !params.mixtures.is_empty();
+        if params.domains.is_empty() && is_one {
             let message = "one table is both `mixtures` and `metrics`: which of its columns are domains?";
             let help = "say it: `domains: [web, code]`, or `[\"cluster_*\"]` for all that begin so";
             problems.push(ParamProblem::new("domains", message).help(help.to_string()));

@@ -16,8 +16,11 @@ use serde::{Deserialize, Serialize};
 /// Prior variance of the constant, in units of the scores' variance: any level is likely.
 const CONSTANT: f64 = 10.0;
 /// Before [`Hyper::lengths`] in the vector of logs. After them come `shift` and `suits` where runs are of
-/// several seeds, and `offset` and `apart` where some are of another source.
+/// several seeds, and `offset`, `apart` and `earlier_noise` where some are of another source.
 const SCALARS: usize = 4;
+
+/// Hyper-parameters where some runs are of another source.
+const OF_SOURCES: usize = 3;
 
 /// The kernel's hyper-parameters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,9 @@ pub struct Hyper {
     pub offset: f64,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub apart: f64,
+    /// As `noise`, of the runs of another source.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub earlier_noise: f64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
@@ -74,20 +80,19 @@ impl Groups<'_> {
 
     /// Hyper-parameters besides those of every process.
     fn more(&self) -> usize {
-        2 * usize::from(self.seeds.is_some()) + 2 * usize::from(self.earlier > 0)
+        2 * usize::from(self.seeds.is_some()) + OF_SOURCES * usize::from(self.earlier > 0)
     }
 }
 
 impl Hyper {
     pub fn of_logs(logs: &Array1<f64>, clusters: usize, groups: Groups<'_>) -> Hyper {
         let at = |i: usize| logs[i].exp();
-        let mut more = logs.iter().skip(SCALARS + clusters).map(|log| log.exp());
-        let mut pair = |has: bool| match has {
-            true => (more.next().unwrap_or(0.0), more.next().unwrap_or(0.0)),
-            false => (0.0, 0.0),
-        };
-        let (shift, suits) = pair(groups.seeds.is_some());
-        let (offset, apart) = pair(groups.earlier > 0);
+        let more = logs.iter().skip(SCALARS + clusters).map(|log| log.exp());
+        let mut more = more.peekable();
+        let mut next = |has: bool| more.next_if(|_| has).unwrap_or(0.0);
+        let (seeds, sources) = (groups.seeds.is_some(), groups.earlier > 0);
+        let (shift, suits) = (next(seeds), next(seeds));
+        let (offset, apart, earlier_noise) = (next(sources), next(sources), next(sources));
         Hyper {
             variance: at(0),
             noise: at(1) + 1e-8,
@@ -103,6 +108,7 @@ impl Hyper {
             suits,
             offset,
             apart,
+            earlier_noise,
         }
     }
 }
@@ -122,7 +128,11 @@ pub fn priors(clusters: usize, groups: Groups<'_>) -> Vec<(f64, f64)> {
         priors.extend([(0.03f64.ln(), 2.0), (0.01f64.ln(), 1.5)]);
     }
     if groups.earlier > 0 {
-        priors.extend([(0.1f64.ln(), 1.5), (0.1f64.ln(), 1.5)]);
+        priors.extend([
+            (0.1f64.ln(), 1.5),
+            (0.1f64.ln(), 1.5),
+            (0.03f64.ln(), 2.0),
+        ]);
     }
     priors
 }
@@ -187,7 +197,12 @@ pub fn covariance_of_scores(
         }
         (constant, near)
     });
-    k.diag_mut().mapv_inplace(|v| v + hyper.noise);
+    for (run, variance) in k.diag_mut().iter_mut().enumerate() {
+        *variance += match groups.is_own(run, count) {
+            true => hyper.noise,
+            false => hyper.earlier_noise + 1e-8,
+        };
+    }
     k
 }
 
@@ -233,12 +248,15 @@ pub fn slopes(
     let inverse: Vec<f64> = hyper.lengths.iter().map(|l| 1.0 / (l * l)).collect();
     let mut slopes = vec![0.0; SCALARS + clusters + groups.more()];
     let of_seeds = SCALARS + clusters;
-    let of_sources = (of_seeds + groups.more()).saturating_sub(2);
+    let of_sources = (of_seeds + groups.more()).saturating_sub(OF_SOURCES);
     let mut differences = vec![0.0; clusters];
     for i in 0..z.nrows() {
         let (zi, di) = (z.row(i), by_floor.row(i));
         let (zi, di) = (zi.as_slice().expect("rows"), di.as_slice().expect("rows"));
-        slopes[1] += 0.5 * w[[i, i]] * hyper.noise;
+        match groups.is_own(i, z.nrows()) {
+            true => slopes[1] += 0.5 * w[[i, i]] * hyper.noise,
+            false => slopes[of_sources + 2] += 0.5 * w[[i, i]] * hyper.earlier_noise,
+        }
         for j in 0..=i {
             let (zj, dj) = (z.row(j), by_floor.row(j));
             let (zj, dj) = (zj.as_slice().expect("rows"), dj.as_slice().expect("rows"));

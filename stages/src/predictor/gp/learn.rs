@@ -129,7 +129,7 @@ mod tests {
             raw(j) / (raw(0) + raw(1) + raw(2)).max(1.0)
         });
         let scores = weights.map_axis(ndarray::Axis(1), |w| w[0].sqrt() - w[1] * w[2]);
-        let best = RefCell::new((Array1::zeros(11), f64::INFINITY));
+        let best = RefCell::new((Array1::zeros(12), f64::INFINITY));
         let groups = Groups {
             seeds: Some(&[0, 1, 2, 0, 1, 2, 0, 0, 1]),
             earlier: 4,
@@ -142,7 +142,7 @@ mod tests {
             last: RefCell::new(None),
             best: &best,
         };
-        let logs = Array1::from(vec![0.2, -3.0, -0.5, -3.5, 0.1, 0.4, -0.3, -1.2, -2.0, -0.7, -1.5]);
+        let logs = Array1::from(vec![0.2, -3.0, -0.5, -3.5, 0.1, 0.4, -0.3, -1.2, -2.0, -0.7, -1.5, -2.5]);
         let (_, slopes) = posterior.evaluate(&logs).unwrap();
         for i in 0..logs.len() {
             let cost = |step: f64| {
