@@ -30,7 +30,7 @@ pub fn questions(params: &CorpusParams, cx: &TaskContext) -> anyhow::Result<Ques
         questions::read(file, &QuestionsParams::default(), &mut |question| {
             (asked, number) = (asked + 1, number + 1);
             let (context, answer) = &question.options[question.answer];
-            let text = format!("{context}{answer}");
+            let text = unlabelled(&format!("{context}{answer}"));
             let (which, n) = match Content::Text(&text).words(ngram) {
                 words if words >= ngram => (0, ngram),
                 words if words >= SHORT => (1, SHORT),
@@ -54,4 +54,16 @@ pub fn questions(params: &CorpusParams, cx: &TaskContext) -> anyhow::Result<Ques
             shorter.index(SHORT, Rule::Whole),
         ],
     })
+}
+
+/// Without what the harness puts before questions and answers: texts have them with other words between.
+fn unlabelled(text: &str) -> String {
+    let labels = ["Question:", "Answer:", "Q:", "A:"];
+    let bare = |line| {
+        labels
+            .iter()
+            .find_map(|label| str::strip_prefix(line, *label))
+            .unwrap_or(line)
+    };
+    text.lines().map(bare).collect::<Vec<&str>>().join("\n")
 }
