@@ -11,6 +11,7 @@ pub mod formats;
 pub mod guard;
 pub mod kmeans;
 pub mod libtorch;
+pub mod likeness;
 pub mod materialize;
 pub mod merge;
 pub mod mixture;

@@ -8,8 +8,11 @@ use climb_contract::count as counted;
 use climb_contract::stage::SourceFile;
 use serde_json::{Value, json};
 
+use super::copies::Copies;
+use super::examples::Examples;
 use super::records::Bad;
 use super::shape::Shape;
+use super::tested::SHORT;
 
 /// Warnings about single records.
 const EXAMPLES: usize = 5;
@@ -27,6 +30,10 @@ pub struct Account {
     /// Records that could not be used.
     bad_records: u64,
     pieces: u64,
+    pub copies: Copies,
+    pub examples: Examples,
+    /// Of benchmarks: how many, and how many of them are too short.
+    pub questions: (u64, u64),
 }
 
 impl Account {
@@ -97,6 +104,19 @@ impl Account {
         if !left_out.is_empty() {
             extra.insert("left_out".into(), left_out.into());
         }
+        if let Some(copies) = self.copies.report() {
+            extra.insert("copies".into(), copies);
+        }
+        if !self.examples.is_empty() {
+            extra.insert("examples".into(), self.examples.report());
+        }
+        if self.questions.0 > 0 {
+            let (asked, short) = self.questions;
+            extra.insert(
+                "questions".into(),
+                json!({"asked": asked, "too_short": short}),
+            );
+        }
         extra
     }
 
@@ -117,20 +137,39 @@ impl Account {
             }
             cx.warn(format!("{}: {named}", told(reason, *files)));
         }
+        self.tell_dropped(cx);
+    }
+
+    /// Copies, and what is tested with, in any number: they are nobody's wish.
+    fn tell_dropped(&self, cx: &TaskContext) {
         let dropped = [
-            ("duplicate", "dropped as duplicates"),
-            ("in_heldout", "dropped because they are held out"),
-            ("short", "dropped because they are shorter than `min_chars`"),
+            ("duplicate", "as duplicates"),
+            ("in_heldout", "because they are held out"),
+            ("near_heldout", "because they are nearly held-out ones"),
+            ("in_question", "because a benchmark's question is in them"),
+            ("near_duplicate", "as near-duplicates"),
+            ("short", "because they are shorter than `min_chars`"),
         ];
         for (reason, what) in dropped {
             let n = self.get(reason);
-            if is_notable(n, self.pieces) {
-                cx.warn(format!(
-                    "{} of {} {what}",
-                    count(n),
-                    counted(count(self.pieces), "text")
-                ));
+            if n == 0 || reason == "short" && !is_notable(n, self.pieces) {
+                continue;
             }
+            let of = match reason {
+                "duplicate" => Some(self.copies.describe(NAMED)),
+                _ => self.examples.first(reason),
+            };
+            let of = of.map(|of| format!(": {of}")).unwrap_or_default();
+            let texts = counted(count(self.pieces), "text");
+            cx.warn(format!("{} of {texts} dropped {what}{of}", count(n)));
+        }
+        let (asked, short) = self.questions;
+        if short > 0 {
+            let questions = counted(count(asked), "question");
+            cx.warn(format!(
+                "{} of {questions} not looked for in what is trained on: fewer than {SHORT} words",
+                count(short)
+            ));
         }
     }
 }

@@ -4,22 +4,15 @@
 use std::collections::{BinaryHeap, HashSet};
 
 use super::records::Record;
-
-/// 128 bits of BLAKE3: enough to tell documents apart.
-pub type Hash = [u8; 16];
+pub use crate::likeness::Hash;
 
 pub struct Choice {
     seed: u64,
-    /// For training and held-out documents: the highest hash kept.
-    pub limits: [Option<Hash>; 2],
 }
 
 impl Choice {
     pub fn new(seed: u64) -> Choice {
-        Choice {
-            seed,
-            limits: [None, None],
-        }
+        Choice { seed }
     }
 
     fn hasher(&self, purpose: &str) -> blake3::Hasher {
@@ -51,11 +44,6 @@ impl Choice {
         let number = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"));
         (number as f64) < share * u64::MAX as f64
     }
-
-    /// Whether a document is among those that a limit keeps.
-    pub fn within(&self, side: usize, hash: &Hash) -> bool {
-        self.limits[side].is_none_or(|limit| *hash <= limit)
-    }
 }
 
 /// Finds the `count` lowest hashes in memory for `count`.
@@ -83,9 +71,9 @@ impl Lowest {
         }
     }
 
-    /// The highest of the lowest, once there are more than `count`.
-    pub fn limit(self) -> Option<Hash> {
-        if self.heap.len() < self.count {
+    /// The highest of the lowest, once there are `count`.
+    pub fn limit(&self) -> Option<Hash> {
+        if self.count == 0 || self.heap.len() < self.count {
             None
         } else {
             self.heap.peek().copied()

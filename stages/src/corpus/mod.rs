@@ -2,9 +2,12 @@
 //! ClimbLab's own (token ids with a cluster id) is one.
 
 mod account;
+mod apart;
 mod choose;
 mod chunk;
 mod columns;
+mod copies;
+mod examples;
 mod foresee;
 mod json_line;
 mod lenient;
@@ -13,15 +16,19 @@ mod parquet_file;
 mod parquet_footer;
 mod reading;
 mod records;
+mod scan;
 mod shape;
+mod sides;
 pub mod survey;
+mod tested;
 mod values;
 
 use std::collections::BTreeMap;
 
 use climb_contract::context::TaskContext;
 use climb_contract::stage::{
-    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, SourceSpec, Stage, Upstream,
+    FoundFile, InputPort, Isolation, OutputPort, ParamProblem, Params, Resources, SourceSpec,
+    Stage, Upstream,
 };
 use globset::Glob;
 use rayon::prelude::*;
@@ -77,6 +84,67 @@ impl Default for Heldout {
     }
 }
 
+/// Near-duplicates among the documents to train on: texts that share most of their n-grams of words, by
+/// MinHash and locality-sensitive hashing, the numbers as datatrove's.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NearDuplicates {
+    /// Drop documents that are near one that stays. Takes some 250 bytes of memory a document.
+    pub drop: bool,
+    /// Words in an n-gram.
+    #[schemars(range(min = 1, max = 64))]
+    pub ngram: usize,
+    /// Documents are near when all hashes of one bucket are equal: more buckets find more.
+    #[schemars(range(min = 1, max = 256))]
+    pub buckets: usize,
+    /// Hashes in a bucket: more of them find fewer.
+    #[schemars(range(min = 1, max = 256))]
+    pub hashes: usize,
+}
+
+impl Default for NearDuplicates {
+    fn default() -> NearDuplicates {
+        NearDuplicates {
+            drop: false,
+            ngram: 5,
+            buckets: 14,
+            hashes: 8,
+        }
+    }
+}
+
+/// Keeping what is tested with out of what is trained on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decontaminate {
+    /// Documents that share this much of their n-grams with a held-out one, or have this much of one in
+    /// them, are not trained on; 0: only copies to the byte are dropped. Takes some 25 bytes of memory
+    /// a word that is held out.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: f64,
+    /// Words in an n-gram.
+    #[schemars(range(min = 1, max = 64))]
+    pub ngram: usize,
+    /// Files with benchmarks' questions, as `questions` reads them: documents that have one of them, or
+    /// a part of it with its right answer, in them are not trained on.
+    #[schemars(example = ["benchmarks/piqa-validation.jsonl"])]
+    pub questions: Vec<String>,
+    /// So many words of a question are enough. Shorter questions are found whole, down to 8 words.
+    #[schemars(range(min = 8, max = 64))]
+    pub question_ngram: usize,
+}
+
+impl Default for Decontaminate {
+    fn default() -> Decontaminate {
+        Decontaminate {
+            share: 0.7,
+            ngram: 5,
+            questions: Vec::new(),
+            question_ngram: 13,
+        }
+    }
+}
+
 /// Parameters of `corpus`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -105,6 +173,10 @@ pub struct CorpusParams {
     /// Drop texts that were there before, to the byte. A held-out text is never trained on, with or
     /// without this.
     pub dedup: bool,
+    /// Near-duplicates among the documents to train on.
+    pub near_duplicates: NearDuplicates,
+    /// Keeping what is tested with out of what is trained on.
+    pub decontaminate: Decontaminate,
     /// Keep the share of records with the lowest hashes.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub fraction: f64,
@@ -132,6 +204,8 @@ impl Default for CorpusParams {
             chunk_chars: 0,
             min_chars: 32,
             dedup: true,
+            near_duplicates: NearDuplicates::default(),
+            decontaminate: Decontaminate::default(),
             fraction: 1.0,
             max_documents: 0,
             heldout: Heldout::default(),
@@ -166,6 +240,16 @@ impl Params for CorpusParams {
                 problems.push(ParamProblem::new("heldout.match", message));
             }
         }
+        if self.near_duplicates.drop && !self.dedup {
+            let message = "near-duplicates cannot go while copies to the byte stay";
+            let problem = ParamProblem::new("near_duplicates.drop", message);
+            problems.push(problem.help("leave `dedup` on"));
+        }
+        if !self.decontaminate.questions.is_empty() && !self.tokens_field.is_empty() {
+            let message =
+                "questions are looked for in texts, and these documents come as token ids";
+            problems.push(ParamProblem::new("decontaminate.questions", message));
+        }
         let name = &self.heldout.name;
         if name.is_empty() || name.contains(char::is_whitespace) {
             let message = "a target's name is a word: it becomes the metric `loss/NAME`";
@@ -180,12 +264,15 @@ pub struct Corpus;
 
 impl Stage for Corpus {
     const KIND: &'static str = "corpus";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Reads documents from text, JSONL and Parquet files (CLIMB section 4.1), and holds some out.";
     type Params = CorpusParams;
 
     fn inputs() -> Vec<InputPort> {
-        Vec::new()
+        vec![InputPort::many::<Documents>(
+            "targets",
+            "Held-out documents of other corpora: these are not trained on either.",
+        )]
     }
 
     fn outputs() -> Vec<OutputPort> {
@@ -199,11 +286,18 @@ impl Stage for Corpus {
     }
 
     fn unkeyed() -> &'static [&'static str] {
-        &["paths", "exclude"]
+        &["paths", "exclude", "decontaminate.questions"]
     }
 
     fn isolation() -> Isolation {
         Isolation::Process
+    }
+
+    fn resources(_params: &CorpusParams) -> Resources {
+        Resources {
+            cpus: 0,
+            ..Resources::default()
+        }
     }
 
     /// Where there is a limit; how many records the files have nobody knows before reading them.
@@ -220,12 +314,20 @@ impl Stage for Corpus {
     }
 
     fn sources(params: &CorpusParams) -> Vec<SourceSpec> {
-        vec![SourceSpec {
+        let files = SourceSpec {
             group: "files",
             param: "paths",
             patterns: params.paths.clone(),
             exclude: params.exclude.clone(),
-        }]
+        };
+        let questions = SourceSpec {
+            group: "questions",
+            param: "decontaminate.questions",
+            patterns: params.decontaminate.questions.clone(),
+            exclude: Vec::new(),
+        };
+        let wanted = |spec: &SourceSpec| spec.group == "files" || !spec.patterns.is_empty();
+        [files, questions].into_iter().filter(wanted).collect()
     }
 
     fn check_sources(

@@ -4,29 +4,24 @@ use anyhow::{bail, ensure};
 use climb_contract::context::TaskContext;
 use climb_contract::count as counted;
 use climb_contract::stage::SourceFile;
-use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::account::Account;
-use super::choose::{Choice, Hashes, Lowest, Seen};
+use super::apart::{self, Apart};
+use super::choose::Seen;
 use super::records::{self, Record};
+use super::scan::Scan;
 use super::shape::Shape;
+use super::sides::{Side, Sides, long_enough, source_of};
 use super::{CorpusParams, chunk};
 use crate::formats::documents::{DocumentMeta, DocumentsWriter, Report};
 
 pub struct Reading<'a> {
     params: &'a CorpusParams,
     cx: &'a TaskContext,
-    heldout: GlobSet,
-    choice: Choice,
-    /// Of texts that are held out, wherever they stand: none of them is trained on.
-    held: Hashes,
+    sides: Sides<'a>,
+    apart: Apart,
+    seen: Seen,
     account: Account,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Train = 0,
-    Heldout = 1,
 }
 
 /// The two outputs.
@@ -37,31 +32,24 @@ struct Writers {
 
 impl<'a> Reading<'a> {
     pub fn new(params: &'a CorpusParams, cx: &'a TaskContext) -> anyhow::Result<Reading<'a>> {
-        let mut heldout = GlobSetBuilder::new();
-        for pattern in &params.heldout.matching {
-            heldout.add(Glob::new(pattern)?);
-        }
         Ok(Reading {
             params,
             cx,
-            heldout: heldout.build()?,
-            choice: Choice::new(params.seed),
-            held: Hashes::default(),
+            sides: Sides::new(params)?,
+            apart: Apart::default(),
+            seen: Seen::new(params.dedup),
             account: Account::default(),
         })
     }
 
     pub fn run(mut self) -> anyhow::Result<()> {
         let files = self.cx.source("files").to_vec();
-        if self.may_be_on_both_sides(&files) {
-            self.hold(&files)?;
-        }
-        // With a limit, another pass finds the hash below which documents are kept, so that the last
-        // needs no more memory than a shard.
-        if self.params.max_documents > 0 || self.params.heldout.max_documents > 0 {
-            self.limit(&files)?;
-        }
         let p = self.params;
+        let reads = apart::reads(p, self.cx, &self.sides) + files.len();
+        let mut scan = Scan::new(p, self.cx, reads)?;
+        // What is dropped, and where a limit falls, is known before anything is written, so that the last
+        // pass needs no more memory than a shard.
+        self.apart = Apart::find(p, self.cx, &self.sides, &mut scan)?;
         let with_tokens = !p.tokens_field.is_empty();
         let create =
             |port: &str| DocumentsWriter::create(&self.cx.output(port), p.shard_bytes, with_tokens);
@@ -69,109 +57,22 @@ impl<'a> Reading<'a> {
             train: create("documents")?,
             heldout: create("heldout")?,
         };
-        let mut seen = Seen::new(p.dedup);
-        for (at, file) in files.iter().enumerate() {
-            self.read(file, &mut seen, &mut to)?;
-            if at % 64 == 0 || at + 1 == files.len() {
-                self.cx.check_cancelled()?;
-                self.cx.progress(at as u64 + 1, files.len() as u64, "files");
-            }
+        for file in &files {
+            self.read(file, &mut to)?;
+            self.cx.check_cancelled()?;
+            scan.file_read();
         }
         self.finish(to)
     }
 
-    /// Whether a text can be held out in one place and not in another. Whole records of files that
-    /// match fall alike, wherever they stand.
-    fn may_be_on_both_sides(&self, files: &[SourceFile]) -> bool {
-        let p = self.params;
-        p.heldout.fraction > 0.0
-            && (p.chunk_chars > 0 || files.iter().any(|file| !self.heldout.is_match(&file.name)))
-    }
-
-    /// A pass over the files that match: finds what is held out.
-    fn hold(&mut self, files: &[SourceFile]) -> anyhow::Result<()> {
-        let mut held = Hashes::default();
-        for file in files
-            .iter()
-            .filter(|file| self.heldout.is_match(&file.name))
-        {
-            self.each_piece(file, &mut |side, hash| {
-                if side == Side::Heldout {
-                    held.insert(hash);
-                }
-            })?;
-        }
-        self.held = held;
-        Ok(())
-    }
-
-    /// Sets the hash limits from a pass that only counts.
-    fn limit(&mut self, files: &[SourceFile]) -> anyhow::Result<()> {
-        let p = self.params;
-        let mut seen = Seen::new(p.dedup);
-        let mut lowest = [
-            Lowest::new(p.max_documents),
-            Lowest::new(p.heldout.max_documents),
-        ];
-        for file in files {
-            self.each_piece(file, &mut |side, hash| {
-                if !self.is_kept_for_heldout(side, &hash) && seen.is_new(&hash) {
-                    lowest[side as usize].add(&hash);
-                }
-            })?;
-        }
-        self.choice.limits = lowest.map(Lowest::limit);
-        Ok(())
-    }
-
-    /// Hands the hash of each piece that is long enough to `each`.
-    fn each_piece(
-        &self,
-        file: &SourceFile,
-        each: &mut dyn FnMut(Side, [u8; 16]),
-    ) -> anyhow::Result<()> {
-        let p = self.params;
-        self.cx.check_cancelled()?;
-        records::read(&file.path, &file.name, p, &mut |record| {
-            let Ok(record) = record else { return Ok(()) };
-            let Some(side) = self.side(file, &record) else {
-                return Ok(());
-            };
-            for piece in chunk::pieces(&record.text, p.chunk_chars) {
-                if long_enough(piece, &record, p) {
-                    each(side, self.choice.hash(piece, &record.tokens));
-                }
-            }
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// Whether a text for training is held out elsewhere.
-    fn is_kept_for_heldout(&self, side: Side, hash: &[u8; 16]) -> bool {
-        side == Side::Train && self.held.contains(hash)
-    }
-
-    /// Where a record belongs: `None` when the sampling leaves it out.
-    fn side(&self, file: &SourceFile, record: &Record) -> Option<Side> {
-        let p = self.params;
-        let matches = p.heldout.fraction > 0.0 && self.heldout.is_match(&file.name);
-        if matches && self.choice.falls_in("heldout", record, p.heldout.fraction) {
-            return Some(Side::Heldout);
-        }
-        self.choice
-            .falls_in("sample", record, p.fraction)
-            .then_some(Side::Train)
-    }
-
-    fn read(&mut self, file: &SourceFile, seen: &mut Seen, to: &mut Writers) -> anyhow::Result<()> {
+    fn read(&mut self, file: &SourceFile, to: &mut Writers) -> anyhow::Result<()> {
         let (mut good, mut bad) = (0u64, 0u64);
         let mut first_bad = None;
         let shape = records::read(&file.path, &file.name, self.params, &mut |record| {
             match record {
                 Ok(record) => {
                     good += 1;
-                    self.take(file, &record, seen, to)?;
+                    self.take(file, &record, to)?;
                 }
                 Err(problem) => {
                     bad += 1;
@@ -197,15 +98,9 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn take(
-        &mut self,
-        file: &SourceFile,
-        record: &Record,
-        seen: &mut Seen,
-        to: &mut Writers,
-    ) -> anyhow::Result<()> {
+    fn take(&mut self, file: &SourceFile, record: &Record, to: &mut Writers) -> anyhow::Result<()> {
         self.account.count("records", 1);
-        let Some(side) = self.side(file, record) else {
+        let Some(side) = self.sides.side(file, record) else {
             self.account.count("subsampled", 1);
             return Ok(());
         };
@@ -213,16 +108,13 @@ impl<'a> Reading<'a> {
         let pieces = chunk::pieces(&record.text, self.params.chunk_chars);
         for (i, piece) in pieces.into_iter().enumerate() {
             self.account.piece();
-            if let Some(reason) = self.reason_to_drop(side, piece, record, seen) {
+            let source = || source_of(file, record, i);
+            if let Some(reason) = self.reason_to_drop(side, piece, record, &source) {
                 self.account.count(reason, 1);
                 continue;
             }
-            let mut source = format!("{}{}", file.name, record.place);
-            if i > 0 {
-                source.push_str(&format!("#{}", i + 1));
-            }
             let meta = DocumentMeta {
-                source,
+                source: source(),
                 cluster: record.cluster,
                 scores: record.scores.clone(),
             };
@@ -235,26 +127,31 @@ impl<'a> Reading<'a> {
     }
 
     fn reason_to_drop(
-        &self,
+        &mut self,
         side: Side,
         piece: &str,
         record: &Record,
-        seen: &mut Seen,
+        source: &dyn Fn() -> String,
     ) -> Option<&'static str> {
         if !long_enough(piece, record, self.params) {
             return Some("short");
         }
-        let hash = self.choice.hash(piece, &record.tokens);
-        if self.is_kept_for_heldout(side, &hash) {
-            return Some("in_heldout");
+        let hash = self.sides.choice.hash(piece, &record.tokens);
+        self.apart.examples.saw(&hash, source);
+        if let Some(reason) = self.apart.reason(side, &hash) {
+            return Some(reason);
         }
-        if !seen.is_new(&hash) {
+        if !self.seen.is_new(&hash) {
+            self.account.copies.add(&hash, source);
             return Some("duplicate");
         }
-        (!self.choice.within(side as usize, &hash)).then_some("subsampled")
+        (!self.apart.within(side, &hash)).then_some("subsampled")
     }
 
-    fn finish(self, to: Writers) -> anyhow::Result<()> {
+    fn finish(mut self, to: Writers) -> anyhow::Result<()> {
+        self.apart.examples.settle();
+        self.account.examples = self.apart.examples;
+        self.account.questions = self.apart.questions;
         self.account.tell(self.cx);
         let report = |name: &str| Report {
             name: name.into(),
@@ -275,11 +172,4 @@ impl<'a> Reading<'a> {
         self.cx.total("bytes", train.bytes as f64);
         Ok(())
     }
-}
-
-fn long_enough(piece: &str, record: &Record, params: &CorpusParams) -> bool {
-    if !params.tokens_field.is_empty() {
-        return !record.tokens.is_empty();
-    }
-    piece.chars().take(params.min_chars).count() >= params.min_chars && !piece.trim().is_empty()
 }

@@ -1,3 +1,4 @@
+mod duplicates;
 mod parquet_files;
 
 use std::io::Write;
