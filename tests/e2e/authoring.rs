@@ -191,7 +191,7 @@ fn init_says_what_it_cannot_use() {
 #[test]
 fn init_of_a_few_small_texts_gives_a_workflow_that_has_a_target() {
     let workspace = Workspace::empty();
-    let text = |i: usize| format!("Text {i} says: {}\n", "some words, and more. ".repeat(20));
+    let text = |i: usize| format!("Text {i}: {}\n", format!("some words of {i}. ").repeat(20));
     let marked = |i: usize| [b"\xef\xbb\xbf", text(i).as_bytes()].concat();
     let utf16 = |i: usize| -> Vec<u8> {
         let units = text(i)

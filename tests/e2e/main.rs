@@ -16,6 +16,7 @@ mod foresight;
 mod inputs;
 mod kept;
 mod killing;
+mod leaks;
 mod materialize;
 mod numbers;
 mod older;

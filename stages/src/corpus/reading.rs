@@ -164,8 +164,12 @@ impl<'a> Reading<'a> {
         let counts = &self.account.counts;
         ensure!(
             train.documents > 0,
-            "no document is left to train on, of {}: {counts:?}",
+            "no document is left to train on, of {}: {counts:?}{}",
             counted(counts.get("records").copied().unwrap_or(0), "record"),
+            match counts.contains_key("near_heldout") {
+                true => ". Those `near_heldout` are too like what is held out (`decontaminate`)",
+                false => "",
+            }
         );
         self.cx.total("documents", train.documents as f64);
         self.cx.total("heldout_documents", heldout.documents as f64);
