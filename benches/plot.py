@@ -16,7 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-SHOWN = ["climb", "climb, top", "climb, ensemble", "climb, paper", "regmix", "regmix, gp", "random"]
+SHOWN = ["climb", "climb, top", "climb, ensemble", "climb, trees", "regmix", "regmix, gp", "random"]
 
 
 def together(paths):

@@ -1,21 +1,22 @@
 //! How good the search is, measured on published proxy runs: no cluster needed. What is measured
 //! are the functions that `sample`, `fit` and `select` themselves call.
 
+mod peers;
 mod published;
 pub mod quality;
 mod regret;
 mod simulator;
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use climb_contract::count;
 use climb_stages::predictor::Kind;
 use comfy_table::{CellAlignment, Table, presets};
+use peers::Peers;
 use published::{Published, Target};
 use quality::{Predicted, Quality};
-use regret::Regret;
+use regret::{By, Regret};
 use simulator::{Family, Simulator};
 
 /// How well predictors rank held-out runs, and how good a mixture each strategy finds
@@ -67,7 +68,7 @@ pub struct Args {
     #[arg(long = "simulator", value_name = "FAMILY", value_parser = family)]
     simulators: Vec<Family>,
 
-    /// A command that measures other libraries' predictors on the same draws
+    /// A command that measures other people's predictors on the same draws, and searches as they do
     #[arg(long, value_name = "COMMAND")]
     peers: Option<String>,
 
@@ -183,10 +184,11 @@ fn measure_quality(
         true => &Kind::ALL[..],
         false => &args.predictors,
     };
+    let names: Vec<&str> = targets.iter().map(|target| target.name).collect();
     let peers = args
         .peers
         .as_ref()
-        .map(|command| start(command, args, sizes, draws));
+        .map(|command| peers::measure(command, &args.data, &names, sizes, draws));
     let peers = peers.transpose()?;
     let mut all = quality::measure(data, targets, kinds, sizes, draws)?;
     if let Some(peers) = peers {
@@ -201,20 +203,6 @@ fn measure_quality(
         all.extend(theirs);
     }
     Ok(all)
-}
-
-fn start(command: &str, args: &Args, sizes: &[usize], draws: u64) -> anyhow::Result<Child> {
-    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
-    Command::new("sh")
-        .arg("-c")
-        .arg(format!("{command} \"$@\""))
-        .args(["peers", "--data"])
-        .arg(&args.data)
-        .args(["--sizes", &sizes.join(",")])
-        .args(["--draws", &draws.to_string()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start `{command}`"))
 }
 
 fn print_quality(all: &[Quality], targets: &[Target]) {
@@ -308,6 +296,9 @@ fn measure_regret(args: &Args, data: &Published, figures: &mut Figures) -> anyho
         seeds = seeds.min(3);
         contestants.retain(|c| ["climb", "regmix", "random"].contains(&c.name));
     }
+    if args.peers.is_some() {
+        contestants.extend(regret::peers());
+    }
     if !args.strategies.is_empty() {
         let known: Vec<&str> = contestants.iter().map(|c| c.name).collect();
         for name in &args.strategies {
@@ -319,6 +310,9 @@ fn measure_regret(args: &Args, data: &Published, figures: &mut Figures) -> anyho
         }
         contestants.retain(|c| args.strategies.iter().any(|name| name == c.name));
     }
+    let searches = contestants.iter().any(|c| matches!(c.by, By::Peer));
+    let peers = args.peers.as_deref().filter(|_| searches);
+    let peers = peers.map(Peers::start).transpose()?;
     let targets = match args.targets.is_empty() {
         true => data.targets[..1].to_vec(),
         false => targets(args, data)?,
@@ -328,7 +322,14 @@ fn measure_regret(args: &Args, data: &Published, figures: &mut Figures) -> anyho
         .flat_map(|t| families.iter().map(move |f| (t, *f)))
     {
         let simulator = Simulator::fit(data, target, family)?;
-        let lines = regret::measure(data, &simulator, &contestants, &budgets, seeds)?;
+        let lines = regret::measure(
+            data,
+            &simulator,
+            &contestants,
+            peers.as_ref(),
+            &budgets,
+            seeds,
+        )?;
         let heads = budgets.iter().map(|budget| count(budget, "run"));
         let mut table = table("strategy", heads);
         for contestant in &contestants {

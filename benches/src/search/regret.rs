@@ -1,8 +1,10 @@
 //! How much worse than the best there is a mixture is that a search returns.
 
+use anyhow::bail;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::peers::{self, Peers, Question};
 use super::published::Published;
 use super::simulator::Simulator;
 use climb_stages::formats::clusters::{ClusterSummary, Clusters};
@@ -19,6 +21,20 @@ use climb_stages::stats;
 #[derive(Clone, Debug)]
 pub struct Contestant {
     pub name: &'static str,
+    pub by: By,
+}
+
+/// Who searches.
+#[derive(Clone, Debug)]
+pub enum By {
+    /// The stages of climb.
+    Climb(Box<Settings>),
+    /// The command of `--peers`, by the recipe of the contestant's name.
+    Peer,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
     pub sample: SampleParams,
     pub fit: FitParams,
     pub select: SelectParams,
@@ -43,8 +59,7 @@ pub struct Regret {
 
 /// `climb` with the defaults, and what it is compared with.
 pub fn contestants() -> Vec<Contestant> {
-    let with = |name, strategy, predictor, acquisition| Contestant {
-        name,
+    let with = |strategy, predictor, acquisition| Settings {
         sample: SampleParams {
             strategy,
             acquisition,
@@ -61,34 +76,47 @@ pub fn contestants() -> Vec<Contestant> {
         of_the_score: false,
     };
     use Acquisition::{ExpectedImprovement, Thompson, Top};
-    let mut paper = with("climb, paper", Strategy::Climb, Kind::Xgboost, Top);
-    paper.sample.explore = 0.25;
-    let mut bold = with("climb, no caution", Strategy::Climb, Kind::Gp, Thompson);
+    use Strategy::{Climb, Natural, Random, Regmix, Uniform};
+    let mut trees = with(Climb, Kind::Xgboost, Top);
+    trees.sample.explore = 0.25;
+    let mut bold = with(Climb, Kind::Gp, Thompson);
     bold.select.caution = 0.0;
-    let mut of_the_score = with("climb, of the score", Strategy::Climb, Kind::Gp, Thompson);
+    let mut of_the_score = with(Climb, Kind::Gp, Thompson);
     of_the_score.of_the_score = true;
-    vec![
-        with("climb", Strategy::Climb, Kind::Gp, Thompson),
-        of_the_score,
-        bold,
-        with(
+    let all = [
+        ("climb", with(Climb, Kind::Gp, Thompson)),
+        ("climb, of the score", of_the_score),
+        ("climb, no caution", bold),
+        (
             "climb, improvement",
-            Strategy::Climb,
-            Kind::Gp,
-            ExpectedImprovement,
+            with(Climb, Kind::Gp, ExpectedImprovement),
         ),
-        with("climb, top", Strategy::Climb, Kind::Gp, Top),
-        with("climb, ensemble", Strategy::Climb, Kind::Ensemble, Thompson),
-        paper,
-        with("regmix", Strategy::Regmix, Kind::Xgboost, Top),
-        with("regmix, gp", Strategy::Regmix, Kind::Gp, Top),
-        with("random", Strategy::Random, Kind::Linear, Top),
-        with("natural", Strategy::Natural, Kind::Linear, Top),
-        with("uniform", Strategy::Uniform, Kind::Linear, Top),
-    ]
+        ("climb, top", with(Climb, Kind::Gp, Top)),
+        ("climb, ensemble", with(Climb, Kind::Ensemble, Thompson)),
+        ("climb, trees", trees),
+        ("regmix", with(Regmix, Kind::Xgboost, Top)),
+        ("regmix, gp", with(Regmix, Kind::Gp, Top)),
+        ("random", with(Random, Kind::Linear, Top)),
+        ("natural", with(Natural, Kind::Linear, Top)),
+        ("uniform", with(Uniform, Kind::Linear, Top)),
+    ];
+    let own = all.into_iter().map(|(name, settings)| Contestant {
+        name,
+        by: By::Climb(Box::new(settings)),
+    });
+    own.collect()
 }
 
-/// Iterations of a budget: the paper's 4:2:1.
+/// Other people's searches, as they published them.
+pub fn peers() -> impl Iterator<Item = Contestant> {
+    let one = |name| Contestant {
+        name,
+        by: By::Peer,
+    };
+    peers::RECIPES.into_iter().map(one)
+}
+
+/// Iterations of a budget: 4:2:1, as the paper and N have 64, 32 and 16.
 fn iterations(budget: usize) -> [usize; 3] {
     let last = budget / 7;
     [budget - 3 * last, 2 * last, last]
@@ -116,11 +144,38 @@ fn clusters(data: &Published) -> Clusters {
     }
 }
 
-/// The weights that a search returns.
+/// The weights that a peer returns: its mixtures, our runs. Those who search at once train all at once.
+fn ask(
+    simulator: &Simulator,
+    clusters: &Clusters,
+    recipe: &str,
+    peers: &Peers,
+    budget: usize,
+    seed: u64,
+) -> anyhow::Result<Vec<f64>> {
+    let shares: Vec<f64> = clusters.clusters.iter().map(|c| c.share).collect();
+    let importance: Vec<f64> = simulator.target.weights.values().copied().collect();
+    let counts = match recipe {
+        "N" | "paper" => iterations(budget).to_vec(),
+        _ => vec![budget],
+    };
+    let mut scored: Vec<Scored> = Vec::new();
+    let question = || Question::new(recipe, seed, &shares, importance.clone());
+    for count in counts {
+        let mut next = question().about(&scored);
+        next.count = Some(count);
+        let mixtures = peers.ask(&next)?;
+        scored.extend(simulator.observe(mixtures, seed)?);
+    }
+    let mut answer = peers.ask(&question().about(&scored))?;
+    Ok(answer.remove(0).weights)
+}
+
+/// The weights that a search by climb's stages returns.
 fn search(
     simulator: &Simulator,
     clusters: &Clusters,
-    contestant: &Contestant,
+    contestant: &Settings,
     budget: usize,
     seed: u64,
 ) -> anyhow::Result<Vec<f64>> {
@@ -186,6 +241,7 @@ pub fn measure(
     data: &Published,
     simulator: &Simulator,
     contestants: &[Contestant],
+    peers: Option<&Peers>,
     budgets: &[usize],
     seeds: u64,
 ) -> anyhow::Result<Vec<Regret>> {
@@ -194,10 +250,7 @@ pub fn measure(
     for (c, contestant) in contestants.iter().enumerate() {
         for &budget in budgets {
             // A fixed mixture is the same for all seeds.
-            let fixed = matches!(
-                contestant.sample.strategy,
-                Strategy::Natural | Strategy::Uniform
-            );
+            let fixed = matches!(contestant.name, "natural" | "uniform");
             let seeds = if fixed { 1 } else { seeds };
             cells.extend((0..seeds).map(|seed| (c, budget, seed)));
         }
@@ -205,7 +258,14 @@ pub fn measure(
     let losses = cells
         .into_par_iter()
         .map(|(c, budget, seed)| {
-            let weights = search(simulator, &clusters, &contestants[c], budget, seed + 1)?;
+            let (contestant, seed) = (&contestants[c], seed + 1);
+            let weights = match (&contestant.by, peers) {
+                (By::Climb(settings), _) => search(simulator, &clusters, settings, budget, seed)?,
+                (By::Peer, Some(peers)) => {
+                    ask(simulator, &clusters, contestant.name, peers, budget, seed)?
+                }
+                (By::Peer, None) => bail!("`{}` needs --peers", contestant.name),
+            };
             Ok((c, budget, simulator.truth(&[weights])?[0]))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
