@@ -6,6 +6,7 @@ mod published;
 pub mod quality;
 mod regret;
 mod simulator;
+mod transfer;
 
 use std::path::PathBuf;
 
@@ -83,6 +84,8 @@ enum Part {
     Quality,
     /// Regret of what each strategy finds
     Regret,
+    /// What 1M proxies tell about 60M ones; only by name, and of a folder that has both
+    Transfer,
 }
 
 fn family(name: &str) -> Result<Family, String> {
@@ -142,6 +145,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         figures.predicted = quality::predicted(&data, &targets, 112.min(data.most() / 2))?;
         print_quality(&figures.quality, &targets);
         figures.write(args)?;
+    }
+    if args.part == Some(Part::Transfer) {
+        print_transfer(&transfer::measure(&args.data, 10)?);
     }
     if wanted(Part::Regret) {
         measure_regret(args, &data, &mut figures)?;
@@ -203,6 +209,20 @@ fn measure_quality(
         all.extend(theirs);
     }
     Ok(all)
+}
+
+fn print_transfer(lines: &[transfer::Line]) {
+    let heads = ["large runs", "alone", "beside 112 small ones"].map(String::from);
+    let mut table = table("target", heads.into_iter());
+    for line in lines {
+        table.add_row([
+            line.target.to_string(),
+            line.large.to_string(),
+            format!("{:.3}", line.alone),
+            format!("{:.3}", line.beside),
+        ]);
+    }
+    println!("Spearman on the large runs left out\n{table}");
 }
 
 fn print_quality(all: &[Quality], targets: &[Target]) {

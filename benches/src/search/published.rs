@@ -153,7 +153,7 @@ fn normalised(row: Vec<f64>) -> Vec<f64> {
     row.into_iter().map(|w| w / sum).collect()
 }
 
-fn find(folder: &Path, part: &str, what: &str) -> anyhow::Result<PathBuf> {
+pub fn find(folder: &Path, part: &str, what: &str) -> anyhow::Result<PathBuf> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read the folder {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
@@ -170,7 +170,7 @@ fn find(folder: &Path, part: &str, what: &str) -> anyhow::Result<PathBuf> {
 const NAMING: [&str; 4] = ["", "index", "run", "name"];
 
 /// Column names and rows of the numbers, in the order of the runs' names. Nothing is quoted.
-fn table(path: &Path) -> anyhow::Result<(Vec<String>, Vec<Vec<f64>>)> {
+pub fn table(path: &Path) -> anyhow::Result<(Vec<String>, Vec<Vec<f64>>)> {
     let text = std::fs::read_to_string(path)?;
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
