@@ -116,7 +116,9 @@ fn outcome(data: &Trainings, args: &Args, design: Design, number: u64) -> anyhow
     let usable = data.usable();
     let seeds = draw(usable, design.seeds, number + 1000);
     let turns = learn.iter().zip(seeds.iter().cycle());
-    let runs: Vec<Scored> = turns.map(|(m, seed)| data.run(*m, *seed, design.told)).collect();
+    let runs: Vec<Scored> = turns
+        .map(|(m, seed)| data.run(*m, *seed, design.told))
+        .collect();
     let predictor = Predictor::fit(&runs, &FitParams::default())?;
     let mixtures: Vec<Vec<f64>> = test.iter().map(|m| data.mixtures[*m].clone()).collect();
     let truth: Vec<f64> = test.iter().map(|m| data.truth(*m)).collect();
@@ -138,7 +140,10 @@ fn outcome(data: &Trainings, args: &Args, design: Design, number: u64) -> anyhow
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let data = Trainings::read(args)?;
-    ensure!(args.runs < data.mixtures.len(), "no mixture is left to test on");
+    ensure!(
+        args.runs < data.mixtures.len(),
+        "no mixture is left to test on"
+    );
     let counts = (1..=data.usable()).filter(|n| n.is_power_of_two() || *n == 3);
     let mut designs: Vec<Design> = counts.map(|seeds| Design { seeds, told: true }).collect();
     designs.push(Design {
@@ -159,7 +164,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let outcomes = (0..args.draws).into_par_iter();
         let outcomes = outcomes.map(|number| outcome(&data, args, design, number));
         let outcomes = outcomes.collect::<anyhow::Result<Vec<_>>>()?;
-        let mean = |of: fn(&Outcome) -> f64| stats::mean(&outcomes.iter().map(of).collect::<Vec<_>>());
+        let mean =
+            |of: fn(&Outcome) -> f64| stats::mean(&outcomes.iter().map(of).collect::<Vec<_>>());
         table.add_row([
             design.name(),
             format!("{:.3}", mean(|o| o.spearman)),

@@ -35,7 +35,10 @@ pub fn table(
     let count = rows.first().map_or(0, |(_, mixture)| mixture.weights.len());
     let seeded = rows.iter().any(|(_, mixture)| mixture.seed.is_some());
     let clusters = story::result(cache, run);
-    let clusters = clusters.and_then(|r| Artifacts::in_run(&r, cache).last::<Clusters>("clusters"));
+    let clusters = clusters.and_then(|r| {
+        let artifacts = Artifacts::in_run(&r, cache);
+        artifacts.given::<Clusters>(&record.key, "clusters")
+    });
     let names: Vec<String> = match clusters.filter(|known| known.clusters.len() == count) {
         Some(known) => known.clusters.iter().map(name).collect(),
         None => (0..count).map(|id| format!("cluster-{id}")).collect(),

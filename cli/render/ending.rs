@@ -165,9 +165,10 @@ fn print_search(selection: &Selection) {
 /// What the seeds of the proxies did.
 fn print_seeds(report: &Report) {
     let shifts = report.seeds.iter().map(|seed| seed.shift);
-    let (least, most) = shifts.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), shift| {
-        (least.min(shift), most.max(shift))
-    });
+    let (least, most) = shifts.fold(
+        (f64::INFINITY, f64::NEG_INFINITY),
+        |(least, most), shift| (least.min(shift), most.max(shift)),
+    );
     if report.seeds.len() > 1 {
         println!(
             "The proxies were trained with {}, which shift scores by up to {:.4}, whatever the mixture; \

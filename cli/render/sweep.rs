@@ -13,7 +13,15 @@ pub fn drawn(sweep: &Sweep) -> String {
     let baselines = sweep.baselines();
     let mut header: Vec<String> = ["variant", "score", "spread"].map(String::from).into();
     header.extend(baselines.iter().map(|name| format!("gain over {name}")));
-    let more = ["predictor", "runs", "tokens", "FLOPs", "work", "cached", "state"];
+    let more = [
+        "predictor",
+        "runs",
+        "tokens",
+        "FLOPs",
+        "work",
+        "cached",
+        "state",
+    ];
     header.extend(more.map(String::from));
     let rows = sweep.rows.iter().map(|row| cells(row, &baselines));
     let rows: Vec<Vec<String>> = rows.collect();
@@ -96,7 +104,9 @@ fn notes(sweep: &Sweep) -> String {
         ));
     }
     if sweep.rows.iter().any(|row| row.predictor.is_some()) {
-        lines.push("predictor: Spearman on runs it was not fitted on; ?: no better than chance".into());
+        lines.push(
+            "predictor: Spearman on runs it was not fitted on; ?: no better than chance".into(),
+        );
     }
     let measure = sweep.measure();
     match &measure {
@@ -233,15 +243,27 @@ mod tests {
         };
         // The larger model has the lower loss, the smaller one gains more from its mixture.
         let drawn_of = |models: [&str; 2]| {
-            let rows = vec![with("20M", 3.0, 0.1, models[0]), with("1M", 3.5, 0.3, models[1])];
+            let rows = vec![
+                with("20M", 3.0, 0.1, models[0]),
+                with("1M", 3.5, 0.3, models[1]),
+            ];
             drawn(&sweep(rows))
         };
         let other = drawn_of(["a", "b"]);
-        assert!(other.contains("ranked by their gains over natural"), "{other}");
-        assert!(other.contains("the best: 1M, ahead of 20M by 0.2000"), "{other}");
+        assert!(
+            other.contains("ranked by their gains over natural"),
+            "{other}"
+        );
+        assert!(
+            other.contains("the best: 1M, ahead of 20M by 0.2000"),
+            "{other}"
+        );
         let same = drawn_of(["a", "a"]);
         assert!(!same.contains("do not compare"), "{same}");
-        assert!(same.contains("the best: 20M, ahead of 1M by 0.5000"), "{same}");
+        assert!(
+            same.contains("the best: 20M, ahead of 1M by 0.5000"),
+            "{same}"
+        );
         let mut rows = vec![with("20M", 3.0, 0.1, "a"), with("1M", 3.5, 0.3, "b")];
         rows.iter_mut().for_each(|row| row.gains.clear());
         let nothing = drawn(&sweep(rows));

@@ -39,6 +39,30 @@ impl<'a> Artifacts<'a> {
     /// The last artifact of this type, a JSON file; `None` as well when the cache has lost it.
     pub fn last<T: DeserializeOwned>(&self, ty: &str) -> Option<T> {
         let (key, artifact) = self.find(ty)?;
+        self.read(key, artifact)
+    }
+
+    /// What the maker of the last artifact of this type was given at a port: of several of one type in a
+    /// run, the one that belongs to it.
+    pub fn behind<T: DeserializeOwned>(&self, ty: &str, port: &str) -> Option<T> {
+        let (key, _) = self.find(ty)?;
+        self.given(key, port)
+    }
+
+    /// The one artifact that a task was given at a port, a JSON file that the run has made.
+    pub fn given<T: DeserializeOwned>(&self, task: &Digest, port: &str) -> Option<T> {
+        let record = look::record(self.cache, task)?;
+        let [digest] = record.ingredients.inputs.get(port)?[..] else {
+            return None;
+        };
+        let tasks = self.stages.iter().flat_map(|stage| &stage.tasks);
+        let mut made =
+            tasks.flat_map(|(key, outputs)| outputs.values().map(move |artifact| (key, artifact)));
+        let (key, artifact) = made.find(|(_, artifact)| artifact.digest() == digest)?;
+        self.read(key, artifact)
+    }
+
+    fn read<T: DeserializeOwned>(&self, key: &Digest, artifact: &Artifact) -> Option<T> {
         let Artifact::File(file) = artifact else {
             return None;
         };

@@ -27,7 +27,7 @@ impl SearchResult {
     }
 
     fn of(artifacts: &Artifacts) -> SearchResult {
-        let clusters: Option<Clusters> = artifacts.last("clusters");
+        let clusters: Option<Clusters> = artifacts.behind("selection", "clusters");
         let selection: Option<Selection> = artifacts.last("selection");
         let evidence = Evidence::of(artifacts);
         let lost = |ty, found: bool| !found && artifacts.has(ty);

@@ -222,3 +222,86 @@ fn mixtures_to_train_elsewhere_are_a_table_that_is_read_again() {
     assert!(ran.ok(), "{}", ran.stderr);
     assert!(ran.stdout.contains("28 proxy runs"), "{}", ran.stdout);
 }
+
+#[test]
+fn earlier_runs_seeds_and_ratios_that_are_held_reach_the_answer() {
+    let workspace = Workspace::empty();
+    tables(&workspace);
+    // The same runs with a column of seeds; those of a smaller model in one table, of another scale.
+    let ratios = workspace.read("ratios.csv");
+    let losses = workspace.read("metrics.csv");
+    let losses: std::collections::BTreeMap<&str, &str> = losses
+        .lines()
+        .filter_map(|line| line.split_once(','))
+        .collect();
+    let mut seeded = String::from("seed,run,web,code,books\n");
+    let mut small = String::from("run,valid,d_web,d_code,d_books\n");
+    for (i, line) in ratios.lines().skip(1).enumerate() {
+        let (run, weights) = line.split_once(',').expect("weights");
+        seeded += &format!("{},{line}\n", i % 3);
+        if let Ok(loss) = losses[run].parse::<f64>() {
+            small += &format!("s{run},{},{weights}\n", 2.0 * loss + 1.0);
+        }
+    }
+    workspace.write("ratios.csv", seeded);
+    workspace.write("small.csv", small);
+    let yaml = YAML
+        .replace(
+            "  fit: {uses: fit, needs: {scored: runs.scored}}\n",
+            "  small: {uses: runs, with: {mixtures: small.csv, metrics: small.csv, domains: ['d_*']}}\n  \
+             fit: {uses: fit, needs: {scored: runs.scored, earlier: small.scored}}\n",
+        )
+        .replace("{count: 5}", "{count: 5, seeds: 3, prior: {keep: {web: 1, books: 3}}}");
+    workspace.write("w.yaml", &yaml);
+    let ran = workspace.climb(&["run", "w.yaml"]);
+    assert!(ran.ok(), "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("trained with 3 seeds"),
+        "{}",
+        ran.stdout
+    );
+    let report = workspace.climb(&["get", "fit.predictor", "predictor"]);
+    assert!(report.ok(), "{}", report.stderr);
+    let report: Value =
+        serde_json::from_str(&workspace.read("predictor/report.json")).expect("JSON");
+    assert_eq!(
+        (&report["runs"], &report["earlier"]),
+        (&23.into(), &23.into())
+    );
+    assert_eq!(report["seeds"].as_array().map(Vec::len), Some(3));
+    // The mixtures to train next say their seeds, and are read again with them.
+    assert!(workspace.climb(&["get", "next.mixtures", "next.csv"]).ok());
+    let next = workspace.read("next.csv");
+    let mut rows = next.lines();
+    assert_eq!(rows.next(), Some("run,seed,web,code,books"));
+    let seeds: Vec<&str> = next
+        .lines()
+        .skip(1)
+        .map(|row| row.split(',').nth(1).unwrap())
+        .collect();
+    // 23 runs are done: the next is the 24th.
+    assert_eq!(seeds, ["3", "1", "2", "3", "1"]);
+    for row in rows {
+        let cells: Vec<f64> = row
+            .split(',')
+            .skip(2)
+            .map(|cell| cell.parse().unwrap())
+            .collect();
+        assert!((3.0 * cells[0] - cells[2]).abs() < 1e-6, "{row}");
+    }
+    // What cannot learn from them says so before anything runs.
+    workspace.write(
+        "w.yaml",
+        yaml.replace(
+            "earlier: small.scored}",
+            "earlier: small.scored}, with: {predictor: linear}",
+        ),
+    );
+    let refused = workspace.climb(&["run", "w.yaml"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stdout);
+    assert!(
+        refused.stderr.contains("cannot learn from `earlier` runs"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -438,7 +438,7 @@ fn every_shipped_ablation_passes_a_dry_run() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows");
     let corpus = format!("params.corpus=[{}]", workspace.path("corpus").display());
     let variants = [
-        ("clusters", 5),
+        ("clusters", 7),
         ("proxies", 3),
         ("budget", 3),
         ("allocation", 3),

@@ -30,7 +30,10 @@ fn runs(folder: &Path, part: &str, size: &str, mean: bool) -> anyhow::Result<Vec
     let (_, mixtures) = table(&find(folder, part, &format!("mixture_{size}"))?)?;
     let (names, losses) = table(&find(folder, part, &format!("loss_{size}"))?)?;
     let weights: BTreeMap<String, f64> = match mean {
-        true => names.iter().map(|name| (name.clone(), 1.0 / names.len() as f64)).collect(),
+        true => names
+            .iter()
+            .map(|name| (name.clone(), 1.0 / names.len() as f64))
+            .collect(),
         false => {
             let pile_cc = names.iter().find(|name| name.contains("pile_cc"));
             [(pile_cc.context("a Pile-CC loss")?.clone(), 1.0)].into()
@@ -44,7 +47,11 @@ fn runs(folder: &Path, part: &str, size: &str, mean: bool) -> anyhow::Result<Vec
             score: weights.iter().map(|(name, w)| w * metrics[name]).sum(),
             direction: Direction::LowerIsBetter,
             metrics,
-            weights: if mean { weights.clone() } else { BTreeMap::new() },
+            weights: if mean {
+                weights.clone()
+            } else {
+                BTreeMap::new()
+            },
         })
     };
     mixtures.iter().zip(&losses).map(run).collect()

@@ -241,7 +241,11 @@ impl<'a> Collector<'a> {
             scored_by: found.first().map(|one| one.by),
             gains: gains(&found),
             yardstick: Yardstick::of(&members[0].graph, &self.records, |id| {
-                self.seen[members[0].nodes[id]].tasks.values().next().copied()
+                self.seen[members[0].nodes[id]]
+                    .tasks
+                    .values()
+                    .next()
+                    .copied()
             }),
             predictor: ranked.reduce(f64::min),
             doubt: doubts.into_iter().next(),

@@ -31,7 +31,9 @@ impl Yardstick {
         let evaluate = &graph.nodes[evaluation];
         let record = records.get(&first_task(evaluation)?)?;
         let inputs = &record.ingredients.inputs;
-        let given = inputs.iter().filter(|(port, _)| !OWN.contains(&port.as_str()));
+        let given = inputs
+            .iter()
+            .filter(|(port, _)| !OWN.contains(&port.as_str()));
         let given: Vec<_> = given.collect();
         let model = feeding(evaluate, "model").map(|id| &graph.nodes[id]);
         Some(Yardstick {

@@ -115,10 +115,12 @@ impl Predictor {
         let metrics = Runs::of_metrics(scored, weights)?;
         // Earlier runs that lack a metric are no evidence for it.
         let has = |name: &str| earlier.iter().all(|run| run.metrics.contains_key(name));
-        let metrics = metrics.into_iter().map(|(name, weight, runs)| match has(name) {
-            true => anyhow::Ok((name, weight, beside(runs, &|run| run.metrics[name])?)),
-            false => Ok((name, weight, runs)),
-        });
+        let metrics = metrics
+            .into_iter()
+            .map(|(name, weight, runs)| match has(name) {
+                true => anyhow::Ok((name, weight, beside(runs, &|run| run.metrics[name])?)),
+                false => Ok((name, weight, runs)),
+            });
         let metrics = metrics.collect::<anyhow::Result<Vec<_>>>()?;
         let (model, left_out) = Metrics::fit(kind, &metrics, runs.scale, params)?;
         let mut report = Report::of(kind, &runs, &left_out.score, model.noise());

@@ -86,7 +86,11 @@ impl Fitted {
         if runs.seeds().is_none() {
             let (model, left_out) = Fitted::of(kind, runs, params)?;
             let shifts = Vec::new();
-            return Ok(Learned { model, left_out, shifts });
+            return Ok(Learned {
+                model,
+                left_out,
+                shifts,
+            });
         }
         // Only a Gaussian process tells seeds from mixtures: the others are shown the scores without
         // what it finds that the seeds add.
@@ -104,15 +108,15 @@ impl Fitted {
                 (model, left_out)
             }
         };
-        Ok(Learned { model, left_out, shifts })
+        Ok(Learned {
+            model,
+            left_out,
+            shifts,
+        })
     }
 
     /// Of runs of one seed.
-    fn of(
-        kind: Kind,
-        runs: &Runs,
-        params: &FitParams,
-    ) -> anyhow::Result<(Fitted, CrossValidated)> {
+    fn of(kind: Kind, runs: &Runs, params: &FitParams) -> anyhow::Result<(Fitted, CrossValidated)> {
         Ok(match kind {
             Kind::Gp => {
                 let gp = Gp::fit(runs)?;

@@ -300,7 +300,10 @@ fn what_a_seed_does_to_all_of_its_runs_is_told_from_what_mixtures_do() {
         };
         let (told, predictor) = ranked(&of_seeds(40));
         let (confused, _) = ranked(&untold(of_seeds(40)));
-        assert!(told > 0.7 && told > confused + 0.1, "{kind:?}: {told} {confused}");
+        assert!(
+            told > 0.7 && told > confused + 0.1,
+            "{kind:?}: {told} {confused}"
+        );
         let report = &predictor.report;
         let shifts: Vec<f64> = report.seeds.iter().map(|seed| seed.shift).collect();
         assert_eq!(report.seeds.iter().map(|seed| seed.runs).sum::<usize>(), 40);
@@ -321,7 +324,11 @@ fn few_seeds_leave_the_level_uncertain_and_not_the_differences() {
     let spread = |p: &Predictor| p.believe(&at).unwrap().spread[0];
     // Four seeds with shifts of about .6 tell the mean over all seeds to about .3.
     assert!(spread(&one_seed) < 0.1, "{}", spread(&one_seed));
-    assert!((0.15..1.0).contains(&spread(&with_seeds)), "{}", spread(&with_seeds));
+    assert!(
+        (0.15..1.0).contains(&spread(&with_seeds)),
+        "{}",
+        spread(&with_seeds)
+    );
     assert!(with_seeds.report.noise > 0.3, "{}", with_seeds.report.noise);
     let drawn = with_seeds.joint(&at).unwrap();
     let differences = |z: &[f64]| drawn.draw(z).into_iter().reduce(|a, b| b - a).unwrap();
@@ -387,7 +394,9 @@ fn earlier_runs_of_another_size_help_and_are_not_taken_for_the_same() {
         assert_eq!((predictor.report.runs, predictor.report.earlier), (8, 40));
         // Runs that have nothing to do with it do little harm.
         let mut other = of_smaller(40);
-        other.iter_mut().for_each(|run| run.score = (1e4 * run.mixture.weights[0]).sin());
+        other
+            .iter_mut()
+            .for_each(|run| run.score = (1e4 * run.mixture.weights[0]).sin());
         let (misled, _) = fitted(&other);
         assert!(misled < 2.5 * alone, "{kind:?}: {misled} {alone}");
         let dir = tempfile::tempdir().unwrap();
@@ -404,7 +413,9 @@ fn earlier_runs_of_another_size_help_and_are_not_taken_for_the_same() {
 fn earlier_runs_of_several_metrics_and_seeds_count_for_each() {
     let scored = of_metrics(14);
     let mut earlier = of_metrics(40);
-    earlier.iter_mut().for_each(|run| run.metrics.values_mut().for_each(|v| *v = 2.0 * *v + 1.0));
+    earlier
+        .iter_mut()
+        .for_each(|run| run.metrics.values_mut().for_each(|v| *v = 2.0 * *v + 1.0));
     let mut seeded = scored.clone();
     let numbered = seeded.iter_mut().enumerate();
     numbered.for_each(|(i, run)| run.mixture.seed = Some(i as u64 % 2));

@@ -163,7 +163,10 @@ impl Stage for OwnRuns {
         }
         for domain in &params.domains {
             let named = std::slice::from_ref(domain);
-            if !heads["mixtures"].iter().any(|column| table::is_among(column, named)) {
+            if !heads["mixtures"]
+                .iter()
+                .any(|column| table::is_among(column, named))
+            {
                 let message = format!("`{domain}` is no column of `mixtures`");
                 let columns = heads["mixtures"].iter().map(String::as_str);
                 let help = suggest::help(domain, columns, "its columns");
@@ -172,7 +175,8 @@ impl Stage for OwnRuns {
         }
         let is_one = params.mixtures == params.metrics && !params.mixtures.is_empty();
         if params.domains.is_empty() && is_one {
-            let message = "one table is both `mixtures` and `metrics`: which of its columns are domains?";
+            let message =
+                "one table is both `mixtures` and `metrics`: which of its columns are domains?";
             let help = "say it: `domains: [web, code]`, or `[\"cluster_*\"]` for all that begin so";
             problems.push(ParamProblem::new("domains", message).help(help.to_string()));
         }
@@ -235,7 +239,10 @@ fn scored(
         };
         let weights = mixtures.numbers(row)?;
         let mixture = Mixture::normalised(&weights).with_context(|| mixtures.place(row))?;
-        let mixture = Mixture { seed: *seed, ..mixture };
+        let mixture = Mixture {
+            seed: *seed,
+            ..mixture
+        };
         let found = metrics.figures(measured);
         let Some(score) = score(&factors, &found) else {
             partly.push(row.name.as_str());

@@ -90,7 +90,12 @@ impl Table {
     pub fn take(&mut self, column: &str) -> Option<Vec<String>> {
         let at = self.at(column)?;
         self.columns.remove(at);
-        Some(self.rows.iter_mut().map(|row| row.cells.remove(at)).collect())
+        Some(
+            self.rows
+                .iter_mut()
+                .map(|row| row.cells.remove(at))
+                .collect(),
+        )
     }
 
     /// Leaves out the columns that are not wanted.
@@ -198,12 +203,14 @@ pub fn is_among(column: &str, names: &[String]) -> bool {
 /// The training seed of each run, where its cell is not empty.
 pub fn seeds(table: &Table, column: &str, cells: &[String]) -> anyhow::Result<Vec<Option<u64>>> {
     let rows = table.rows.iter().zip(cells);
-    let seed = |(row, cell): (&Row, &String)| match cell.as_str() {
+    let seed = |(row, cell): (&Row, &String)| {
+        match cell.as_str() {
         "" => Ok(None),
         text => text.parse().map(Some).ok().with_context(|| {
             let place = table.place(row);
             format!("{place}: `{column}` is `{text}`, not a whole number; name the column of seeds, `seed: COLUMN`")
         }),
+    }
     };
     rows.map(seed).collect()
 }

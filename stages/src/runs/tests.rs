@@ -171,7 +171,10 @@ fn one_table_can_be_both_as_the_results_of_the_harness_are() {
     let (runs, clusters) = run(&params, table, table).unwrap();
     assert_eq!(runs[0].mixture.weights, [0.25, 0.75]);
     assert_eq!(runs[0].score, 44.0);
-    assert_eq!(runs[0].metrics.keys().collect::<Vec<_>>(), ["arc_easy_acc", "valid_avg"]);
+    assert_eq!(
+        runs[0].metrics.keys().collect::<Vec<_>>(),
+        ["arc_easy_acc", "valid_avg"]
+    );
     assert_eq!(clusters.clusters.len(), 2);
     let dir = tempfile::tempdir().unwrap();
     let wrong = RunsParams {
@@ -179,12 +182,18 @@ fn one_table_can_be_both_as_the_results_of_the_harness_are() {
         ..params
     };
     let problems = OwnRuns::check_sources(&wrong, &sources(dir.path(), table, table));
-    assert!(format!("{problems:?}").contains("`cluster_0`"), "{problems:?}");
+    assert!(
+        format!("{problems:?}").contains("`cluster_0`"),
+        "{problems:?}"
+    );
 }
 
 #[test]
 fn a_column_of_seeds_is_no_domain() {
-    let ratios = RATIOS.replace("index,run", "seed,run").replace("\n0,", "\n7,").replace("\n1,", "\n8,");
+    let ratios = RATIOS
+        .replace("index,run", "seed,run")
+        .replace("\n0,", "\n7,")
+        .replace("\n1,", "\n8,");
     let metrics = METRICS.replace("run,index", "run,seed");
     let params = RunsParams {
         score: BTreeMap::from([("mmlu".into(), 1.0)]),
@@ -196,5 +205,8 @@ fn a_column_of_seeds_is_no_domain() {
     assert_eq!(clusters.clusters.len(), 3);
     let said = run(&params, &ratios.replace("\n7,", "\nseven,"), &metrics).unwrap_err();
     let said = format!("{said:#}");
-    assert!(said.contains("ratios.csv:2: the run `a`: `seed` is `seven`"), "{said}");
+    assert!(
+        said.contains("ratios.csv:2: the run `a`: `seed` is `seven`"),
+        "{said}"
+    );
 }

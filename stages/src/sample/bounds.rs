@@ -40,14 +40,17 @@ impl BoundsParams {
             );
         }
         for (name, weights) in [("minimum", &self.minimum), ("maximum", &self.maximum)] {
-            let wrong = weights.values().find(|weight| !(0.0..=1.0).contains(*weight));
+            let wrong = weights
+                .values()
+                .find(|weight| !(0.0..=1.0).contains(*weight));
             if let Some(weight) = wrong {
                 add(name, format!("a weight is from 0 to 1, not {weight}"));
             }
         }
         for (cluster, most) in &self.maximum {
             if let Some(least) = self.minimum.get(cluster).filter(|least| *least > most) {
-                let message = format!("cluster {cluster} is to weigh at least {least}, at most {most}");
+                let message =
+                    format!("cluster {cluster} is to weigh at least {least}, at most {most}");
                 add("maximum", message);
             }
         }
@@ -154,7 +157,10 @@ pub fn number(clusters: &Clusters, field: &str, named: &str) -> anyhow::Result<u
         true => "clusters have numbers, from 0".to_string(),
         false => suggest::help(named, names.iter().map(String::as_str), "the domains"),
     };
-    bail!("`{field}` names cluster {named}, but there are {}: {help}", all.len())
+    bail!(
+        "`{field}` names cluster {named}, but there are {}: {help}",
+        all.len()
+    )
 }
 
 #[cfg(test)]
@@ -208,7 +214,10 @@ mod tests {
         let mut weights = [0.2, 0.1, 0.7];
         bounds.hold(&mut weights);
         assert!((weights[1] - 0.4).abs() < 1e-9, "{weights:?}");
-        assert!((weights[0] / weights[2] - 2.0 / 7.0).abs() < 1e-6, "{weights:?}");
+        assert!(
+            (weights[0] / weights[2] - 2.0 / 7.0).abs() < 1e-6,
+            "{weights:?}"
+        );
         let wrong = BoundsParams {
             maximum: [("wep".to_string(), 0.4)].into(),
             ..Default::default()

@@ -202,7 +202,9 @@ impl Prior {
     /// Holds weights within the bounds, and ratios that are to be held.
     pub fn hold(&self, mut weights: Vec<f64>) -> anyhow::Result<Mixture> {
         let group: f64 = self.keep.iter().map(|(at, _)| weights[*at]).sum();
-        self.keep.iter().for_each(|(at, share)| weights[*at] = group * share);
+        self.keep
+            .iter()
+            .for_each(|(at, share)| weights[*at] = group * share);
         self.bounds.hold(&mut weights);
         Mixture::normalised(&weights)
     }
@@ -240,7 +242,10 @@ mod tests {
         });
         let mut sums = Vec::new();
         for i in 0..50 {
-            for drawn in [prior.draw("a", i), prior.draw_near(&[0.1, 0.2, 0.3, 0.4], "b", i)] {
+            for drawn in [
+                prior.draw("a", i),
+                prior.draw_near(&[0.1, 0.2, 0.3, 0.4], "b", i),
+            ] {
                 let weights = drawn.unwrap().weights;
                 assert!((weights[0] - 3.0 * weights[3]).abs() < 1e-8, "{weights:?}");
                 sums.push(weights[0] + weights[3]);

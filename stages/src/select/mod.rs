@@ -134,7 +134,10 @@ impl Select {
         let clusters = cx.read::<Clusters>("clusters")?;
         let scored = read_scored_of(cx, "scored", &clusters)?;
         let direction = predictor.report.direction;
-        let observed = best_runs(&scored, &predictor.report).into_iter().next().cloned();
+        let observed = best_runs(&scored, &predictor.report)
+            .into_iter()
+            .next()
+            .cloned();
         let observed = observed.context("there is no scored run to choose from: wire `scored`")?;
         let prior = Prior::new(&clusters, &params.prior, params.seed)?;
         let (chosen, pool) = answer(params, &prior, &predictor, &scored)?;

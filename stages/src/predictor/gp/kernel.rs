@@ -128,11 +128,7 @@ pub fn priors(clusters: usize, groups: Groups<'_>) -> Vec<(f64, f64)> {
         priors.extend([(0.03f64.ln(), 2.0), (0.01f64.ln(), 1.5)]);
     }
     if groups.earlier > 0 {
-        priors.extend([
-            (0.1f64.ln(), 1.5),
-            (0.1f64.ln(), 1.5),
-            (0.03f64.ln(), 2.0),
-        ]);
+        priors.extend([(0.1f64.ln(), 1.5), (0.1f64.ln(), 1.5), (0.03f64.ln(), 2.0)]);
     }
     priors
 }
@@ -180,11 +176,7 @@ pub fn covariance_with_runs(
 }
 
 /// Covariances between the scores of runs.
-pub fn covariance_of_scores(
-    hyper: &Hyper,
-    runs: &Array2<f64>,
-    groups: Groups<'_>,
-) -> Array2<f64> {
+pub fn covariance_of_scores(hyper: &Hyper, runs: &Array2<f64>, groups: Groups<'_>) -> Array2<f64> {
     let count = runs.nrows();
     let mut k = covariance_of(hyper, runs, runs, |i, j| {
         let (mut constant, mut near) = (0.0, 0.0);

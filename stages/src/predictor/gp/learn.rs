@@ -142,7 +142,9 @@ mod tests {
             last: RefCell::new(None),
             best: &best,
         };
-        let logs = Array1::from(vec![0.2, -3.0, -0.5, -3.5, 0.1, 0.4, -0.3, -1.2, -2.0, -0.7, -1.5, -2.5]);
+        let logs = Array1::from(vec![
+            0.2, -3.0, -0.5, -3.5, 0.1, 0.4, -0.3, -1.2, -2.0, -0.7, -1.5, -2.5,
+        ]);
         let (_, slopes) = posterior.evaluate(&logs).unwrap();
         for i in 0..logs.len() {
             let cost = |step: f64| {

@@ -54,7 +54,10 @@ impl Saved {
         let earlier = &runs.earlier;
         let mut seeds = runs.seeds().unwrap_or_default().to_vec();
         if !seeds.is_empty() {
-            seeds.extend(std::iter::repeat_n(runs.seed_names.len(), earlier.mixtures.len()));
+            seeds.extend(std::iter::repeat_n(
+                runs.seed_names.len(),
+                earlier.mixtures.len(),
+            ));
         }
         Saved {
             hyper: Hyper::default(),
