@@ -27,7 +27,10 @@ fn a_cache_of_an_earlier_climb_is_read_without_a_rerun() {
         assert!(ran.ok(), "{}", ran.stderr);
         assert_eq!(ran.stderr, "", "{set}");
         let counts = Counts::of(&ran.stdout);
-        assert_eq!((counts.ran.len(), counts.cached.len()), (0, 8), "{set}");
+        // `corpus` has another version by now. It gives the same bytes, so nothing follows.
+        let again = usize::from(set == "params.word=ada");
+        let expected = (again, 8 - again);
+        assert_eq!((counts.ran.len(), counts.cached.len()), expected, "{set}");
     }
     let verified = workspace.climb(&["cache", "verify"]);
     assert!(

@@ -37,7 +37,7 @@ impl Copies {
 
     fn most(&self) -> Vec<&(u64, Hash, String)> {
         let mut most: Vec<_> = self.most.iter().collect();
-        most.sort_unstable_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+        most.sort_unstable_by_key(|of| std::cmp::Reverse((of.0, of.1)));
         most
     }
 
