@@ -36,7 +36,10 @@ pub fn measure(
 
 fn shell(command: &str) -> Command {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("{command} \"$@\"")).arg("peers");
+    shell
+        .arg("-c")
+        .arg(format!("{command} \"$@\""))
+        .arg("peers");
     shell
 }
 
@@ -137,7 +140,9 @@ impl Peers {
         );
         let whole = |weights: &Vec<f64>| {
             let sum: f64 = weights.iter().sum();
-            weights.len() == domains && (sum - 1.0).abs() < 1e-6 && weights.iter().all(|w| *w >= 0.0)
+            weights.len() == domains
+                && (sum - 1.0).abs() < 1e-6
+                && weights.iter().all(|w| *w >= 0.0)
         };
         ensure!(
             mixtures.iter().all(whole),

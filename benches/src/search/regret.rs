@@ -109,10 +109,7 @@ pub fn contestants() -> Vec<Contestant> {
 
 /// Other people's searches, as they published them.
 pub fn peers() -> impl Iterator<Item = Contestant> {
-    let one = |name| Contestant {
-        name,
-        by: By::Peer,
-    };
+    let one = |name| Contestant { name, by: By::Peer };
     peers::RECIPES.into_iter().map(one)
 }
 
