@@ -128,7 +128,7 @@ def quality(args):
     data = read(args.data)
     if args.target:
         data.targets = {name: w for name, w in data.targets.items() if name in args.target}
-    names = [name for name in PEERS if data.tests_from or not name.startswith("sklearn")]
+    names = [name for name in args.predictor or PEERS if data.tests_from or not name.startswith("sklearn")]
     most, lines = data.tests_from or len(data.x) - 1, []
     with ProcessPoolExecutor(args.jobs) as pool:
         for name, size in product(names, map(int, args.sizes.split(","))):
@@ -181,6 +181,7 @@ def main():
     parser.add_argument("--search", action="store_true")
     parser.add_argument("--data")
     parser.add_argument("--target", action="append")
+    parser.add_argument("--predictor", action="append", choices=PEERS, help="only this; repeatable")
     parser.add_argument("--sizes", default="32,64,112,256,512")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
