@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::render::text;
 use crate::{printing, status, story};
 
-mod mixtures;
+pub mod mixtures;
 
 /// Copy an output of a finished task out of the cache, checked on the way
 ///

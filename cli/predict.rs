@@ -1,9 +1,11 @@
 //! `climb predict`: what a predictor thinks of mixtures that nobody has trained.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use climb_engine::diagnostic::Diagnostic;
 use climb_engine::stage::Format;
+use climb_stages::formats::clusters::Clusters;
 use climb_stages::formats::mixture::Mixture;
 use climb_stages::formats::scored::Direction;
 use climb_stages::predictor::{Belief, Predictor};
@@ -14,6 +16,8 @@ use crate::failure::Failure;
 use crate::get;
 use crate::render::table::table;
 use crate::render::text;
+use crate::story;
+use crate::story::artifacts::Artifacts;
 
 /// Ask a fitted predictor for the scores of mixtures, with their intervals
 ///
@@ -60,11 +64,12 @@ struct Answer<'a> {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let predictor = predictor(&args)?;
+    let names = domains(&args);
     let weights = args
         .mixtures
         .iter()
         .map(|text| {
-            let weights = weights(text, predictor.report.clusters);
+            let weights = weights(text, predictor.report.clusters, &names);
             weights.map_err(|(message, help)| {
                 Diagnostic::error(format!("the mixture `{text}` {message}")).help(help)
             })
@@ -103,8 +108,24 @@ fn predictor(args: &Args) -> Result<Predictor, Failure> {
     read(&copy)
 }
 
+/// The names of the run's domains, where somebody named them.
+fn domains(args: &Args) -> Vec<String> {
+    let cache = &args.cache.cache;
+    let run = crate::status::find_run(cache, args.run.as_deref()).ok();
+    let result = run.and_then(|run| story::result(cache, &run));
+    let clusters = result.and_then(|r| Artifacts::in_run(&r, cache).last::<Clusters>("clusters"));
+    let clusters = clusters.map(|known| known.clusters).unwrap_or_default();
+    clusters.iter().map(get::mixtures::name).collect()
+}
+
+/// The weights of a file: scaled like those on the command line.
+#[derive(serde::Deserialize)]
+struct Given {
+    weights: Vec<f64>,
+}
+
 /// A mixture's weights, which sum to 1. The error is (message, help).
-fn weights(text: &str, clusters: usize) -> Result<Vec<f64>, (String, String)> {
+fn weights(text: &str, clusters: usize, names: &[String]) -> Result<Vec<f64>, (String, String)> {
     let form = || format!("write a weight for each of {clusters} clusters, as 3,1,…, or 0=3,2=1");
     let number = |word: &str| {
         let parsed = word.trim().parse::<f64>();
@@ -113,23 +134,38 @@ fn weights(text: &str, clusters: usize) -> Result<Vec<f64>, (String, String)> {
     let given = if text == "uniform" {
         vec![1.0; clusters]
     } else if Path::new(text).is_file() {
-        let mixture = Mixture::read(Path::new(text));
+        let bytes =
+            std::fs::read(text).map_err(|error| (format!("cannot be read: {error}"), form()))?;
+        let given =
+            serde_json::from_slice::<Given>(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
         let help = "a mixture is JSON: {\"weights\": [0.5, 0.5]}";
-        mixture
-            .map_err(|error| (format!("{error:#}"), help.into()))?
+        given
+            .map_err(|error| (format!("is no mixture: {error}"), help.into()))?
             .weights
+    } else if Path::new(text).extension().is_some_and(|ext| ext == "json") {
+        return Err(("is no file that is there".into(), form()));
     } else if text.contains('=') {
         let mut all = vec![0.0; clusters];
+        let mut named = BTreeSet::new();
         for pair in text.split(',') {
             let (id, weight) = pair.split_once('=').unwrap_or((pair, ""));
-            let at = id.trim().parse::<usize>().ok().filter(|at| *at < clusters);
+            let id = id.trim();
+            let domain = names.iter().position(|name| name == id);
+            let at = domain
+                .or_else(|| id.parse().ok())
+                .filter(|at| *at < clusters);
             let at = at.ok_or_else(|| {
-                let help = format!(
-                    "clusters are 0 to {}, as `climb show` names them",
-                    clusters - 1
-                );
+                let last = clusters - 1;
+                let help = format!("clusters are 0 to {last}, as `climb show` names them");
+                let help = match names.iter().any(|name| !name.starts_with("cluster-")) {
+                    true => format!("{help}; domains: {}", names.join(", ")),
+                    false => help,
+                };
                 (format!("names the cluster `{id}`"), help)
             })?;
+            if !named.insert(at) {
+                return Err((format!("names the cluster `{id}` twice"), form()));
+            }
             all[at] = number(weight)?;
         }
         all
@@ -176,10 +212,16 @@ fn print_table(args: &Args, predictor: &Predictor, belief: &Belief) {
     }
     println!("{lines}");
     println!(
-        "By `{}` of {} ({way}). The interval is of the truth; one run's score lies ±{:.4} around it.",
+        "By `{}` of {} ({way}). {}",
         report.predictor.name(),
         text::count(report.runs, "run"),
-        1.96 * report.noise
+        match report.noise > 0.0 {
+            true => format!(
+                "The interval is of the truth; one run's score lies ±{:.4} around it.",
+                1.96 * report.noise
+            ),
+            false => "The interval is of a run's score.".to_string(),
+        }
     );
     if let Some(doubt) = report.doubt() {
         println!("warning: {doubt}");
@@ -192,10 +234,15 @@ mod tests {
 
     #[test]
     fn a_mixture_is_written_in_several_ways() {
-        assert_eq!(weights("3,1", 2), Ok(vec![0.75, 0.25]));
-        assert_eq!(weights("1=2", 2), Ok(vec![0.0, 1.0]));
-        assert_eq!(weights("uniform", 4), Ok(vec![0.25; 4]));
+        assert_eq!(weights("3,1", 2, &[]), Ok(vec![0.75, 0.25]));
+        assert_eq!(weights("1=2", 2, &[]), Ok(vec![0.0, 1.0]));
+        assert_eq!(weights("uniform", 4, &[]), Ok(vec![0.25; 4]));
+        let names = ["web", "code", "books"].map(String::from);
+        assert_eq!(weights("books=1,0=1", 3, &names), Ok(vec![0.5, 0.0, 0.5]));
         for (text, part) in [
+            ("web=1,0=1", "names the cluster `0` twice"),
+            ("wep=1", "names the cluster `wep`"),
+            ("none.json", "is no file"),
             ("3,1", "has 2 weights"),
             ("3,x,1", "has `x` for a weight"),
             ("3=1", "names the cluster `3`"),
@@ -205,7 +252,7 @@ mod tests {
             ("nan,1,1", "is none"),
             ("0=", "has `` for a weight"),
         ] {
-            let (message, _) = weights(text, 3).unwrap_err();
+            let (message, _) = weights(text, 3, &names).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");
         }
     }

@@ -59,7 +59,7 @@ pub fn table(
 }
 
 /// A domain that somebody else named keeps its name.
-fn name(cluster: &ClusterSummary) -> String {
+pub fn name(cluster: &ClusterSummary) -> String {
     match &cluster.terms[..] {
         [only] if cluster.documents == 0 => only.clone(),
         _ => format!("cluster-{}", cluster.id),

@@ -6,8 +6,9 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use climb_contract::context::TaskContext;
+use climb_contract::count as counted;
 use climb_contract::stage::{
     FoundFile, InputPort, OutputPort, ParamProblem, Params, SourceFile, SourceSpec, Stage,
 };
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::formats::clusters::{ClusterSummary, Clusters};
 use crate::formats::mixture::Mixture;
 use crate::formats::scored::{Direction, Scored, ScoredRuns};
+use crate::stats;
 use table::{Row, Table};
 
 /// Parameters of `runs`.
@@ -79,8 +81,12 @@ impl Params for RunsParams {
         for (section, numbers) in [("score", &self.score), ("shares", &self.shares)] {
             for (name, number) in numbers {
                 let is_share = section == "shares";
-                if !number.is_finite() || (is_share && *number < 0.0) {
-                    let message = format!("`{number}` is no weight");
+                let is_nothing = !is_share && *number == 0.0;
+                if !number.is_finite() || is_nothing || (is_share && *number < 0.0) {
+                    let message = match is_nothing {
+                        true => format!("the weight of `{name}` is 0: it would count for nothing"),
+                        false => format!("`{number}` is no weight"),
+                    };
                     problems.push(ParamProblem::new(&format!("{section}.{name}"), message));
                 }
             }
@@ -209,15 +215,104 @@ impl OwnRuns {
             });
             metrics.retain(|_, column| !is_domain(column));
         }
-        let (mixtures, metrics) = table::named(mixtures, metrics, &params.name)?;
+        let (mut mixtures, mut metrics) = table::named(mixtures, metrics, &params.name)?;
+        tidy(params, cx, &mut mixtures, &mut metrics)?;
         let seeds = seeds.map(|cells| table::seeds(&mixtures, &params.seed, &cells));
         let seeds = seeds.unwrap_or_else(|| Ok(vec![None; mixtures.rows.len()]))?;
         let runs = scored(params, cx, &mixtures, &metrics, &seeds)?;
         cx.total("runs", runs.len() as f64);
+        cx.total("domains", mixtures.columns.len() as f64);
+        cx.total("metrics", weights(params, &metrics.columns).len() as f64);
         cx.write("clusters", &clusters(params, &mixtures, &runs)?)?;
         let named = runs.into_iter().enumerate();
         let named = named.map(|(i, run)| (format!("{i:06}.json"), run));
         cx.write("scored", &ScoredRuns(named.collect()))
+    }
+}
+
+/// Leaves out what is no domain and no metric, and says so: columns that count the rows, as data frames
+/// are written with, and where all metrics count those that are of words or the same in all runs.
+fn tidy(
+    params: &RunsParams,
+    cx: &TaskContext,
+    mixtures: &mut Table,
+    metrics: &mut Table,
+) -> anyhow::Result<()> {
+    let of_words = |table: &Table, column: &str| {
+        let found = table.words_in(column);
+        found.map(|(row, cell)| format!("{}: `{column}` is `{cell}`", table.place(row)))
+    };
+    if params.score.is_empty() {
+        let columns = metrics.columns.iter();
+        let words: Vec<String> = columns.filter_map(|c| of_words(metrics, c)).collect();
+        if let Some(first) = words.first() {
+            cx.warn(format!(
+                "{first}, no number: {} of {} left out as no metric",
+                counted(words.len(), "column"),
+                metrics.file
+            ));
+            metrics.retain(|table, column| table.words_in(column).is_none());
+        }
+    } else if let Some(place) = params.score.keys().find_map(|name| of_words(metrics, name)) {
+        bail!(
+            "{place}, not a number, and the score weighs it; an empty cell is a run without that figure"
+        );
+    }
+    for table in [mixtures, metrics] {
+        let wanted =
+            |name: &String| !params.score.contains_key(name) && !params.domains.contains(name);
+        let counters = table.without_counters(wanted);
+        let named: Vec<String> = counters.iter().map(|name| format!("`{name}`")).collect();
+        if counters.iter().any(|name| !name.is_empty()) {
+            cx.warn(format!(
+                "{} of {} counts the rows; left out",
+                named.join(", "),
+                table.file
+            ));
+        }
+        ensure!(
+            !table.columns.is_empty(),
+            "{} has no column of numbers",
+            table.file
+        );
+    }
+    Ok(())
+}
+
+/// Metrics in a mean of all that say nothing, or nearly all there is.
+fn warn_of_scales(params: &RunsParams, cx: &TaskContext, runs: &[Scored]) {
+    let Some(first) = runs.first().filter(|_| params.score.is_empty()) else {
+        return;
+    };
+    let spread = |name: &String| {
+        let values: Option<Vec<f64>> = runs
+            .iter()
+            .map(|run| run.metrics.get(name).copied())
+            .collect();
+        values.map(|values| stats::spread(&values))
+    };
+    let spreads = first
+        .weights
+        .keys()
+        .filter_map(|name| Some((name, spread(name)?)));
+    let spreads: Vec<(&String, f64)> = spreads.collect();
+    if runs.len() > 1
+        && let Some((name, _)) = spreads.iter().find(|(_, spread)| *spread == 0.0)
+    {
+        cx.warn(format!(
+            "`{name}` is the same in all runs; without `score` it is in the mean of all metrics"
+        ));
+    }
+    let sum: f64 = spreads.iter().map(|(_, spread)| spread).sum();
+    let most = spreads.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some((name, spread)) = most
+        && spreads.len() > 2
+        && *spread > 0.9 * sum
+    {
+        cx.warn(format!(
+            "`{name}` varies more than all other metrics together, so the mean of all is nearly it \
+             alone: say what each weighs, `score: {{…}}`"
+        ));
     }
 }
 
@@ -276,6 +371,7 @@ fn scored(
             ));
         }
     }
+    warn_of_scales(params, cx, &runs);
     ensure!(
         !runs.is_empty(),
         "no run of `{}` has metrics in `{}`: is `name` the column of their names?",

@@ -79,6 +79,37 @@ impl Table {
         values.len() == self.rows.len() && !values.contains(&String::new())
     }
 
+    fn values(&self, column: &str) -> BTreeSet<&String> {
+        let at = self.at(column).expect("it is a column");
+        self.rows.iter().map(|row| &row.cells[at]).collect()
+    }
+
+    /// Whether it has no name, or counts the rows, from 0 or from 1.
+    pub fn counts_rows(&self, column: &str) -> bool {
+        let at = self.at(column).expect("it is a column");
+        let from = |first: usize| {
+            let numbers = self.rows.iter().enumerate();
+            let mut numbers = numbers.map(|(i, row)| row.cells[at] == (first + i).to_string());
+            self.rows.len() > 2 && numbers.all(|is_its_number| is_its_number)
+        };
+        column.is_empty() || from(0) || from(1)
+    }
+
+    /// Takes out the columns that count the rows, but for those that are wanted; their names.
+    pub fn without_counters(&mut self, may_go: impl Fn(&String) -> bool) -> Vec<String> {
+        let columns = self.columns.iter().filter(|column| may_go(column));
+        let counters: Vec<String> = columns.filter(|c| self.counts_rows(c)).cloned().collect();
+        self.retain(|_, column| !counters.iter().any(|counter| counter == column));
+        counters
+    }
+
+    /// A cell of the column that is neither a number nor empty.
+    pub fn words_in(&self, column: &str) -> Option<(&Row, &str)> {
+        let at = self.at(column)?;
+        let mut cells = self.rows.iter().map(|row| (row, row.cells[at].as_str()));
+        cells.find(|(_, cell)| !cell.is_empty() && cell.parse::<f64>().is_err())
+    }
+
     /// Whether not all is a number there.
     pub fn has_words(&self, column: &str) -> bool {
         let at = self.at(column).expect("it is a column");
@@ -173,23 +204,59 @@ pub fn named(mut a: Table, mut b: Table, column: &str) -> anyhow::Result<(Table,
         .filter(|c| b.columns.contains(c))
         .cloned()
         .collect();
-    let tells = |name: &&String| a.tells_apart(name) && b.tells_apart(name);
-    // A name before a number, which may be a row's in each file.
-    let tell = common.iter().filter(tells);
-    let (words, numbers): (Vec<_>, Vec<_>) = tell.partition(|name| a.has_words(name));
-    let (words, numbers) = (words.into_iter(), numbers.into_iter());
     let column = match column {
-        "" => words.chain(numbers).next().cloned().with_context(|| {
-            format!(
-                "no column of both {} and {} tells their runs apart: name it, `name: COLUMN`",
-                a.file, b.file
-            )
-        })?,
+        "" => naming(&a, &b, &common)?,
         named => named.to_string(),
     };
     a.name_by(&column, &common)?;
     b.name_by(&column, &common)?;
     Ok((a, b))
+}
+
+/// The column that names the runs, where that is beyond doubt.
+fn naming(a: &Table, b: &Table, common: &[String]) -> anyhow::Result<String> {
+    let tells = common
+        .iter()
+        .filter(|name| a.tells_apart(name) && b.tells_apart(name));
+    let (words, numbers): (Vec<&String>, Vec<&String>) = tells.partition(|name| a.has_words(name));
+    if let Some(word) = words.first() {
+        return Ok(word.to_string());
+    }
+    // A number may be that of a row in its own file.
+    let same = |name: &&&String| a.values(name) == b.values(name);
+    if let Some(number) = numbers
+        .iter()
+        .filter(same)
+        .max_by_key(|name| !name.is_empty())
+    {
+        return Ok(number.to_string());
+    }
+    let is_sure = |name: &str| !(a.counts_rows(name) || b.counts_rows(name));
+    match numbers[..] {
+        [] => bail!(
+            "no column of both {} and {} tells their runs apart: name it, `name: COLUMN`",
+            a.file,
+            b.file
+        ),
+        [only] if is_sure(only) => Ok(only.clone()),
+        [only] => bail!(
+            "`{only}` may be the number of a row in {} and in {}, which have different runs: name the \
+             column that names them, `name: COLUMN`",
+            a.file,
+            b.file
+        ),
+        _ => bail!(
+            "{} could each name the runs, and {} and {} have different ones: name the right column, \
+             `name: COLUMN`",
+            numbers
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(" and "),
+            a.file,
+            b.file
+        ),
+    }
 }
 
 /// Whether a column is one of those named; `cluster_*` names all that begin so.

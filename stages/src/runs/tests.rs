@@ -210,3 +210,67 @@ fn a_column_of_seeds_is_no_domain() {
         "{said}"
     );
 }
+
+#[test]
+fn a_row_number_is_not_taken_for_a_name_where_files_have_different_runs() {
+    // As pandas writes them: an index without a name, which shifts where runs are missing.
+    let ratios = ",id,web,code\n0,10,0.5,0.5\n1,11,0.2,0.8\n2,12,1,0\n3,13,0,1\n";
+    let metrics = ",id,loss\n0,11,1.0\n1,12,2.0\n2,13,3.0\n";
+    let plain = RunsParams::default();
+    let said = format!("{:#}", run(&plain, ratios, metrics).unwrap_err());
+    assert!(
+        said.contains("`` and `id` could each name the runs"),
+        "{said}"
+    );
+    let named = RunsParams {
+        name: "id".into(),
+        ..RunsParams::default()
+    };
+    let (runs, clusters) = run(&named, ratios, metrics).unwrap();
+    assert_eq!(
+        runs.iter().map(|r| r.score).collect::<Vec<_>>(),
+        [1.0, 2.0, 3.0]
+    );
+    assert_eq!(clusters.clusters.len(), 2);
+    // The same runs in both: then a number is a name.
+    let one = "index,web,code\n1,0.5,0.5\n2,0.2,0.8\n3,1,0\n";
+    let (runs, _) = run(&plain, one, "index,loss\n3,3.0\n1,1.0\n2,2.0\n").unwrap();
+    assert_eq!(
+        runs.iter().map(|r| r.score).collect::<Vec<_>>(),
+        [1.0, 2.0, 3.0]
+    );
+    let shifted = "index,loss\n1,3.0\n2,1.0\n";
+    let said = format!("{:#}", run(&plain, one, shifted).unwrap_err());
+    assert!(
+        said.contains("`index` may be the number of a row"),
+        "{said}"
+    );
+}
+
+#[test]
+fn columns_that_count_the_rows_or_hold_words_are_no_domains_and_no_metrics() {
+    let ratios = ",run,index,web,code\n0,a,1,0.5,0.5\n1,b,2,0.2,0.8\n2,c,3,1,0\n";
+    let metrics = ",run,note,loss\n0,a,fine,1.0\n1,b,odd,2.0\n2,c,,3.0\n";
+    let (runs, clusters) = run(&RunsParams::default(), ratios, metrics).unwrap();
+    assert_eq!(clusters.clusters.len(), 2);
+    assert_eq!(
+        runs.iter().map(|r| r.score).collect::<Vec<_>>(),
+        [1.0, 2.0, 3.0]
+    );
+    let of_words = RunsParams {
+        score: BTreeMap::from([("note".into(), 1.0)]),
+        ..RunsParams::default()
+    };
+    let said = format!("{:#}", run(&of_words, ratios, metrics).unwrap_err());
+    assert!(
+        said.contains("metrics.csv:2: the run `a`: `note` is `fine`, not a number"),
+        "{said}"
+    );
+    let nothing = RunsParams {
+        mixtures: "a.csv".into(),
+        metrics: "b.csv".into(),
+        score: BTreeMap::from([("loss".into(), 0.0)]),
+        ..RunsParams::default()
+    };
+    assert!(format!("{:?}", nothing.problems()).contains("count for nothing"));
+}
