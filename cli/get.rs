@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::render::text;
 use crate::{printing, status, story};
 
-pub mod mixtures;
+mod mixtures;
 
 /// Copy an output of a finished task out of the cache, checked on the way
 ///
@@ -82,7 +82,7 @@ pub fn copy(cache: &Path, run: Option<&str>, output: &str, to: &Path) -> Result<
 }
 
 /// The record that made an output, and the output's name.
-fn locate(cache: &Path, id: &str, output: &str) -> Result<(Record, String), Failure> {
+pub fn locate(cache: &Path, id: &str, output: &str) -> Result<(Record, String), Failure> {
     let ended = ended(cache, id)
         .map_err(|error| Failure::Failed(format!("the journal of run {id}: {error}")))?;
     let last = |repeat: &str| ended.repeats.get(repeat).copied();

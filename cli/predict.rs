@@ -16,8 +16,8 @@ use crate::failure::Failure;
 use crate::get;
 use crate::render::table::table;
 use crate::render::text;
-use crate::story;
 use crate::story::artifacts::Artifacts;
+use crate::{status, story};
 
 /// Ask a fitted predictor for the scores of mixtures, with their intervals
 ///
@@ -64,7 +64,7 @@ struct Answer<'a> {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let predictor = predictor(&args)?;
-    let names = domains(&args);
+    let names = domains(&args).unwrap_or_default();
     let weights = args
         .mixtures
         .iter()
@@ -108,14 +108,21 @@ fn predictor(args: &Args) -> Result<Predictor, Failure> {
     read(&copy)
 }
 
-/// The names of the run's domains, where somebody named them.
-fn domains(args: &Args) -> Vec<String> {
+/// The names of the predictor's domains, where they are those of somebody's own runs.
+fn domains(args: &Args) -> Option<Vec<String>> {
+    if Path::new(&args.predictor).is_dir() {
+        return None;
+    }
     let cache = &args.cache.cache;
-    let run = crate::status::find_run(cache, args.run.as_deref()).ok();
-    let result = run.and_then(|run| story::result(cache, &run));
-    let clusters = result.and_then(|r| Artifacts::in_run(&r, cache).last::<Clusters>("clusters"));
-    let clusters = clusters.map(|known| known.clusters).unwrap_or_default();
-    clusters.iter().map(get::mixtures::name).collect()
+    let run = status::find_run(cache, args.run.as_deref()).ok()?;
+    let (fit, _) = get::locate(cache, &run, &args.predictor).ok()?;
+    let result = story::result(cache, &run)?;
+    let artifacts = Artifacts::in_run(&result, cache);
+    let clusters = artifacts.beside::<Clusters>(&fit, "scored", "clusters")?;
+    let domains = clusters.clusters.iter();
+    domains
+        .map(|cluster| Some(cluster.domain()?.into()))
+        .collect()
 }
 
 /// The weights of a file: scaled like those on the command line.
@@ -157,9 +164,9 @@ fn weights(text: &str, clusters: usize, names: &[String]) -> Result<Vec<f64>, (S
             let at = at.ok_or_else(|| {
                 let last = clusters - 1;
                 let help = format!("clusters are 0 to {last}, as `climb show` names them");
-                let help = match names.iter().any(|name| !name.starts_with("cluster-")) {
-                    true => format!("{help}; domains: {}", names.join(", ")),
-                    false => help,
+                let help = match names.is_empty() {
+                    true => help,
+                    false => format!("{help}; domains: {}", names.join(", ")),
                 };
                 (format!("names the cluster `{id}`"), help)
             })?;

@@ -59,9 +59,7 @@ pub fn table(
 }
 
 /// A domain that somebody else named keeps its name.
-pub fn name(cluster: &ClusterSummary) -> String {
-    match &cluster.terms[..] {
-        [only] if cluster.documents == 0 => only.clone(),
-        _ => format!("cluster-{}", cluster.id),
-    }
+fn name(cluster: &ClusterSummary) -> String {
+    let number = || format!("cluster-{}", cluster.id);
+    cluster.domain().map_or_else(number, String::from)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use climb_cache::{Artifact, Digest, look};
+use climb_cache::{Artifact, Digest, Record, look};
 use climb_engine::runs::result::RunResult;
 use serde::de::DeserializeOwned;
 
@@ -18,8 +18,10 @@ pub struct StageArtifacts<'a> {
     /// The type of each output.
     pub types: Cow<'a, BTreeMap<String, String>>,
     /// Key and outputs of each finished task.
-    pub tasks: Vec<(Digest, &'a BTreeMap<String, Artifact>)>,
+    pub tasks: Vec<Task<'a>>,
 }
+
+type Task<'a> = (Digest, &'a BTreeMap<String, Artifact>);
 
 impl<'a> Artifacts<'a> {
     pub fn in_run(result: &'a RunResult, cache: &'a Path) -> Artifacts<'a> {
@@ -55,11 +57,26 @@ impl<'a> Artifacts<'a> {
         let [digest] = record.ingredients.inputs.get(port)?[..] else {
             return None;
         };
-        let tasks = self.stages.iter().flat_map(|stage| &stage.tasks);
-        let mut made =
-            tasks.flat_map(|(key, outputs)| outputs.values().map(move |artifact| (key, artifact)));
-        let (key, artifact) = made.find(|(_, artifact)| artifact.digest() == digest)?;
+        let (_, (key, outputs)) = self.maker(&digest)?;
+        let artifact = outputs.values().find(|made| made.digest() == digest)?;
         self.read(key, artifact)
+    }
+
+    /// The artifact of this type that was made together with one that a task was given at a port.
+    pub fn beside<T: DeserializeOwned>(&self, task: &Record, port: &str, ty: &str) -> Option<T> {
+        let mut given = task.ingredients.inputs.get(port)?.iter();
+        given.find_map(|digest| {
+            let (stage, (key, outputs)) = self.maker(digest)?;
+            let (port, _) = stage.types.iter().find(|(_, port)| *port == ty)?;
+            self.read(key, outputs.get(port)?)
+        })
+    }
+
+    /// Who made an artifact.
+    fn maker(&self, digest: &Digest) -> Option<(&StageArtifacts<'a>, &Task<'a>)> {
+        let stages = self.stages.iter();
+        let mut tasks = stages.flat_map(|stage| stage.tasks.iter().map(move |task| (stage, task)));
+        tasks.find(|(_, (_, outputs))| outputs.values().any(|made| made.digest() == *digest))
     }
 
     fn read<T: DeserializeOwned>(&self, key: &Digest, artifact: &Artifact) -> Option<T> {

@@ -269,6 +269,22 @@ fn earlier_runs_seeds_and_ratios_that_are_held_reach_the_answer() {
         (&23.into(), &23.into())
     );
     assert_eq!(report["seeds"].as_array().map(Vec::len), Some(3));
+    // Its domains are those of the runs that it was fitted on; a folder's are not known.
+    let asked = workspace.climb(&["predict", "fit", "web=1,books=1"]);
+    assert!(asked.ok(), "{}", asked.stderr);
+    let asked = workspace.climb(&["predict", "fit", "d_web=1"]);
+    assert!(
+        asked.stderr.contains("domains: web, code, books"),
+        "{}",
+        asked.stderr
+    );
+    let asked = workspace.climb(&["predict", "./predictor", "web=1"]);
+    assert!(
+        asked.stderr.contains("names the cluster `web`"),
+        "{}",
+        asked.stderr
+    );
+    assert!(!asked.stderr.contains("domains:"), "{}", asked.stderr);
     // The mixtures to train next say their seeds, and are read again with them.
     assert!(workspace.climb(&["get", "next.mixtures", "next.csv"]).ok());
     let next = workspace.read("next.csv");

@@ -36,6 +36,16 @@ impl Checked for Clusters {
     }
 }
 
+impl ClusterSummary {
+    /// The name that somebody else gave it, of a domain of their own runs.
+    pub fn domain(&self) -> Option<&str> {
+        match &self.terms[..] {
+            [name] if self.documents == 0 => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSummary {

@@ -142,20 +142,16 @@ impl Bounds {
 /// The cluster that a parameter names: by its number, or a domain of somebody's own runs by its name.
 pub fn number(clusters: &Clusters, field: &str, named: &str) -> anyhow::Result<usize> {
     let all = &clusters.clusters;
-    let name = |cluster: &ClusterSummary| match &cluster.terms[..] {
-        [name] if cluster.documents == 0 => Some(name.clone()),
-        _ => None,
-    };
-    let names: Vec<String> = all.iter().filter_map(name).collect();
-    if let Some(at) = all.iter().position(|c| name(c).as_deref() == Some(named)) {
+    if let Some(at) = all.iter().position(|c| c.domain() == Some(named)) {
         return Ok(at);
     }
     if let Some(at) = named.parse::<usize>().ok().filter(|at| *at < all.len()) {
         return Ok(at);
     }
-    let help = match names.is_empty() {
-        true => "clusters have numbers, from 0".to_string(),
-        false => suggest::help(named, names.iter().map(String::as_str), "the domains"),
+    let domains = || all.iter().filter_map(ClusterSummary::domain);
+    let help = match domains().next() {
+        None => "clusters have numbers, from 0".to_string(),
+        Some(_) => suggest::help(named, domains(), "the domains"),
     };
     bail!(
         "`{field}` names cluster {named}, but there are {}: {help}",
