@@ -18,7 +18,7 @@ use crate::formats::mixture::{Mixture, Mixtures};
 use crate::formats::scored::{Scored, ScoredRuns};
 use crate::mixture::Baseline;
 use crate::predictor::{FitParams, Predictor};
-use crate::sample::pool::best_runs;
+use crate::sample::pool::best_by;
 
 /// Parameters of `baselines`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -184,10 +184,20 @@ fn best(
     scored: &[Scored],
     chosen: &[f64],
 ) -> anyhow::Result<Vec<(String, Vec<f64>)>> {
-    // For what seeds add to their scores.
-    let report = Predictor::fit(scored, &FitParams::default())?.report;
+    let direction = scored.first().map(|run| run.direction).unwrap_or_default();
+    // Only a predictor tells what seeds add to their scores.
+    let has_seeds = scored
+        .iter()
+        .any(|run| run.mixture.seed != scored[0].mixture.seed);
+    let predictor = has_seeds.then(|| Predictor::fit(scored, &FitParams::default()));
+    let predictor = predictor.transpose()?;
+    let level = |run: &Scored| {
+        predictor
+            .as_ref()
+            .map_or(run.score, |p| p.report.level(run))
+    };
     let mut found: Vec<Vec<f64>> = Vec::new();
-    for run in best_runs(scored, &report) {
+    for run in best_by(scored, direction, level) {
         let weights = &run.mixture.weights;
         let others = found.iter().map(Vec::as_slice).chain([chosen]);
         let nearest = others.map(|other| difference(other, weights));

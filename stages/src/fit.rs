@@ -1,6 +1,6 @@
 //! `fit`: the predictor on all runs so far. CLIMB section 3.3, algorithm 1 line 7.
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use climb_contract::context::TaskContext;
 use climb_contract::count as counted;
 use climb_contract::stage::{InputPort, OutputPort, ParamProblem, Params, Stage};
@@ -21,25 +21,27 @@ pub fn read_scored(cx: &TaskContext, port: &str) -> anyhow::Result<Vec<Scored>> 
     let artifacts = cx.read_all::<ScoredRuns>(port)?;
     let all = artifacts.into_iter().flat_map(|ScoredRuns(runs)| runs);
     let (names, runs): (Vec<String>, Vec<Scored>) = all.unzip();
-    let like = |run: &Scored| (run.mixture.weights.len(), run.direction);
-    let wanted = runs.first().map(like);
-    if let Some(i) = runs.iter().position(|run| Some(like(run)) != wanted) {
-        let (first, other) = (&runs[0], &runs[i]);
-        ensure!(
-            other.mixture.weights.len() == first.mixture.weights.len(),
-            "the run `{}` has {} and `{}` has {}: they are of different clusterings",
-            names[i],
-            counted(other.mixture.weights.len(), "weight"),
-            names[0],
-            first.mixture.weights.len()
-        );
-        bail!(
-            "the runs `{}` and `{}` have scores that are better in opposite directions",
-            names[0],
-            names[i]
-        );
+    if let Some(first) = runs.first() {
+        let mut others = names.iter().zip(&runs);
+        others.try_for_each(|(name, other)| together((&names[0], first), (name, other)))?;
     }
     Ok(runs)
+}
+
+/// That two named runs are of one clustering, and better in one direction.
+fn together((a, first): (&str, &Scored), (b, other): (&str, &Scored)) -> anyhow::Result<()> {
+    let clusters = |run: &Scored| run.mixture.weights.len();
+    ensure!(
+        clusters(other) == clusters(first),
+        "the run `{b}` has {} and `{a}` has {}: they are of different clusterings",
+        counted(clusters(other), "weight"),
+        clusters(first)
+    );
+    ensure!(
+        other.direction == first.direction,
+        "the runs `{a}` and `{b}` have scores that are better in opposite directions"
+    );
+    Ok(())
 }
 
 /// [`read_scored`], of mixtures of these clusters.
@@ -113,17 +115,8 @@ impl Fit {
         }
         let earlier = read_scored(cx, "earlier")?;
         if let (Some(old), Some(new)) = (earlier.first(), scored.first()) {
-            let counts = [old, new].map(|run| counted(run.mixture.weights.len(), "cluster"));
-            ensure!(
-                old.mixture.weights.len() == new.mixture.weights.len(),
-                "the runs of `earlier` are of {}, those of `scored` of {}",
-                counts[0],
-                counts[1]
-            );
-            ensure!(
-                old.direction == new.direction,
-                "the scores of `earlier` and of `scored` are better in opposite directions"
-            );
+            let name = |port: &str| &cx.list(port)[0].name;
+            together((name("scored"), new), (name("earlier"), old))?;
         }
         let predictor = Predictor::fit_beside(&scored, &earlier, params)?;
         cx.total("runs", scored.len() as f64);

@@ -68,11 +68,20 @@ pub fn read(folder: &Path) -> anyhow::Result<Published> {
 }
 
 fn regmix(folder: &Path) -> anyhow::Result<Published> {
+    of_parts(folder, &["train", "test"], "")
+}
+
+/// RegMix's runs of one size of model: files named `…_1m.csv`, `…_60m.csv`.
+pub fn of_size(folder: &Path, part: &str, size: &str) -> anyhow::Result<Published> {
+    of_parts(folder, &[part], &format!("_{size}"))
+}
+
+fn of_parts(folder: &Path, parts: &[&str], size: &str) -> anyhow::Result<Published> {
     let (mut mixtures, mut metrics) = (Vec::new(), BTreeMap::<String, Vec<f64>>::new());
     let mut tests_from = None;
-    for part in ["train", "test"] {
-        let (_, rows) = table(&find(folder, part, "mixture")?)?;
-        let (names, losses) = table(&find(folder, part, "loss")?)?;
+    for part in parts {
+        let (_, rows) = table(&find(folder, part, &format!("mixture{size}"))?)?;
+        let (names, losses) = table(&find(folder, part, &format!("loss{size}"))?)?;
         ensure!(
             rows.len() == losses.len(),
             "{part}: {} but {}",
@@ -153,7 +162,7 @@ fn normalised(row: Vec<f64>) -> Vec<f64> {
     row.into_iter().map(|w| w / sum).collect()
 }
 
-pub fn find(folder: &Path, part: &str, what: &str) -> anyhow::Result<PathBuf> {
+fn find(folder: &Path, part: &str, what: &str) -> anyhow::Result<PathBuf> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read the folder {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
@@ -170,7 +179,7 @@ pub fn find(folder: &Path, part: &str, what: &str) -> anyhow::Result<PathBuf> {
 const NAMING: [&str; 4] = ["", "index", "run", "name"];
 
 /// Column names and rows of the numbers, in the order of the runs' names. Nothing is quoted.
-pub fn table(path: &Path) -> anyhow::Result<(Vec<String>, Vec<Vec<f64>>)> {
+fn table(path: &Path) -> anyhow::Result<(Vec<String>, Vec<Vec<f64>>)> {
     let text = std::fs::read_to_string(path)?;
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();

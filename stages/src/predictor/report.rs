@@ -23,7 +23,7 @@ pub struct Report {
     pub runs: usize,
     pub clusters: usize,
     /// Runs of another source beside them.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::formats::is_default")]
     pub earlier: usize,
     /// Scores were centred and scaled by these.
     pub center: f64,
@@ -48,11 +48,6 @@ pub struct Report {
     /// Where the runs were trained with several seeds: what each does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seeds: Vec<SeedReport>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// What a training seed does to the scores of all mixtures.

@@ -11,6 +11,7 @@ use crate::formats::scored::{Direction, Scored};
 use crate::stats;
 
 /// Runs in an order of their own, scores centred and scaled.
+#[derive(Clone)]
 pub struct Runs {
     pub mixtures: Vec<Vec<f64>>,
     /// Standardised.
@@ -112,18 +113,15 @@ impl Runs {
 
     /// Every so many-th of all.
     pub fn every(&self, step: usize) -> Runs {
-        let rows = |count: usize| (0..count).step_by(step);
+        let Earlier { mixtures, scores } = &self.earlier;
         let earlier = Earlier {
-            mixtures: rows(self.earlier.scores.len())
-                .map(|row| self.earlier.mixtures[row].clone())
-                .collect(),
-            scores: rows(self.earlier.scores.len())
-                .map(|row| self.earlier.scores[row])
-                .collect(),
+            mixtures: mixtures.iter().step_by(step).cloned().collect(),
+            scores: scores.iter().step_by(step).copied().collect(),
         };
+        let rows: Vec<usize> = (0..self.len()).step_by(step).collect();
         Runs {
             earlier,
-            ..self.only(&rows(self.len()).collect::<Vec<_>>())
+            ..self.only(&rows)
         }
     }
 
@@ -139,7 +137,7 @@ impl Runs {
         let pairs = self.scores.iter().zip(&self.seed_of);
         Runs {
             scores: pairs.map(|(score, seed)| score - shifts[*seed]).collect(),
-            ..self.only(&(0..self.len()).collect::<Vec<_>>())
+            ..self.clone()
         }
     }
 

@@ -37,6 +37,14 @@ fn runs(count: usize) -> Vec<Scored> {
         .collect()
 }
 
+/// The mixtures of runs, and their scores.
+fn asked(runs: &[Scored]) -> (Vec<Vec<f64>>, Vec<f64>) {
+    let pairs = runs
+        .iter()
+        .map(|run| (run.mixture.weights.clone(), run.score));
+    pairs.unzip()
+}
+
 fn with(predictor: Kind) -> FitParams {
     FitParams {
         predictor,
@@ -47,11 +55,7 @@ fn with(predictor: Kind) -> FitParams {
 #[test]
 fn each_learns_what_matters_and_says_how_well() {
     let runs = runs(60);
-    let test: Vec<Vec<f64>> = runs[40..]
-        .iter()
-        .map(|r| r.mixture.weights.clone())
-        .collect();
-    let truth: Vec<f64> = runs[40..].iter().map(|r| r.score).collect();
+    let (test, truth) = asked(&runs[40..]);
     for kind in Kind::ALL {
         let predictor = Predictor::fit(&runs[..40], &with(kind)).unwrap();
         let report = &predictor.report;
@@ -184,11 +188,7 @@ fn a_score_of_several_metrics_is_predicted_better_by_each_of_them() {
             ..run
         })
         .collect();
-    let test: Vec<Vec<f64>> = runs[24..]
-        .iter()
-        .map(|r| r.mixture.weights.clone())
-        .collect();
-    let truth: Vec<f64> = runs[24..].iter().map(|r| r.score).collect();
+    let (test, truth) = asked(&runs[24..]);
     for kind in Kind::ALL {
         let errors = |runs: &[Scored]| {
             let predictor = Predictor::fit(runs, &with(kind)).unwrap();
@@ -286,8 +286,7 @@ fn of_seeds(count: usize) -> Vec<Scored> {
 #[test]
 fn what_a_seed_does_to_all_of_its_runs_is_told_from_what_mixtures_do() {
     let test: Vec<Scored> = runs(80).split_off(40);
-    let mixtures: Vec<Vec<f64>> = test.iter().map(|r| r.mixture.weights.clone()).collect();
-    let truth: Vec<f64> = test.iter().map(|run| run.score).collect();
+    let (mixtures, truth) = asked(&test);
     let untold = |mut runs: Vec<Scored>| {
         runs.iter_mut().for_each(|run| run.mixture.seed = None);
         runs
@@ -379,8 +378,7 @@ fn of_smaller(count: usize) -> Vec<Scored> {
 #[test]
 fn earlier_runs_of_another_size_help_and_are_not_taken_for_the_same() {
     let test: Vec<Scored> = runs(60).split_off(20);
-    let mixtures: Vec<Vec<f64>> = test.iter().map(|r| r.mixture.weights.clone()).collect();
-    let truth: Vec<f64> = test.iter().map(|run| run.score).collect();
+    let (mixtures, truth) = asked(&test);
     for kind in [Kind::Gp, Kind::Ensemble] {
         let fitted = |earlier: &[Scored]| {
             let predictor = Predictor::fit_beside(&runs(8), earlier, &with(kind)).unwrap();

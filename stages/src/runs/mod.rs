@@ -231,7 +231,7 @@ impl OwnRuns {
 }
 
 /// Leaves out what is no domain and no metric, and says so: columns that count the rows, as data frames
-/// are written with, and where all metrics count those that are of words or the same in all runs.
+/// are written with, and where all metrics count those that are of words.
 fn tidy(
     params: &RunsParams,
     cx: &TaskContext,
@@ -259,9 +259,10 @@ fn tidy(
         );
     }
     for table in [mixtures, metrics] {
-        let wanted =
-            |name: &String| !params.score.contains_key(name) && !params.domains.contains(name);
-        let counters = table.without_counters(wanted);
+        let may_go = |name: &String| {
+            !params.score.contains_key(name) && !table::is_among(name, &params.domains)
+        };
+        let counters = table.without_counters(may_go);
         let named: Vec<String> = counters.iter().map(|name| format!("`{name}`")).collect();
         if counters.iter().any(|name| !name.is_empty()) {
             cx.warn(format!(

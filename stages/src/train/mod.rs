@@ -65,7 +65,7 @@ pub struct TrainParams {
     /// 0: off. Else what comes before the decay is trained in pieces of this many tokens, each a
     /// task that keeps a checkpoint (three times the weights on disk), so that more `tokens` go on
     /// from there. Needs `warmup_tokens`; the model is the same as without.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::formats::is_default")]
     pub segment_tokens: u64,
     /// Share of the steps over which WSD decays.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -92,11 +92,6 @@ pub struct TrainParams {
     /// Steps between lines of the loss curve.
     #[schemars(range(min = 1))]
     pub log_every: u64,
-}
-
-/// Segments that are off leave no trace in the key.
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 impl Default for TrainParams {

@@ -19,9 +19,6 @@ const CONSTANT: f64 = 10.0;
 /// several seeds, and `offset`, `apart` and `earlier_noise` where some are of another source.
 const SCALARS: usize = 4;
 
-/// Hyper-parameters where some runs are of another source.
-const OF_SOURCES: usize = 3;
-
 /// The kernel's hyper-parameters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hyper {
@@ -36,24 +33,19 @@ pub struct Hyper {
     /// For each cluster how far one must go for the score to change; long: it hardly matters.
     pub lengths: Vec<f64>,
     /// Variance of what a seed adds to all of its scores; 0 where the runs have one seed.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::formats::is_default")]
     pub shift: f64,
     /// Variance of what it adds besides, from mixture to mixture.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::formats::is_default")]
     pub suits: f64,
     /// As `shift` and `suits`, of the sources that runs are of.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::formats::is_default")]
     pub offset: f64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::formats::is_default")]
     pub apart: f64,
     /// As `noise`, of the runs of another source.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::formats::is_default")]
     pub earlier_noise: f64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
 }
 
 /// What runs have in common but for their mixtures.
@@ -78,9 +70,14 @@ impl Groups<'_> {
         self.earlier > 0 && self.is_own(i, runs) == self.is_own(j, runs)
     }
 
+    /// Hyper-parameters of the seeds.
+    fn of_seeds(&self) -> usize {
+        2 * usize::from(self.seeds.is_some())
+    }
+
     /// Hyper-parameters besides those of every process.
     fn more(&self) -> usize {
-        2 * usize::from(self.seeds.is_some()) + OF_SOURCES * usize::from(self.earlier > 0)
+        self.of_seeds() + 3 * usize::from(self.earlier > 0)
     }
 }
 
@@ -240,7 +237,7 @@ pub fn slopes(
     let inverse: Vec<f64> = hyper.lengths.iter().map(|l| 1.0 / (l * l)).collect();
     let mut slopes = vec![0.0; SCALARS + clusters + groups.more()];
     let of_seeds = SCALARS + clusters;
-    let of_sources = (of_seeds + groups.more()).saturating_sub(OF_SOURCES);
+    let of_sources = of_seeds + groups.of_seeds();
     let mut differences = vec![0.0; clusters];
     for i in 0..z.nrows() {
         let (zi, di) = (z.row(i), by_floor.row(i));

@@ -32,13 +32,8 @@ struct Saved {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seeds: Vec<usize>,
     /// So many of the runs, the last ones, are of another source.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::formats::is_default")]
     earlier: usize,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 impl Saved {

@@ -41,7 +41,7 @@ struct Own {
     #[schemars(range(min = 1))]
     until_tokens: u64,
     /// Where the segment before ends, to tell what this one costs; its checkpoint is what counts.
-    #[serde(skip_serializing_if = "crate::train::is_zero")]
+    #[serde(skip_serializing_if = "crate::formats::is_default")]
     from_tokens: u64,
     /// Tokens that warm up.
     warmup_tokens: u64,
